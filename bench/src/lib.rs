@@ -1,0 +1,1 @@
+//! The benchmark harness: ratios against peers, never a timed test.

@@ -1,0 +1,1 @@
+//! CNI `bridge`: connects a container to a Linux bridge on the host.

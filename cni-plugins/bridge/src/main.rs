@@ -1,0 +1,2 @@
+//! CNI `bridge`: connects a container to a Linux bridge on the host.
+fn main() {}

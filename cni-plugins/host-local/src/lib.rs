@@ -1,0 +1,1 @@
+//! CNI `host-local`: hands out addresses from ranges kept on this host.

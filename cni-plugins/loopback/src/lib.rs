@@ -1,0 +1,1 @@
+//! CNI `loopback`: brings a container's `lo` up.

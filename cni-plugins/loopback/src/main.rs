@@ -1,0 +1,2 @@
+//! CNI `loopback`: brings a container's `lo` up.
+fn main() {}

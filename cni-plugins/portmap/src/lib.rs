@@ -1,0 +1,1 @@
+//! CNI `portmap`: forwards ports of the host to a container.

@@ -1,0 +1,2 @@
+//! CNI `portmap`: forwards ports of the host to a container.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Black-box suite for any OCI runtime and any CNI plugin directory.

@@ -1,0 +1,1 @@
+//! The plugin's side of CNI: the protocol around ADD, DEL, CHECK, GC and STATUS.

@@ -1,0 +1,1 @@
+//! The CNI specification as types: pure, no file, no process, no clock.

@@ -1,0 +1,1 @@
+//! Rule sets as values, applied as one nftables or iptables transaction.

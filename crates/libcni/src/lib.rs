@@ -1,0 +1,1 @@
+//! The caller's side of CNI: network lists, plugin execution, result cache.

@@ -1,0 +1,372 @@
+//! [`Dir`]: an open directory, and the only way davit writes files on the host.
+//!
+//! Every operation takes one name below the open directory, never a path: a name with a slash,
+//! `.` and `..` are refused before the kernel sees them. New files are created exclusively,
+//! contents are replaced by a temporary file and a rename, so that a reader or a crash sees the
+//! old contents or the new, and locks are `flock(2)` with a deadline.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, openat, renameat};
+use nix::sys::stat::{FileStat, Mode, fstatat, mkdirat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+
+use crate::error::{Result, SyscallError, SyscallResult};
+
+/// An open directory and the path it was opened by, which only error messages use.
+#[derive(Debug)]
+pub struct Dir {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+/// How long a lock is held by others before the next try; flock(2) itself has no timeout.
+const LOCK_POLL: Duration = Duration::from_millis(2);
+
+impl Dir {
+    /// Opens an existing directory, following symbolic links (`path` is the administrator's).
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_RDONLY;
+        let fd = retry(|| nix::fcntl::open(path, flags, Mode::empty()))
+            .call(|| format!("open({path:?}, O_DIRECTORY)"))?;
+        Ok(Self { fd, path: path.to_owned() })
+    }
+
+    /// Opens a directory, creating it and its missing parents with `mode`.
+    ///
+    /// Somebody else creating the same directory meanwhile is not an error.
+    pub fn open_or_create(path: impl AsRef<Path>, mode: u32) -> Result<Self> {
+        let path = path.as_ref();
+        match Self::open(path) {
+            Err(error) if error.errno() == Errno::ENOENT => {}
+            other => return other,
+        }
+        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            Self::open_or_create(parent, mode)?;
+        }
+        match nix::unistd::mkdir(path, Mode::from_bits_truncate(mode)) {
+            Ok(()) | Err(Errno::EEXIST) => Self::open(path),
+            Err(errno) => Err(SyscallError::new(format!("mkdir({path:?}, 0o{mode:o})"), errno)),
+        }
+    }
+
+    /// The path this directory was opened by.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Opens the directory `name` below this one; a symbolic link is refused.
+    pub fn open_dir(&self, name: impl AsRef<OsStr>) -> Result<Self> {
+        let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY;
+        let fd = self.openat(name.as_ref(), flags, 0)?;
+        Ok(Self { fd, path: self.path.join(name.as_ref()) })
+    }
+
+    /// Creates the directory `name`; `EEXIST` if it is there, which makes this a claim.
+    pub fn create_dir(&self, name: impl AsRef<OsStr>, mode: u32) -> Result<()> {
+        let name = component(name.as_ref(), "mkdirat")?;
+        mkdirat(&self.fd, name, Mode::from_bits_truncate(mode))
+            .call(|| format!("mkdirat({}, {name:?}, 0o{mode:o})", self.describe()))
+    }
+
+    /// Creates the file `name` for writing; `EEXIST` if it is there, which makes this a claim.
+    pub fn create_new(&self, name: impl AsRef<OsStr>, mode: u32) -> Result<File> {
+        let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY;
+        Ok(self.openat(name.as_ref(), flags, mode)?.into())
+    }
+
+    /// Opens the file `name` for reading. `ENOENT` is told by [`SyscallError::errno`].
+    pub fn open_file(&self, name: impl AsRef<OsStr>) -> Result<File> {
+        // NONBLOCK: a fifo put in our place must not hang us.
+        Ok(self.openat(name.as_ref(), OFlag::O_RDONLY | OFlag::O_NONBLOCK, 0)?.into())
+    }
+
+    /// Reads the file `name`, at most `limit` bytes; a longer one is `EFBIG`.
+    pub fn read(&self, name: impl AsRef<OsStr>, limit: u64) -> Result<Vec<u8>> {
+        let name = name.as_ref();
+        let file = self.open_file(name)?;
+        let call = || format!("read({}/{})", self.describe(), name.to_string_lossy());
+        let mut contents = Vec::new();
+        file.take(limit + 1).read_to_end(&mut contents).call(call)?;
+        if contents.len() as u64 > limit {
+            return Err(SyscallError::new(call(), Errno::EFBIG));
+        }
+        Ok(contents)
+    }
+
+    /// Gives the file `name` new contents in one step, creating it if need be.
+    ///
+    /// The temporary file is synced before the rename, so that after a power loss the name leads
+    /// to the old contents or the new, never to an empty file. On an error it is removed.
+    pub fn replace(&self, name: impl AsRef<OsStr>, contents: &[u8], mode: u32) -> Result<()> {
+        let name = component(name.as_ref(), "renameat")?;
+        let temporary = temporary_name(name);
+        let written = self.write_new(&temporary, contents, mode).and_then(|()| {
+            renameat(&self.fd, temporary.as_os_str(), &self.fd, name).call(|| {
+                format!("renameat({dir}, {temporary:?}, {dir}, {name:?})", dir = self.describe())
+            })
+        });
+        if written.is_err() {
+            // The first error is the one to report.
+            let _ = self.remove(&temporary);
+        }
+        written
+    }
+
+    fn write_new(&self, name: &OsStr, contents: &[u8], mode: u32) -> Result<()> {
+        let mut file = self.create_new(name, mode)?;
+        file.write_all(contents).and_then(|()| file.sync_all()).call(|| {
+            format!("write({}/{}, {} bytes)", self.describe(), name.display(), contents.len())
+        })
+    }
+
+    /// Removes the file `name`.
+    pub fn remove(&self, name: impl AsRef<OsStr>) -> Result<()> {
+        self.unlink(name.as_ref(), UnlinkatFlags::NoRemoveDir)
+    }
+
+    /// Removes the empty directory `name`.
+    pub fn remove_dir(&self, name: impl AsRef<OsStr>) -> Result<()> {
+        self.unlink(name.as_ref(), UnlinkatFlags::RemoveDir)
+    }
+
+    /// Removes `name` and everything below it; what is already gone is no error.
+    ///
+    /// Symbolic links are removed, never followed, and nothing outside this directory is reached
+    /// even if somebody swaps a directory for a link meanwhile: each level is opened by
+    /// descriptor, with `NOFOLLOW`.
+    pub fn remove_all(&self, name: impl AsRef<OsStr>) -> Result<()> {
+        let name = name.as_ref();
+        match self.open_dir(name) {
+            Ok(below) => {
+                for child in below.names()? {
+                    below.remove_all(&child)?;
+                }
+                tolerate(self.remove_dir(name), &[Errno::ENOENT])
+            }
+            Err(error) if error.errno() == Errno::ENOENT => Ok(()),
+            Err(_) => tolerate(self.remove(name), &[Errno::ENOENT]),
+        }
+    }
+
+    fn unlink(&self, name: &OsStr, flag: UnlinkatFlags) -> Result<()> {
+        let name = component(name, "unlinkat")?;
+        unlinkat(&self.fd, name, flag)
+            .call(|| format!("unlinkat({}, {name:?}, {flag:?})", self.describe()))
+    }
+
+    /// What `name` is, without following it.
+    pub fn stat(&self, name: impl AsRef<OsStr>) -> Result<FileStat> {
+        let name = component(name.as_ref(), "fstatat")?;
+        fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW)
+            .call(|| format!("fstatat({}, {name:?})", self.describe()))
+    }
+
+    /// The names in this directory, sorted, without `.` and `..`.
+    pub fn names(&self) -> Result<Vec<OsString>> {
+        let call = || format!("getdents64({})", self.describe());
+        let again = openat(&self.fd, ".", OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+            .call(call)?;
+        let mut names = Vec::new();
+        for entry in nix::dir::Dir::from_fd(again).call(call)?.iter() {
+            let entry = entry.call(call)?;
+            let name = entry.file_name().to_bytes();
+            if name != b"." && name != b".." {
+                names.push(OsStr::from_bytes(name).to_owned());
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// Locks the file `name` (created if missing), waiting at most `patience`.
+    ///
+    /// `EAGAIN` when the time is over. The lock ends with the value, or with the process. The
+    /// file stays: removing a lock file races with whoever has just opened it.
+    pub fn lock(
+        &self,
+        name: impl AsRef<OsStr>,
+        kind: LockKind,
+        patience: Duration,
+    ) -> Result<Lock> {
+        let name = name.as_ref();
+        let flags = OFlag::O_CREAT | OFlag::O_RDWR;
+        let mut file = File::from(self.openat(name, flags, 0o600)?);
+        let wanted = match kind {
+            LockKind::Exclusive => FlockArg::LockExclusiveNonblock,
+            LockKind::Shared => FlockArg::LockSharedNonblock,
+        };
+        let deadline = Instant::now() + patience;
+        loop {
+            file = match Flock::lock(file, wanted) {
+                Ok(lock) => return Ok(Lock(lock)),
+                Err((file, Errno::EAGAIN | Errno::EINTR)) if Instant::now() < deadline => file,
+                Err((_, errno)) => {
+                    let call = format!("flock({}/{}, {kind:?})", self.describe(), name.display());
+                    return Err(SyscallError::new(call, errno));
+                }
+            };
+            std::thread::sleep(LOCK_POLL);
+        }
+    }
+
+    fn openat(&self, name: &OsStr, flags: OFlag, mode: u32) -> Result<OwnedFd> {
+        let name = component(name, "openat")?;
+        let flags = flags | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NOCTTY;
+        retry(|| openat(&self.fd, name, flags, Mode::from_bits_truncate(mode)))
+            .call(|| format!("openat({}, {name:?}, {flags:?}, 0o{mode:o})", self.describe()))
+    }
+
+    fn describe(&self) -> String {
+        format!("[{}]<{}>", self.fd.as_raw_fd(), self.path.display())
+    }
+}
+
+impl AsFd for Dir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Which others a [`Lock`] keeps out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LockKind {
+    /// Everybody.
+    Exclusive,
+    /// Only those who want it exclusively.
+    Shared,
+}
+
+/// A held `flock(2)`; dropping it lets go.
+#[derive(Debug)]
+#[must_use = "the lock ends when this value is dropped"]
+pub struct Lock(#[allow(dead_code, reason = "held for its Drop")] Flock<File>);
+
+/// Refuses a name that is not exactly one path component.
+fn component<'a>(name: &'a OsStr, call: &str) -> Result<&'a OsStr> {
+    let bytes = name.as_bytes();
+    let one = !bytes.is_empty() && bytes != b"." && bytes != b".." && !bytes.contains(&b'/');
+    if one { Ok(name) } else { Err(SyscallError::new(format!("{call}({name:?})"), Errno::EINVAL)) }
+}
+
+/// A name that no other thread or process of ours uses at the same time.
+fn temporary_name(name: &OsStr) -> OsString {
+    static COUNTER: AtomicU32 = AtomicU32::new(0);
+    let mut temporary = OsString::from(".");
+    temporary.push(name);
+    let count = COUNTER.fetch_add(1, Ordering::Relaxed);
+    temporary.push(format!(".{}.{count}.tmp", std::process::id()));
+    temporary
+}
+
+fn tolerate(result: Result<()>, expected: &[Errno]) -> Result<()> {
+    match result {
+        Err(error) if expected.contains(&error.errno()) => Ok(()),
+        other => other,
+    }
+}
+
+fn retry<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
+    loop {
+        match call() {
+            Err(Errno::EINTR) => {}
+            other => return other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn temporary() -> (tempfile::TempDir, Dir) {
+        let root = tempfile::tempdir().unwrap();
+        let dir = Dir::open(root.path()).unwrap();
+        (root, dir)
+    }
+
+    #[test]
+    fn a_name_is_one_component() {
+        let (_root, dir) = temporary();
+        for name in ["", ".", "..", "a/b", "/etc/passwd", "../x"] {
+            assert_eq!(dir.create_new(name, 0o600).unwrap_err().errno(), Errno::EINVAL, "{name:?}");
+            assert_eq!(dir.replace(name, b"x", 0o600).unwrap_err().errno(), Errno::EINVAL);
+            assert_eq!(dir.remove_all(name).unwrap_err().errno(), Errno::EINVAL, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_second_claim_is_refused() {
+        let (_root, dir) = temporary();
+        dir.create_new("claim", 0o600).unwrap();
+        assert_eq!(dir.create_new("claim", 0o600).unwrap_err().errno(), Errno::EEXIST);
+        dir.create_dir("box", 0o700).unwrap();
+        assert_eq!(dir.create_dir("box", 0o700).unwrap_err().errno(), Errno::EEXIST);
+    }
+
+    #[test]
+    fn replace_leaves_no_temporary_file() {
+        let (_root, dir) = temporary();
+        dir.replace("state", b"one", 0o600).unwrap();
+        dir.replace("state", b"two", 0o600).unwrap();
+        assert_eq!(dir.read("state", 64).unwrap(), b"two");
+        assert_eq!(dir.names().unwrap(), ["state"]);
+    }
+
+    #[test]
+    fn a_failed_replace_keeps_the_old_contents_and_nothing_else() {
+        let (_root, dir) = temporary();
+        dir.create_dir("state", 0o700).unwrap();
+        dir.open_dir("state").unwrap().replace("inner", b"x", 0o600).unwrap();
+        assert!(dir.replace("state", b"one", 0o600).is_err(), "a file cannot replace a directory");
+        assert_eq!(dir.names().unwrap(), ["state"]);
+    }
+
+    #[test]
+    fn a_symbolic_link_is_not_followed() {
+        let (root, dir) = temporary();
+        std::os::unix::fs::symlink("/etc/hostname", root.path().join("link")).unwrap();
+        assert_eq!(dir.open_file("link").unwrap_err().errno(), Errno::ELOOP);
+    }
+
+    #[test]
+    fn remove_all_removes_a_link_and_not_its_target() {
+        let (root, dir) = temporary();
+        let (target, inside) = temporary();
+        inside.replace("precious", b"x", 0o600).unwrap();
+        dir.create_dir("tree", 0o700).unwrap();
+        std::os::unix::fs::symlink(target.path(), root.path().join("tree/link")).unwrap();
+        dir.remove_all("tree").unwrap();
+        assert!(dir.names().unwrap().is_empty());
+        assert_eq!(inside.names().unwrap(), ["precious"]);
+        dir.remove_all("tree").expect("what is gone is no error");
+    }
+
+    #[test]
+    fn read_refuses_more_than_its_limit() {
+        let (_root, dir) = temporary();
+        dir.replace("big", &[b'x'; 65], 0o600).unwrap();
+        assert_eq!(dir.read("big", 64).unwrap_err().errno(), Errno::EFBIG);
+        assert_eq!(dir.read("big", 65).unwrap().len(), 65);
+    }
+
+    #[test]
+    fn an_exclusive_lock_keeps_others_out_until_dropped() {
+        let (_root, dir) = temporary();
+        let held = dir.lock("lock", LockKind::Exclusive, Duration::ZERO).unwrap();
+        let refused = dir.lock("lock", LockKind::Shared, Duration::from_millis(10)).unwrap_err();
+        assert_eq!(refused.errno(), Errno::EAGAIN);
+        drop(held);
+        let _one = dir.lock("lock", LockKind::Shared, Duration::ZERO).unwrap();
+        let _two = dir.lock("lock", LockKind::Shared, Duration::ZERO).unwrap();
+    }
+}

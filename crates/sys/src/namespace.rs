@@ -1,0 +1,128 @@
+//! Namespaces by file descriptor, and running code inside a network namespace.
+
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::thread;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::stat::Mode;
+use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
+
+use crate::error::{Result, SyscallError, SyscallResult};
+
+/// An open network namespace.
+#[derive(Debug)]
+pub struct NetNs(OwnedFd);
+
+impl NetNs {
+    /// Opens the namespace at `path` (`/proc/<pid>/ns/net`, `/run/netns/<name>`, ...).
+    ///
+    /// `ENOENT` when there is nothing at `path` (or it is empty), `EINVAL` when what is there is
+    /// not a namespace any more: a bind mount that is gone leaves a plain file behind.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let call = || format!("open({path:?}, O_RDONLY)");
+        // NONBLOCK: a fifo at the path must not hang us.
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+        let fd = open(path, flags, Mode::empty()).call(call)?;
+        let magic = fstatfs(&fd).call(|| format!("fstatfs({path:?})"))?.filesystem_type();
+        if magic != NSFS_MAGIC {
+            return Err(SyscallError::new(format!("setns({path:?}, CLONE_NEWNET)"), Errno::EINVAL));
+        }
+        Ok(Self(fd))
+    }
+
+    /// The namespace that the calling thread is in.
+    pub fn current() -> Result<Self> {
+        Self::open("/proc/thread-self/ns/net")
+    }
+
+    /// A new, empty namespace (its `lo` is down), kept alive by this value alone.
+    pub fn new() -> Result<Self> {
+        thread::scope(|scope| {
+            scope
+                .spawn(|| {
+                    unshare(CloneFlags::CLONE_NEWNET).call(|| "unshare(CLONE_NEWNET)".into())?;
+                    Self::current()
+                })
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    /// Whether both are the same namespace: device and inode are equal (namespaces(7)).
+    pub fn is_same(&self, other: &Self) -> Result<bool> {
+        let identity = |ns: &Self| -> Result<(u64, u64)> {
+            let fd = ns.0.try_clone().call(|| "fcntl(F_DUPFD_CLOEXEC)".into())?;
+            let stat = File::from(fd).metadata().call(|| "fstat(netns)".into())?;
+            Ok((stat.dev(), stat.ino()))
+        };
+        Ok(identity(self)? == identity(other)?)
+    }
+
+    /// Runs `body` inside this namespace, on a thread that dies afterwards.
+    ///
+    /// Namespace membership belongs to the thread. A thread that never comes back needs no code
+    /// to come back, so no early return can leave the caller in the wrong namespace.
+    pub fn run<T, E>(
+        &self,
+        body: impl FnOnce() -> std::result::Result<T, E> + Send,
+    ) -> std::result::Result<T, E>
+    where
+        T: Send,
+        E: From<SyscallError> + Send,
+    {
+        thread::scope(|scope| {
+            scope
+                .spawn(|| {
+                    setns(self.as_fd(), CloneFlags::CLONE_NEWNET)
+                        .call(|| "setns(netns, CLONE_NEWNET)".into())?;
+                    body()
+                })
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+}
+
+impl AsFd for NetNs {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_is_no_namespace_is_told_from_a_missing_one() {
+        let plain = tempfile::NamedTempFile::new().unwrap();
+        assert_eq!(NetNs::open(plain.path()).unwrap_err().errno(), Errno::EINVAL);
+        assert_eq!(NetNs::open("/nonexistent").unwrap_err().errno(), Errno::ENOENT);
+        assert_eq!(NetNs::open("").unwrap_err().errno(), Errno::ENOENT);
+    }
+
+    #[test]
+    fn the_current_namespace_is_itself() {
+        let (one, two) = (NetNs::current().unwrap(), NetNs::current().unwrap());
+        assert!(one.is_same(&two).unwrap());
+    }
+
+    #[test]
+    fn an_early_return_leaves_the_caller_where_it_was() {
+        let before = NetNs::current().unwrap();
+        let Ok(other) = NetNs::new() else { return eprintln!("SKIP: no right to unshare(NEWNET)") };
+        assert!(!before.is_same(&other).unwrap());
+        let inside = other.run(|| -> Result<()> {
+            assert!(NetNs::current()?.is_same(&other)?);
+            Err(SyscallError::new("early return", Errno::EIO))
+        });
+        assert_eq!(inside.unwrap_err().errno(), Errno::EIO);
+        assert!(NetNs::current().unwrap().is_same(&before).unwrap());
+    }
+}

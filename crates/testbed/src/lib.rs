@@ -1,0 +1,1 @@
+//! Dev-only: throwaway host and container namespaces, bundles, `requires`.

@@ -1,0 +1,1 @@
+//! Dev-only: tests over the source tree itself.

@@ -1,0 +1,2 @@
+//! davit-cni: gives an OCI container its CNI networks, as a hook or by hand.
+fn main() {}

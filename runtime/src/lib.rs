@@ -1,0 +1,1 @@
+//! davit: an OCI low-level container runtime.

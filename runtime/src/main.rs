@@ -1,0 +1,2 @@
+//! davit: an OCI low-level container runtime.
+fn main() {}
