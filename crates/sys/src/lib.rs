@@ -8,6 +8,7 @@
 pub mod dir; // an open directory: read, create, replace, lock, always by one name
 pub mod error; // SyscallError
 pub mod namespace; // network namespaces, and running code inside one
+pub mod seccomp; // seccomp(2): load a filter, probe actions
 
 pub use dir::Dir;
 pub use error::{Result, SyscallError, SyscallResult};
