@@ -14,6 +14,7 @@ pub mod mount; // mounts by descriptor, pivot_root
 pub mod namespace; // network namespaces, and running code inside one
 pub mod process; // clone3, pidfds, waiting, scheduling
 pub mod root; // a container's root directory: openat2 with RESOLVE_IN_ROOT
+pub mod seccomp; // seccomp(2): load a filter, probe actions
 pub mod socket; // messages with descriptors
 pub mod terminal; // ptys, raw mode
 
