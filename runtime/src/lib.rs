@@ -1,3 +1,4 @@
 //! davit: an OCI low-level container runtime.
 
+pub mod cgroup; // control groups: plan (pure), make, join, freeze, remove
 pub mod seccomp; // linux.seccomp -> classic BPF, pure
