@@ -1,4 +1,13 @@
 //! The operations of the command line, one file each.
 
-pub mod features; // what this program supports
-pub mod spec; // a config.json to begin with
+pub mod create;
+pub mod delete;
+pub mod exec;
+pub mod features;
+pub mod kill;
+pub mod list;
+pub mod run;
+pub mod spec;
+pub mod start;
+pub mod state;
+pub mod version;

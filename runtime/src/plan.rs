@@ -187,8 +187,10 @@ pub fn check_apparmor(process: &Process, host: &Host, at: &str) -> Result<()> {
 
 /// Compiles a profile for this machine; `None` if it filters nothing.
 pub fn compile(profile: &oci::LinuxSeccomp) -> Result<Option<seccomp::Program>> {
-    let program = seccomp::compile(profile, seccomp::native())
-        .map_err(|error| Refusal::new(error.pointer.clone(), &error.reason))?;
+    let program = seccomp::compile(profile, seccomp::Arch::NATIVE).map_err(|error| match error {
+        seccomp::Error::Property { pointer, reason } => Refusal::new(pointer, reason),
+        too_long @ seccomp::Error::TooLong(_) => Refusal::new("/linux/seccomp", too_long),
+    })?;
     if program.notify {
         let reason = "needs a notify listener, which `davit features` does not list";
         return Err(Refusal::new("/linux/seccomp/listenerPath", reason));
