@@ -1,6 +1,7 @@
 //! From `linux.cgroupsPath` and `linux.resources` to directories and writes. Pure: every refusal
 //! that needs no look into a cgroup is made here, before anything exists.
 
+use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 use oci_spec::runtime::{LinuxMemory, LinuxResources};
@@ -133,6 +134,24 @@ impl Plan {
         }
         plan.place(hierarchies, resources)?;
         Ok(plan)
+    }
+
+    /// Where the cgroups will be, as [`Cgroup::saved_paths`](super::Cgroup::saved_paths) says it
+    /// once they are.
+    pub fn saved_paths(&self) -> BTreeMap<String, PathBuf> {
+        let mut paths = BTreeMap::new();
+        for group in &self.groups {
+            match group.version {
+                Version::V2 => drop(paths.insert(String::new(), group.path())),
+                Version::V1 => paths.extend(
+                    group
+                        .controllers
+                        .iter()
+                        .map(|name| (name.clone(), group.path())),
+                ),
+            }
+        }
+        paths
     }
 
     fn empty(hierarchies: &Hierarchies, below: &Below) -> Self {

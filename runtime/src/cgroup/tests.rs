@@ -455,6 +455,7 @@ macro_rules! real {
 #[test]
 fn a_process_joins_every_v1_hierarchy_by_itself() {
     let mut real = real!(Use::V1, json!({}));
+    assert_eq!(real.plan.saved_paths(), real.cgroup.saved_paths());
     let wanted = real.cgroup.groups_v1();
     assert_eq!(real.cgroup.join_files().unwrap().len(), wanted);
     let child = real.spawn("exec sleep 60");
