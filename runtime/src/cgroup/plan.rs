@@ -136,19 +136,16 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Where the cgroups will be, as [`Cgroup::saved_paths`](super::Cgroup::saved_paths) says it
-    /// once they are.
+    /// Where they will be: controller to directory, v2 under the empty name. A state saved before
+    /// [`super::Cgroup::create`] finds them whatever happens in between.
     pub fn saved_paths(&self) -> BTreeMap<String, PathBuf> {
         let mut paths = BTreeMap::new();
         for group in &self.groups {
             match group.version {
                 Version::V2 => drop(paths.insert(String::new(), group.path())),
-                Version::V1 => paths.extend(
-                    group
-                        .controllers
-                        .iter()
-                        .map(|name| (name.clone(), group.path())),
-                ),
+                Version::V1 => {
+                    paths.extend(group.controllers.iter().map(|name| (name.clone(), group.path())));
+                }
             }
         }
         paths

@@ -26,20 +26,20 @@ use crate::plan::{Kind, Namespaces, Plan};
 use crate::sync::{Channel, FromInit};
 
 /// A process that was just born.
-pub struct Born {
-    pub pid: Pid,
-    pub pidfd: OwnedFd,
+pub(super) struct Born {
+    pub(super) pid: Pid,
+    pub(super) pidfd: OwnedFd,
 }
 
 /// The namespaces given by path, opened before the first side effect.
 #[derive(Debug)]
-pub struct OpenNamespaces {
+pub(super) struct OpenNamespaces {
     open: Vec<(Kind, OwnedFd)>,
 }
 
 impl OpenNamespaces {
     /// Opens them; a missing path or one of another type is refused.
-    pub fn open(namespaces: &Namespaces) -> Result<Self> {
+    pub(super) fn open(namespaces: &Namespaces) -> Result<Self> {
         let open = namespaces.joins().iter().map(|join| {
             let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
             let context = || format!("config.json {}: {:?}", join.pointer, join.path);
@@ -51,7 +51,7 @@ impl OpenNamespaces {
     }
 
     /// Those that init joins by itself.
-    pub fn take_for_init(&mut self, namespaces: &Namespaces) -> Vec<(Kind, OwnedFd)> {
+    pub(super) fn take_for_init(&mut self, namespaces: &Namespaces) -> Vec<(Kind, OwnedFd)> {
         if namespaces.joined(Kind::User).is_some() || namespaces.makes(Kind::User) {
             return Vec::new();
         }
@@ -80,7 +80,7 @@ fn check_type(fd: &OwnedFd, kind: Kind) -> Result<()> {
 }
 
 /// Clones init, which never returns from here.
-pub fn spawn(
+pub(super) fn spawn(
     plan: &Plan,
     namespaces: &mut OpenNamespaces,
     cgroup: Option<BorrowedFd<'_>>,

@@ -13,7 +13,7 @@ use crate::plan::namespaces::IdRange;
 
 /// Writes the maps of process `pid`: directly, or through newuidmap(1) and newgidmap(1), which
 /// may use the ranges that an administrator gave to this user.
-pub fn write(pid: Pid, maps: &IdMaps) -> Result<()> {
+pub(super) fn write(pid: Pid, maps: &IdMaps) -> Result<()> {
     let file = |name: &str| PathBuf::from(format!("/proc/{pid}/{name}"));
     match write_existing(&file("uid_map"), &IdMaps::text(&maps.uids)) {
         Err(error) if is_denied(&error) => by_helper("newuidmap", pid, &maps.uids)?,

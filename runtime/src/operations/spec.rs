@@ -1,8 +1,15 @@
 //! `davit spec`: a config.json to begin with, the one that runc 1.5 writes but for the host name.
 
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use serde_json::ser::{PrettyFormatter, Serializer};
 use serde_json::{Value, json};
+use sys::{Dir, Errno};
+
+use crate::cgroup::Hierarchies;
 
 /// Whom the configuration is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +33,24 @@ pub enum CgroupHost {
     Legacy,
     /// v2 alone.
     Unified,
+}
+
+/// Writes the configuration into the bundle directory `bundle`; an existing one is refused.
+pub fn write(bundle: &Path, caller: Caller) -> Result<()> {
+    let host = if Hierarchies::discover()?.is_unified() { CgroupHost::Unified } else { CgroupHost::Legacy };
+    let dir = Dir::open(bundle)?;
+    let mut file = match dir.create_new("config.json", 0o666) {
+        Err(error) if error.errno() == Errno::EEXIST => {
+            bail!("File config.json exists. Remove it first")
+        }
+        other => other?,
+    };
+    let written = file.write_all(text(&default_spec(caller, host)).as_bytes());
+    if written.is_err() {
+        // Half a configuration is worse than none; the first error is the one to report.
+        let _ = dir.remove("config.json");
+    }
+    written.with_context(|| format!("write {:?}", bundle.join("config.json")))
 }
 
 /// The configuration.

@@ -261,7 +261,8 @@ fn scheduler(scheduler: &oci::Scheduler, at: &str) -> Result<SchedAttr> {
     attr.policy = policy_number(*policy);
     attr.flags = flags.fold(0, |flags, flag| flags | scheduler_flag(*flag));
     attr.nice = nice;
-    attr.priority = u32::try_from(priority).or_else(|_| refuse("priority", "is negative").map(|()| 0))?;
+    attr.priority = u32::try_from(priority)
+        .map_err(|_| Refusal::new(format!("{at}/scheduler/priority"), "is negative"))?;
     attr.runtime = times[0].unwrap_or(0);
     attr.deadline = times[1].unwrap_or(0);
     attr.period = times[2].unwrap_or(0);
