@@ -44,15 +44,25 @@ pub struct HierarchyView {
 
 impl View {
     /// The view of a container whose cgroups are at `paths` (controller to directory).
-    pub fn plan(hierarchies: &Hierarchies, paths: &BTreeMap<String, PathBuf>, namespaced: bool) -> Self {
+    pub fn plan(
+        hierarchies: &Hierarchies,
+        paths: &BTreeMap<String, PathBuf>,
+        namespaced: bool,
+    ) -> Self {
         if hierarchies.is_unified() {
             return match paths.get("") {
-                Some(own) => Self::Unified { own: own.clone(), namespaced },
+                Some(own) => Self::Unified {
+                    own: own.clone(),
+                    namespaced,
+                },
                 None => Self::None,
             };
         }
         let v1 = hierarchies.v1.iter().filter_map(|hierarchy| {
-            let own = hierarchy.controllers.iter().find_map(|controller| paths.get(controller))?;
+            let own = hierarchy
+                .controllers
+                .iter()
+                .find_map(|controller| paths.get(controller))?;
             Some(HierarchyView {
                 name: name(hierarchy),
                 options: options(hierarchy),
@@ -63,27 +73,50 @@ impl View {
         });
         let v2 = hierarchies.v2.iter().filter_map(|hierarchy| {
             let own = paths.get("")?.clone();
-            Some(HierarchyView { name: name(hierarchy), options: Vec::new(), own, links: Vec::new(), unified: true })
+            Some(HierarchyView {
+                name: name(hierarchy),
+                options: Vec::new(),
+                own,
+                links: Vec::new(),
+                unified: true,
+            })
         });
         let list: Vec<_> = v1.chain(v2).collect();
-        if list.is_empty() { Self::None } else { Self::Hierarchies { list, namespaced } }
+        if list.is_empty() {
+            Self::None
+        } else {
+            Self::Hierarchies { list, namespaced }
+        }
     }
 }
 
 fn name(hierarchy: &Hierarchy) -> String {
-    hierarchy.mount.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    hierarchy
+        .mount
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
 }
 
 /// A named hierarchy without controllers needs the word `none` (cgroups(7)).
 fn options(hierarchy: &Hierarchy) -> Vec<String> {
-    let named = hierarchy.controllers.iter().all(|controller| controller.starts_with("name="));
+    let named = hierarchy
+        .controllers
+        .iter()
+        .all(|controller| controller.starts_with("name="));
     let none = named.then(|| "none".to_owned());
-    none.into_iter().chain(hierarchy.controllers.iter().cloned()).collect()
+    none.into_iter()
+        .chain(hierarchy.controllers.iter().cloned())
+        .collect()
 }
 
 fn links(hierarchy: &Hierarchy) -> Vec<String> {
     let directory = name(hierarchy);
-    let single = hierarchy.controllers.iter().filter(|c| **c != directory && !c.starts_with("name="));
+    let single = hierarchy
+        .controllers
+        .iter()
+        .filter(|c| **c != directory && !c.starts_with("name="));
     single.cloned().collect()
 }
 
@@ -112,7 +145,9 @@ mod tests {
             ("cpu".to_owned(), PathBuf::from("/c/cpu")),
             ("name=systemd".to_owned(), PathBuf::from("/c/systemd")),
         ]);
-        let View::Hierarchies { list, .. } = View::plan(&host, &paths, true) else { panic!() };
+        let View::Hierarchies { list, .. } = View::plan(&host, &paths, true) else {
+            panic!()
+        };
         assert_eq!(list[0].links, ["cpu", "cpuacct"]);
         assert_eq!(list[0].options, ["cpu", "cpuacct"]);
         assert_eq!(list[1].options, ["none", "name=systemd"]);
@@ -121,7 +156,10 @@ mod tests {
 
     #[test]
     fn without_cgroups_there_is_nothing_to_see() {
-        let host = Hierarchies { v1: Vec::new(), v2: None };
+        let host = Hierarchies {
+            v1: Vec::new(),
+            v2: None,
+        };
         assert_eq!(View::plan(&host, &BTreeMap::new(), true), View::None);
     }
 }

@@ -35,7 +35,9 @@ pub fn for_process(process: &Process, path: Option<&Path>, foreground: bool) -> 
             let (ours, theirs) = sys::socket::seqpacket_pair()?;
             Ok(Console::Foreground(theirs, ours))
         }
-        (true, None) => bail!("cannot allocate tty if davit will detach without setting console socket"),
+        (true, None) => {
+            bail!("cannot allocate tty if davit will detach without setting console socket")
+        }
         (false, Some(_)) => {
             bail!("cannot use console socket if davit will not detach or allocate tty")
         }
@@ -61,7 +63,9 @@ impl Console {
         match std::mem::replace(self, Self::None) {
             Self::Caller(ours) => {
                 let (_, fds) = sys::socket::receive(&ours)?;
-                Ok(Some(fds.into_iter().next().context("init sent no terminal")?))
+                Ok(Some(
+                    fds.into_iter().next().context("init sent no terminal")?,
+                ))
             }
             Self::None | Self::Foreground(..) => Ok(None),
         }
@@ -76,8 +80,17 @@ fn connect_to(path: &Path) -> Result<OwnedFd> {
         bail!("{path:?} is no socket");
     };
     let parent = Dir::open(parent).with_context(context)?;
-    let short = format!("/proc/self/fd/{}/{}", parent.as_fd().as_raw_fd(), name.to_string_lossy());
-    let stream = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    let short = format!(
+        "/proc/self/fd/{}/{}",
+        parent.as_fd().as_raw_fd(),
+        name.to_string_lossy()
+    );
+    let stream = socket(
+        AddressFamily::Unix,
+        SockType::Stream,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )?;
     let address = UnixAddr::new(Path::new(&short)).with_context(context)?;
     connect(stream.as_raw_fd(), &address).with_context(context)?;
     Ok(stream)

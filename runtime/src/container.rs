@@ -66,13 +66,17 @@ impl Container {
     /// Its record; an error while it is being created.
     pub fn record(&self) -> Result<&Record> {
         let id = self.state.id();
-        self.record.as_ref().with_context(|| format!("container {:?} is still being created", id.as_str()))
+        self.record
+            .as_ref()
+            .with_context(|| format!("container {:?} is still being created", id.as_str()))
     }
 
     /// What it is doing.
     pub fn status(&self) -> Status {
-        let Some(record) = &self.record else { return self.unfinished() };
-        if record.stage == Stage::Creating {
+        let Some(record) = &self.record else {
+            return self.unfinished();
+        };
+        if record.stage != Stage::Created {
             return self.unfinished();
         }
         if live_init(record).is_none() {
@@ -89,7 +93,11 @@ impl Container {
 
     /// A create that nobody is at work on any more was killed, and nothing of it runs on.
     fn unfinished(&self) -> Status {
-        if self.state.is_busy() { Status::Creating } else { Status::Stopped }
+        if self.state.is_busy() {
+            Status::Creating
+        } else {
+            Status::Stopped
+        }
     }
 
     /// Host pid of init; 0 once it has ended.
@@ -143,9 +151,22 @@ impl Container {
     /// Takes it away, killing what still runs; then runs its poststop hooks.
     pub fn destroy(self) -> Result<()> {
         // A create killed before it had copied the configuration has run no hooks either.
-        let spec = self.state.config().ok().and_then(|text| crate::bundle::parse(&text).ok());
-        let poststop = if spec.is_some() { Poststop::Run } else { Poststop::Skip };
-        destroy(self.state, self.record.as_ref(), &spec.unwrap_or_default(), poststop)
+        let spec = self
+            .state
+            .config()
+            .ok()
+            .and_then(|text| crate::bundle::parse(&text).ok());
+        let poststop = if spec.is_some() {
+            Poststop::Run
+        } else {
+            Poststop::Skip
+        };
+        destroy(
+            self.state,
+            self.record.as_ref(),
+            &spec.unwrap_or_default(),
+            poststop,
+        )
     }
 }
 
@@ -181,12 +202,24 @@ fn live_init(record: &Record) -> Option<i32> {
 ///
 /// Every step is tried even if an earlier one failed, and the first error is reported; the
 /// directory goes only when nothing else is left, so that a second try finds the rest.
-pub fn destroy(state: StateDir, record: Option<&Record>, spec: &Spec, poststop: Poststop) -> Result<()> {
-    if let Some(record) = record {
-        let ended = end_processes(record);
-        let removed = Cgroup::from_saved(&record.cgroup_paths).remove();
-        ended?;
-        removed.context("remove its cgroups")?;
+pub fn destroy(
+    state: StateDir,
+    record: Option<&Record>,
+    spec: &Spec,
+    poststop: Poststop,
+) -> Result<()> {
+    match record {
+        None => {}
+        // No process was ever in them.
+        Some(record) if record.stage == Stage::Claiming => {
+            Cgroup::from_saved(&record.cgroup_paths).remove_unused();
+        }
+        Some(record) => {
+            let ended = end_processes(record);
+            let removed = Cgroup::from_saved(&record.cgroup_paths).remove();
+            ended?;
+            removed.context("remove its cgroups")?;
+        }
     }
     let id = state.id().to_string();
     state.remove().context("remove its state directory")?;
@@ -208,7 +241,9 @@ fn end_processes(record: &Record) -> Result<()> {
     let cgroup = Cgroup::from_saved(&record.cgroup_paths);
     // Those that share init's pid namespace with nobody die with it; others are found here, and
     // so is the init of a create that was killed before it could write its pid down.
-    cgroup.kill_all(nix::libc::SIGKILL).context("kill its processes")?;
+    cgroup
+        .kill_all(nix::libc::SIGKILL)
+        .context("kill its processes")?;
     match pidfd {
         Some(Ok(pidfd)) if !sys::process::wait_for_exit(&pidfd, KILL_PATIENCE)? => {
             bail!("its init has not ended {KILL_PATIENCE:?} after SIGKILL")
@@ -229,12 +264,25 @@ fn run_poststop(record: &Record, spec: &Spec) {
         bundle: record.bundle.clone(),
         annotations: record.annotations.clone(),
     };
-    let Ok(state) = state.json("stopped", 0) else { return };
+    let Ok(state) = state.json("stopped", 0) else {
+        return;
+    };
     // The bundle may be gone by now; a hook has no use for its working directory.
     let root = std::path::Path::new("/");
-    let cwd = if record.bundle.is_dir() { record.bundle.as_path() } else { root };
+    let cwd = if record.bundle.is_dir() {
+        record.bundle.as_path()
+    } else {
+        root
+    };
     for (index, hook) in hooks.at(Moment::Poststop).iter().enumerate() {
-        let outcome = hooks::run(hook, &Surroundings { state: &state, env: None, cwd });
+        let outcome = hooks::run(
+            hook,
+            &Surroundings {
+                state: &state,
+                env: None,
+                cwd,
+            },
+        );
         if let Err(error) = outcome {
             crate::log::warn(&format!("error running poststop hook #{index}: {error:#}"));
         }

@@ -45,7 +45,17 @@ mod tests {
 
     #[test]
     fn ids_with_a_path_in_them_are_refused() {
-        for bad in ["", ".", "..", "a/b", "/a", "a b", "é", "a\n", &"a".repeat(256)] {
+        for bad in [
+            "",
+            ".",
+            "..",
+            "a/b",
+            "/a",
+            "a b",
+            "é",
+            "a\n",
+            &"a".repeat(256),
+        ] {
             assert!(ContainerId::parse(bad).is_err(), "{bad:?}");
         }
         for good in ["a", "a.b", "A_0+-.", "...", &"a".repeat(255)] {

@@ -21,9 +21,12 @@ pub fn run_from_sealed_copy() -> Result<()> {
     if sys::memfd::is_sealed(&own) {
         return Ok(());
     }
-    let copy = sys::memfd::sealed_copy(NAME, &mut own)
-        .context("copy this program into sealed memory (is /dev/shm's or this cgroup's memory full?)")?;
-    let argv: Vec<CString> = std::env::args_os().map(|arg| c_string(arg.into_vec())).collect::<Result<_>>()?;
+    let copy = sys::memfd::sealed_copy(NAME, &mut own).context(
+        "copy this program into sealed memory (is /dev/shm's or this cgroup's memory full?)",
+    )?;
+    let argv: Vec<CString> = std::env::args_os()
+        .map(|arg| c_string(arg.into_vec()))
+        .collect::<Result<_>>()?;
     let envp: Vec<CString> = std::env::vars_os()
         .map(|(name, value)| c_string([name.as_bytes(), b"=", value.as_bytes()].concat()))
         .collect::<Result<_>>()?;

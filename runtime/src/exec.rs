@@ -59,10 +59,18 @@ pub fn run(container: &Container, request: &Request) -> Result<u8> {
     let spec = container.spec()?;
     let process = Process::plan(&request.process, request.pointer)?;
     plan::check_apparmor(&process, &Host::look(), request.pointer)?;
-    let filter = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
+    let filter = spec
+        .linux()
+        .as_ref()
+        .and_then(|linux| linux.seccomp().as_ref());
     let filter = filter.map(plan::compile).transpose()?.flatten();
-    let selinux = request.process.selinux_label().clone().filter(|label| !label.is_empty());
-    let mut terminal = console_socket::for_process(&process, request.console_socket.as_deref(), !request.detach)?;
+    let selinux = request
+        .process
+        .selinux_label()
+        .clone()
+        .filter(|label| !label.is_empty());
+    let mut terminal =
+        console_socket::for_process(&process, request.console_socket.as_deref(), !request.detach)?;
     let signals = (!request.detach).then(Signals::block).transpose()?;
 
     let init = container.init()?;
@@ -80,7 +88,11 @@ pub fn run(container: &Container, request: &Request) -> Result<u8> {
         joined,
         console: terminal.for_init(),
         preserved_fds: request.preserved_fds,
-        stdio: if request.detach { Stdio::Given } else { Stdio::Shared },
+        stdio: if request.detach {
+            Stdio::Given
+        } else {
+            Stdio::Shared
+        },
         in_user_namespace: spec.linux().as_ref().is_some_and(has_user_namespace),
     };
     let directory = cgroup.directory()?;
@@ -103,7 +115,9 @@ fn check_status(container: &Container, request: &Request) -> Result<()> {
     match container.status() {
         Status::Created | Status::Running => Ok(()),
         Status::Paused if request.ignore_paused => Ok(()),
-        Status::Paused => bail!("cannot exec in a paused container (use --ignore-paused to override)"),
+        Status::Paused => {
+            bail!("cannot exec in a paused container (use --ignore-paused to override)")
+        }
         Status::Stopped => bail!("cannot exec in a stopped container"),
         Status::Creating => bail!("cannot exec in a container that is being created"),
     }
@@ -125,20 +139,32 @@ fn start(
 ) -> Result<Option<OwnedFd>> {
     if let Some(score) = process.oom_score_adj {
         let path = format!("/proc/{pid}/oom_score_adj");
-        let mut file = fs::OpenOptions::new().write(true).open(&path).with_context(|| format!("open({path:?})"))?;
-        std::io::Write::write_all(&mut file, score.to_string().as_bytes())
-            .with_context(|| format!("{}/oomScoreAdj: write({path:?}, \"{score}\")", request.pointer))?;
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .open(&path)
+            .with_context(|| format!("open({path:?})"))?;
+        std::io::Write::write_all(&mut file, score.to_string().as_bytes()).with_context(|| {
+            format!(
+                "{}/oomScoreAdj: write({path:?}, \"{score}\")",
+                request.pointer
+            )
+        })?;
     }
     loop {
         match channel.hear()? {
             Some(FromInit::Limits) => {
-                process.rlimits.iter().try_for_each(|limit| credentials::set_limit(pid, limit))?;
+                process
+                    .rlimits
+                    .iter()
+                    .try_for_each(|limit| credentials::set_limit(pid, limit))?;
                 channel.answer(&ToInit::LimitsSet, &[])?;
             }
             Some(FromInit::Created) => break,
             Some(FromInit::Failed(reason)) => bail!(reason),
             Some(other) => bail!("the process said {other:?} out of turn"),
-            None => bail!("the process died before its program ran (killed by a limit of the container?)"),
+            None => bail!(
+                "the process died before its program ran (killed by a limit of the container?)"
+            ),
         }
     }
     let master = terminal.receive_master()?;
@@ -168,24 +194,39 @@ struct Joined {
 
 impl Joined {
     fn open(pid: i32, no_pivot: bool) -> Result<Self> {
-        let mut joined = Self { flags: 0, pids: None, root: None };
+        let mut joined = Self {
+            flags: 0,
+            pids: None,
+            root: None,
+        };
         for kind in Kind::ALL {
             let path = |of: &str| format!("/proc/{of}/ns/{}", kind.proc_name());
             let (theirs, ours) = (path(&pid.to_string()), path("self"));
-            let inode = |path: &str| fs::metadata(path).map(|m| m.ino()).with_context(|| format!("stat({path:?})"));
+            let inode = |path: &str| {
+                fs::metadata(path)
+                    .map(|m| m.ino())
+                    .with_context(|| format!("stat({path:?})"))
+            };
             // A kernel without this kind of namespace has no file for it.
             if fs::symlink_metadata(&ours).is_err() || inode(&theirs)? == inode(&ours)? {
                 continue;
             }
             match kind {
-                Kind::Pid => joined.pids = Some(File::open(&theirs).context("open init's pid namespace")?.into()),
+                Kind::Pid => {
+                    joined.pids = Some(
+                        File::open(&theirs)
+                            .context("open init's pid namespace")?
+                            .into(),
+                    )
+                }
                 _ => joined.flags |= kind.clone_flag(),
             }
         }
         if no_pivot {
             let path = format!("/proc/{pid}/root");
             let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-            joined.root = Some(open(Path::new(&path), flags, Mode::empty()).context("open init's root")?);
+            joined.root =
+                Some(open(Path::new(&path), flags, Mode::empty()).context("open init's root")?);
         }
         Ok(joined)
     }
@@ -253,7 +294,11 @@ impl Guest<'_> {
             console::attach_inside(self.process, self.console.as_ref())?;
         }
         init::set_attributes(self.process)?;
-        let ask = || self.channel.ask(&FromInit::Limits, &ToInit::LimitsSet).map(drop);
+        let ask = || {
+            self.channel
+                .ask(&FromInit::Limits, &ToInit::LimitsSet)
+                .map(drop)
+        };
         credentials::set_limits(&self.process.rlimits, self.in_user_namespace, ask)?;
         let ready = credentials::prepare(self.process, self.stdio)?;
         let program = program::find(self.process)?;
@@ -284,5 +329,7 @@ impl Guest<'_> {
 
 fn own_root() -> Result<Root> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    Ok(Root::new(open("/", flags, Mode::empty()).context("open(\"/\")")?))
+    Ok(Root::new(
+        open("/", flags, Mode::empty()).context("open(\"/\")")?,
+    ))
 }

@@ -18,8 +18,16 @@ pub struct Signals(SignalFd);
 
 /// Those that say something about this process, not the container.
 const KEPT: [Signal; 10] = [
-    Signal::SIGKILL, Signal::SIGSTOP, Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGFPE,
-    Signal::SIGILL, Signal::SIGABRT, Signal::SIGTRAP, Signal::SIGURG, Signal::SIGPIPE,
+    Signal::SIGKILL,
+    Signal::SIGSTOP,
+    Signal::SIGSEGV,
+    Signal::SIGBUS,
+    Signal::SIGFPE,
+    Signal::SIGILL,
+    Signal::SIGABRT,
+    Signal::SIGTRAP,
+    Signal::SIGURG,
+    Signal::SIGPIPE,
 ];
 
 impl Signals {
@@ -29,7 +37,9 @@ impl Signals {
         KEPT.iter().for_each(|&signal| set.remove(signal));
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&set), None).context("sigprocmask()")?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-        Ok(Self(SignalFd::with_flags(&set, flags).context("signalfd()")?))
+        Ok(Self(
+            SignalFd::with_flags(&set, flags).context("signalfd()")?,
+        ))
     }
 }
 
@@ -37,12 +47,23 @@ impl Signals {
 pub type ExitStatus = u8;
 
 /// Waits until `pid` ends. Everything else that becomes a child of this process is reaped.
-pub fn supervise(pid: Pid, pidfd: &OwnedFd, signals: &Signals, master: Option<OwnedFd>) -> Result<ExitStatus> {
+pub fn supervise(
+    pid: Pid,
+    pidfd: &OwnedFd,
+    signals: &Signals,
+    master: Option<OwnedFd>,
+) -> Result<ExitStatus> {
     let stdin = std::io::stdin();
     let raw = master.as_ref().map(|_| RawMode::enter(stdin.as_fd()));
     // Without a terminal of our own there is nothing to switch.
     let raw = raw.and_then(Result::ok);
-    let mut session = Session { pid, pidfd, signals, master, stdin_open: true };
+    let mut session = Session {
+        pid,
+        pidfd,
+        signals,
+        master,
+        stdin_open: true,
+    };
     session.resize();
     let status = session.run();
     drop(raw);
@@ -79,7 +100,9 @@ impl Session<'_> {
             if ready.get(2) == Some(&true) {
                 self.copy_in(stdin.as_fd());
             }
-            if ready[0] && let Some(status) = self.take_signals()? {
+            if ready[0]
+                && let Some(status) = self.take_signals()?
+            {
                 self.drain();
                 return Ok(status);
             }
@@ -98,7 +121,10 @@ impl Session<'_> {
                 Ok(Signal::SIGWINCH) => self.resize(),
                 // A real-time signal is no nix Signal, but a number all the same. The program
                 // may have ended meanwhile; its SIGCHLD follows.
-                _ => drop(sys::process::pidfd_send_signal(self.pidfd, info.ssi_signo as i32)),
+                _ => drop(sys::process::pidfd_send_signal(
+                    self.pidfd,
+                    info.ssi_signo as i32,
+                )),
             }
         }
         Ok(None)
@@ -108,7 +134,9 @@ impl Session<'_> {
         let mut ended = None;
         loop {
             match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::Exited(pid, status)) if pid == self.pid => ended = Some(status as u8),
+                Ok(WaitStatus::Exited(pid, status)) if pid == self.pid => {
+                    ended = Some(status as u8)
+                }
                 Ok(WaitStatus::Signaled(pid, signal, _)) if pid == self.pid => {
                     ended = Some(128 + signal as u8);
                 }
@@ -129,7 +157,10 @@ impl Session<'_> {
     }
 
     fn copy_out(&mut self) {
-        let copied = self.master.as_ref().is_some_and(|master| copy(master.as_fd(), std::io::stdout().as_fd()));
+        let copied = self
+            .master
+            .as_ref()
+            .is_some_and(|master| copy(master.as_fd(), std::io::stdout().as_fd()));
         if !copied {
             // EIO: the last process that had the terminal closed it.
             self.master = None;
@@ -137,7 +168,10 @@ impl Session<'_> {
     }
 
     fn copy_in(&mut self, stdin: BorrowedFd<'_>) {
-        self.stdin_open = self.master.as_ref().is_some_and(|master| copy(stdin, master.as_fd()));
+        self.stdin_open = self
+            .master
+            .as_ref()
+            .is_some_and(|master| copy(stdin, master.as_fd()));
     }
 
     /// Copies what the program wrote just before it ended.

@@ -75,7 +75,11 @@ pub fn run(plan: &Plan, inheritance: Inheritance) -> ! {
         Err(error) => error,
     };
     let text = format!("{error:#}");
-    let message = if error.is::<HookFailed>() { FromInit::HookFailed(text) } else { FromInit::Failed(text) };
+    let message = if error.is::<HookFailed>() {
+        FromInit::HookFailed(text)
+    } else {
+        FromInit::Failed(text)
+    };
     // If the runtime is gone, nobody is left to tell.
     let _ = init.inheritance.channel.tell(&message);
     sys::process::exit_now(1)
@@ -111,7 +115,11 @@ impl Init<'_> {
         // 4. A session of its own, so that no terminal of the host reaches it.
         nix::unistd::setsid().context("setsid()")?;
         if let Some(name) = &self.inheritance.keyring {
-            let others = if self.plan.id_maps.is_some() { 0x8 } else { 0x8_0000 };
+            let others = if self.plan.id_maps.is_some() {
+                0x8
+            } else {
+                0x8_0000
+            };
             sys::credentials::join_session_keyring(name, others)?;
         }
         if self.plan.namespaces.makes(Kind::Network) {
@@ -168,14 +176,20 @@ impl Init<'_> {
         let hooks = &self.plan.hooks;
         let runtime = [Moment::Prestart, Moment::CreateRuntime];
         if runtime.iter().any(|&moment| !hooks.at(moment).is_empty()) {
-            self.inheritance.channel.ask(&FromInit::RunHooks, &ToInit::HooksDone)?;
+            self.inheritance
+                .channel
+                .ask(&FromInit::RunHooks, &ToInit::HooksDone)?;
         }
         let hooks = hooks.at(Moment::CreateContainer);
         if hooks.is_empty() {
             return Ok(());
         }
         let state = self.inheritance.hook_state.json("creating", own_pid())?;
-        let surroundings = Surroundings { state: &state, env: None, cwd: rootfs };
+        let surroundings = Surroundings {
+            state: &state,
+            env: None,
+            cwd: rootfs,
+        };
         hooks::run_all(Moment::CreateContainer, hooks, &surroundings)
     }
 
@@ -187,7 +201,9 @@ impl Init<'_> {
             proc.write_parameter(Path::new("kernel/domainname"), name)?;
         }
         let parameters = &self.plan.sysctl;
-        parameters.iter().try_for_each(|(path, value)| proc.write_parameter(path, value))
+        parameters
+            .iter()
+            .try_for_each(|(path, value)| proc.write_parameter(path, value))
     }
 
     fn set_attributes(&self) -> Result<()> {
@@ -195,13 +211,19 @@ impl Init<'_> {
             sys::process::set_personality(persona).context("config.json /linux/personality")?;
         }
         if let Some((mode, nodes)) = &self.plan.memory_policy {
-            sys::process::set_memory_policy(*mode, nodes).context("config.json /linux/memoryPolicy")?;
+            sys::process::set_memory_policy(*mode, nodes)
+                .context("config.json /linux/memoryPolicy")?;
         }
         set_attributes(&self.plan.process)
     }
 
     fn set_limits(&self) -> Result<()> {
-        let ask = || self.inheritance.channel.ask(&FromInit::Limits, &ToInit::LimitsSet).map(drop);
+        let ask = || {
+            self.inheritance
+                .channel
+                .ask(&FromInit::Limits, &ToInit::LimitsSet)
+                .map(drop)
+        };
         credentials::set_limits(&self.plan.process.rlimits, self.plan.id_maps.is_some(), ask)
     }
 
@@ -228,7 +250,11 @@ impl Init<'_> {
         }
         let state = self.inheritance.hook_state.json("created", own_pid())?;
         let env = Some(program.environment());
-        let surroundings = Surroundings { state: &state, env, cwd: Path::new("/") };
+        let surroundings = Surroundings {
+            state: &state,
+            env,
+            cwd: Path::new("/"),
+        };
         hooks::run_all(Moment::StartContainer, hooks, &surroundings).context(HookFailed)
     }
 }
@@ -257,7 +283,9 @@ pub fn join_cgroups(files: Vec<OwnedFd>) -> Result<()> {
     for file in files {
         // "0" is the writer: a thread that moves only itself skips the kernel's global thread
         // group lock, which costs milliseconds (docs/decisions/0002).
-        std::fs::File::from(file).write_all(b"0").context("join a cgroup: write(tasks, \"0\")")?;
+        std::fs::File::from(file)
+            .write_all(b"0")
+            .context("join a cgroup: write(tasks, \"0\")")?;
     }
     Ok(())
 }

@@ -111,7 +111,14 @@ pub fn create(root: &StateRoot, id: &ContainerId, request: &Request) -> Result<L
     let lock = state.lock()?;
     let mut launch = Launch {
         record: new_record(&bundle, &plan, id, &cgroups),
-        bundle, plan, hierarchies, cgroups, request, state, console, namespaces,
+        bundle,
+        plan,
+        hierarchies,
+        cgroups,
+        request,
+        state,
+        console,
+        namespaces,
         cgroup: None,
         hooks_ran: Poststop::Skip,
     };
@@ -148,7 +155,7 @@ fn new_record(bundle: &Bundle, plan: &Plan, id: &ContainerId, cgroups: &cgroup::
     Record {
         version: 1,
         id: id.as_str().to_owned(),
-        stage: Stage::Creating,
+        stage: Stage::Claiming,
         init_process_pid: 0,
         init_process_start: 0,
         boot_id: procfs::boot_id(),
@@ -156,7 +163,9 @@ fn new_record(bundle: &Bundle, plan: &Plan, id: &ContainerId, cgroups: &cgroup::
         bundle: bundle.dir.clone(),
         rootfs: plan.rootfs.path.clone(),
         owner: nix::unistd::geteuid().as_raw(),
-        annotations: annotations.map(|(key, value)| (key.clone(), value.clone())).collect(),
+        annotations: annotations
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect(),
         cgroup_paths: cgroups.saved_paths(),
         namespace_paths: BTreeMap::new(),
         own_pid_namespace: plan.namespaces.makes(Kind::Pid),
@@ -192,7 +201,12 @@ impl Launch<'_> {
         // Before the first cgroup: from here on `delete --force` knows where to look.
         self.state.save(&self.record)?;
         let text = "unable to apply cgroup configuration";
-        let cgroup = self.cgroup.insert(Cgroup::create(&self.cgroups).context(text)?);
+        let cgroup = self
+            .cgroup
+            .insert(Cgroup::create(&self.cgroups).context(text)?);
+        // Not taken, so ours: from here on whoever is in them may be killed.
+        self.record.stage = Stage::Creating;
+        self.state.save(&self.record)?;
         cgroup.apply(&self.cgroups).context(text)?;
         let join_files = cgroup.join_files().context(text)?;
         let listener = match self.request.attachment {
@@ -200,7 +214,9 @@ impl Launch<'_> {
             Attachment::Detached | Attachment::Foreground => None,
         };
         let mut init = self.spawn(join_files, listener)?;
-        let ready = self.converse(&init).and_then(|()| self.console.receive_master());
+        let ready = self
+            .converse(&init)
+            .and_then(|()| self.console.receive_master());
         match ready {
             Ok(terminal) => init.terminal = terminal,
             Err(error) => {
@@ -219,7 +235,10 @@ impl Launch<'_> {
             &self.record.cgroup_paths,
             self.plan.namespaces.is_private(Kind::Cgroup),
         );
-        let keyring = self.request.new_keyring.then(|| CString::new(format!("_ses.{}", self.record.id)));
+        let keyring = self
+            .request
+            .new_keyring
+            .then(|| CString::new(format!("_ses.{}", self.record.id)));
         let inheritance = Inheritance {
             channel: theirs,
             cgroup_files,
@@ -235,10 +254,26 @@ impl Launch<'_> {
             },
             hook_state: self.hook_state(),
         };
-        let directory = self.cgroup.as_ref().map(Cgroup::directory).transpose()?.flatten();
+        let directory = self
+            .cgroup
+            .as_ref()
+            .map(Cgroup::directory)
+            .transpose()?
+            .flatten();
         let directory = directory.as_ref().map(AsFd::as_fd);
-        let born = clone::spawn(&self.plan, &mut self.namespaces, directory, &ours, inheritance)?;
-        Ok(Init { pid: born.pid, pidfd: born.pidfd, channel: ours, terminal: None })
+        let born = clone::spawn(
+            &self.plan,
+            &mut self.namespaces,
+            directory,
+            &ours,
+            inheritance,
+        )?;
+        Ok(Init {
+            pid: born.pid,
+            pidfd: born.pidfd,
+            channel: ours,
+            terminal: None,
+        })
     }
 
     fn hook_state(&self) -> HookState {
@@ -280,9 +315,13 @@ impl Launch<'_> {
                 _ => bail!("init asked for mount {number}, which is no bind mount"),
             },
         };
-        match init::rootfs::open_path(path).and_then(|fd| Ok(sys::mount::open_tree_clone(&fd, reach)?)) {
+        match init::rootfs::open_path(path)
+            .and_then(|fd| Ok(sys::mount::open_tree_clone(&fd, reach)?))
+        {
             Ok(tree) => init.channel.answer(&ToInit::Opened, &[&tree]),
-            Err(error) => init.channel.answer(&ToInit::Refused(format!("{error:#}")), &[]),
+            Err(error) => init
+                .channel
+                .answer(&ToInit::Refused(format!("{error:#}")), &[]),
         }
     }
 
@@ -290,7 +329,11 @@ impl Launch<'_> {
     fn run_hooks(&mut self, init: &Init) -> Result<()> {
         self.hooks_ran = Poststop::Run;
         let state = self.hook_state().json("creating", init.pid.as_raw())?;
-        let surroundings = Surroundings { state: &state, env: None, cwd: &self.bundle.dir };
+        let surroundings = Surroundings {
+            state: &state,
+            env: None,
+            cwd: &self.bundle.dir,
+        };
         for moment in [Moment::Prestart, Moment::CreateRuntime] {
             hooks::run_all(moment, self.plan.hooks.at(moment), &surroundings)?;
         }
@@ -330,15 +373,24 @@ impl Launch<'_> {
         }
         let _ = sys::process::wait_for_exit(&init.pidfd, Duration::from_secs(5));
         match waitpid(init.pid, None) {
-            Ok(WaitStatus::Signaled(_, signal, _)) => anyhow!("container init was killed by {signal}"),
-            Ok(WaitStatus::Exited(_, status)) => anyhow!("container init exited with status {status}"),
+            Ok(WaitStatus::Signaled(_, signal, _)) => {
+                anyhow!("container init was killed by {signal}")
+            }
+            Ok(WaitStatus::Exited(_, status)) => {
+                anyhow!("container init exited with status {status}")
+            }
             _ => anyhow!("container init died"),
         }
     }
 
     /// Removes what [`Self::construct`] has made. The error that led here is the one to report.
     fn undo(self) {
-        let outcome = container::destroy(self.state, Some(&self.record), &self.bundle.spec, self.hooks_ran);
+        let outcome = container::destroy(
+            self.state,
+            Some(&self.record),
+            &self.bundle.spec,
+            self.hooks_ran,
+        );
         if let Err(error) = outcome {
             crate::log::warn(&format!("undo of a failed create: {error:#}"));
         }
@@ -361,16 +413,38 @@ fn set_oom_score(pid: Pid, score: i32) -> Result<()> {
 /// Writes to a file of procfs that the kernel keeps.
 fn write_existing(path: &Path, text: &str) -> io::Result<()> {
     use std::io::Write;
-    std::fs::OpenOptions::new().write(true).open(path)?.write_all(text.as_bytes())
+    std::fs::OpenOptions::new()
+        .write(true)
+        .open(path)?
+        .write_all(text.as_bytes())
 }
 
 fn namespace_paths(pid: i32) -> BTreeMap<String, PathBuf> {
-    let keys = ["NEWCGROUP", "NEWIPC", "NEWNS", "NEWNET", "NEWPID", "NEWTIME", "NEWUSER", "NEWUTS"];
+    let keys = [
+        "NEWCGROUP",
+        "NEWIPC",
+        "NEWNS",
+        "NEWNET",
+        "NEWPID",
+        "NEWTIME",
+        "NEWUSER",
+        "NEWUTS",
+    ];
     let kinds = [
-        Kind::Cgroup, Kind::Ipc, Kind::Mount, Kind::Network, Kind::Pid, Kind::Time, Kind::User, Kind::Uts,
+        Kind::Cgroup,
+        Kind::Ipc,
+        Kind::Mount,
+        Kind::Network,
+        Kind::Pid,
+        Kind::Time,
+        Kind::User,
+        Kind::Uts,
     ];
     let path = |kind: Kind| PathBuf::from(format!("/proc/{pid}/ns/{}", kind.proc_name()));
-    keys.iter().zip(kinds).map(|(key, kind)| ((*key).to_owned(), path(kind))).collect()
+    keys.iter()
+        .zip(kinds)
+        .map(|(key, kind)| ((*key).to_owned(), path(kind)))
+        .collect()
 }
 
 /// Writes a pid, digits only: go-runc parses the whole file as a number.
@@ -381,7 +455,9 @@ pub fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
     };
     let context = || format!("write pid file {path:?}");
     let parent = Dir::open(parent).with_context(context)?;
-    parent.replace(name, pid.to_string().as_bytes(), 0o644).with_context(context)
+    parent
+        .replace(name, pid.to_string().as_bytes(), 0o644)
+        .with_context(context)
 }
 
 /// The exit status of a shell for a process that ended with `status`.

@@ -35,14 +35,24 @@ static LOG: OnceLock<Log> = OnceLock::new();
 pub fn init(path: Option<&Path>, format: Format, debug: bool) -> Result<()> {
     let file = path.map(open).transpose()?;
     // A second call would be a mistake of main; the first log stays.
-    let _ = LOG.set(Log { file, format, debug });
+    let _ = LOG.set(Log {
+        file,
+        format,
+        debug,
+    });
     Ok(())
 }
 
 fn open(path: &Path) -> Result<File> {
     let mut options = OpenOptions::new();
-    options.append(true).create(true).mode(0o644).custom_flags(libc::O_CLOEXEC | libc::O_SYNC);
-    options.open(path).with_context(|| format!("open log file {path:?}"))
+    options
+        .append(true)
+        .create(true)
+        .mode(0o644)
+        .custom_flags(libc::O_CLOEXEC | libc::O_SYNC);
+    options
+        .open(path)
+        .with_context(|| format!("open log file {path:?}"))
 }
 
 /// Reports the error that ends this program: to the log file and to stderr.
@@ -69,7 +79,9 @@ pub fn warn(message: &str) {
 
 /// Writes a record to the log file if `--debug` is given.
 pub fn debug(message: &str) {
-    let Some(log) = LOG.get().filter(|log| log.debug) else { return };
+    let Some(log) = LOG.get().filter(|log| log.debug) else {
+        return;
+    };
     let record = record("debug", message, log.format);
     match log.file.as_ref() {
         // A lost debug record must not fail a container.

@@ -43,9 +43,15 @@ fn dispatch(global: &Global, operation: Operation) -> Result<u8> {
     match operation {
         Operation::Create(id, request) => create::run(root, &id, &request).map(|()| 0),
         Operation::Delete(id, force) => delete::run(root, &id, force).map(|()| 0),
-        Operation::Exec(id, flags, around) => exec::run(root, &id, &flags, around).context(ExecFailed),
-        Operation::Features => print(&features::text(&features::features(&plan::mounts::known_options()))),
-        Operation::Kill(id, signal, recipients) => kill::run(root, &id, &signal, recipients).map(|()| 0),
+        Operation::Exec(id, flags, around) => {
+            exec::run(root, &id, &flags, around).context(ExecFailed)
+        }
+        Operation::Features => print(&features::text(&features::features(
+            &plan::mounts::known_options(),
+        ))),
+        Operation::Kill(id, signal, recipients) => {
+            kill::run(root, &id, &signal, recipients).map(|()| 0)
+        }
         Operation::List(format) => print(&list::run(root, format)?),
         Operation::Pause(id) => freezer::pause(root, &id).map(|()| 0),
         Operation::Ps(id) => print(&ps::run(root, &id)?),
@@ -59,6 +65,9 @@ fn dispatch(global: &Global, operation: Operation) -> Result<u8> {
 
 fn print(text: &str) -> Result<u8> {
     let mut stdout = std::io::stdout();
-    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context("write to stdout")?;
+    stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+        .context("write to stdout")?;
     Ok(0)
 }

@@ -22,7 +22,11 @@ impl HostProc {
     pub fn open() -> Result<Self> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let fd = open("/proc", flags, Mode::empty()).context("open(\"/proc\", O_PATH)")?;
-        if fstatfs(&fd).context("fstatfs(\"/proc\")")?.filesystem_type() != PROC_SUPER_MAGIC {
+        if fstatfs(&fd)
+            .context("fstatfs(\"/proc\")")?
+            .filesystem_type()
+            != PROC_SUPER_MAGIC
+        {
             bail!("/proc on this host is not a procfs");
         }
         Ok(Self(fd))
@@ -42,7 +46,8 @@ impl HostProc {
     pub fn write_parameter(&self, path: &Path, value: &str) -> Result<()> {
         let name = Path::new("sys").join(path);
         let mut file = self.open_for_writing(&name)?;
-        file.write_all(value.as_bytes()).with_context(|| format!("write(\"/proc/{}\", {value:?})", name.display()))
+        file.write_all(value.as_bytes())
+            .with_context(|| format!("write(\"/proc/{}\", {value:?})", name.display()))
     }
 }
 
@@ -93,7 +98,13 @@ mod tests {
         fields.extend(["0"; 12]);
         fields.extend(["4242", "0"]);
         let text = format!("7 (a) Z (b)) {}", fields.join(" "));
-        assert_eq!(Stat::parse(&text), Some(Stat { state: 'S', start_time: 4242 }));
+        assert_eq!(
+            Stat::parse(&text),
+            Some(Stat {
+                state: 'S',
+                start_time: 4242
+            })
+        );
     }
 
     #[test]

@@ -40,8 +40,19 @@ fn is_zero(pid: &i32) -> bool {
 impl HookState {
     /// The JSON for a hook's stdin; a `pid` of 0 (no process) is left out.
     pub fn json(&self, status: &str, pid: i32) -> Result<Vec<u8>> {
-        let Self { id, bundle, annotations } = self;
-        let state = State { oci_version: OCI_VERSION, id, status, pid, bundle, annotations };
+        let Self {
+            id,
+            bundle,
+            annotations,
+        } = self;
+        let state = State {
+            oci_version: OCI_VERSION,
+            id,
+            status,
+            pid,
+            bundle,
+            annotations,
+        };
         serde_json::to_vec(&state).context("encode the state")
     }
 }
@@ -52,7 +63,11 @@ mod tests {
 
     #[test]
     fn a_stopped_container_has_no_pid() {
-        let state = HookState { id: "a".into(), bundle: "/b".into(), annotations: BTreeMap::new() };
+        let state = HookState {
+            id: "a".into(),
+            bundle: "/b".into(),
+            annotations: BTreeMap::new(),
+        };
         assert_eq!(
             String::from_utf8(state.json("stopped", 0).unwrap()).unwrap(),
             r#"{"ociVersion":"1.3.0","id":"a","status":"stopped","bundle":"/b"}"#

@@ -10,7 +10,8 @@
 //! ```
 //!
 //! state.json is written before the first cgroup is made and tells where they will be, so that
-//! a kill at any moment leaves nothing that `delete --force` cannot find. Its keys `id`,
+//! a kill at any moment leaves nothing that `delete --force` cannot find; and written again when
+//! they are made, because until then they may turn out to be another container's. Its keys `id`,
 //! `init_process_pid`, `init_process_start`, `created`, `cgroup_paths` and `namespace_paths` are
 //! those of runc, which cAdvisor and its like read.
 
@@ -83,7 +84,9 @@ pub struct Record {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stage {
-    /// It is at work, or was killed.
+    /// The cgroups are being made: what is at their paths may still be somebody else's.
+    Claiming,
+    /// The cgroups are its own; it is at work, or was killed.
     Creating,
     /// It finished.
     Created,
@@ -118,14 +121,22 @@ impl StateRoot {
             }
             other => other?,
         }
-        Ok(StateDir { dir: root.open_dir(id.as_str())?, root: self.path.clone(), id: id.clone() })
+        Ok(StateDir {
+            dir: root.open_dir(id.as_str())?,
+            root: self.path.clone(),
+            id: id.clone(),
+        })
     }
 
     /// Opens the directory of `id`.
     pub fn open(&self, id: &ContainerId) -> Result<StateDir> {
         let opened = Dir::open(&self.path).and_then(|root| root.open_dir(id.as_str()));
         match opened {
-            Ok(dir) => Ok(StateDir { dir, root: self.path.clone(), id: id.clone() }),
+            Ok(dir) => Ok(StateDir {
+                dir,
+                root: self.path.clone(),
+                id: id.clone(),
+            }),
             Err(error) if error.errno() == Errno::ENOENT => {
                 Err(NotFound).with_context(|| format!("container {:?}", id.as_str()))
             }
@@ -157,14 +168,21 @@ impl StateDir {
 
     /// Keeps other operations on this container out until the value is dropped.
     pub fn lock(&self) -> Result<Lock> {
-        self.dir.lock(LOCK, LockKind::Exclusive, PATIENCE).with_context(|| {
-            format!("container {:?}: another operation has held it for {PATIENCE:?}", self.id.as_str())
-        })
+        self.dir
+            .lock(LOCK, LockKind::Exclusive, PATIENCE)
+            .with_context(|| {
+                format!(
+                    "container {:?}: another operation has held it for {PATIENCE:?}",
+                    self.id.as_str()
+                )
+            })
     }
 
     /// Whether another operation holds the container right now.
     pub fn is_busy(&self) -> bool {
-        self.dir.lock(LOCK, LockKind::Shared, Duration::ZERO).is_err()
+        self.dir
+            .lock(LOCK, LockKind::Shared, Duration::ZERO)
+            .is_err()
     }
 
     /// The record; `None` if the claim was made and nothing was written yet.
@@ -230,7 +248,10 @@ impl StateDir {
     /// The address of the start socket, through the open directory: the path itself may be
     /// longer than the 108 bytes that unix(7) allows.
     fn socket_address(&self) -> Result<UnixAddr> {
-        let path = format!("/proc/self/fd/{}/{START_SOCKET}", self.dir.as_fd().as_raw_fd());
+        let path = format!(
+            "/proc/self/fd/{}/{START_SOCKET}",
+            self.dir.as_fd().as_raw_fd()
+        );
         UnixAddr::new(Path::new(&path)).context("address of the start socket")
     }
 
@@ -259,7 +280,10 @@ mod tests {
         let (_dir, root, id) = root();
         root.claim(&id).unwrap();
         let error = root.claim(&id).unwrap_err().to_string();
-        assert!(error.contains("container with given ID already exists"), "{error}");
+        assert!(
+            error.contains("container with given ID already exists"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -103,7 +103,9 @@ impl Channel {
     /// Hears the next message of init; `None` when init's end is closed.
     pub fn hear(&self) -> Result<Option<FromInit>> {
         let (bytes, _) = sys::socket::receive(&self.0).context("hear init")?;
-        let Some((&tag, text)) = bytes.split_first() else { return Ok(None) };
+        let Some((&tag, text)) = bytes.split_first() else {
+            return Ok(None);
+        };
         let text = String::from_utf8_lossy(text);
         Ok(Some(match tag {
             b'P' => FromInit::Spawned(text.parse().context("pid of init")?),
@@ -135,7 +137,9 @@ impl Channel {
     /// Hears the runtime; `None` when its end is closed.
     pub fn listen(&self) -> Result<Option<(ToInit, Vec<OwnedFd>)>> {
         let (bytes, fds) = sys::socket::receive(&self.0).context("hear the runtime")?;
-        let Some((&tag, text)) = bytes.split_first() else { return Ok(None) };
+        let Some((&tag, text)) = bytes.split_first() else {
+            return Ok(None);
+        };
         let message = match tag {
             b'i' => ToInit::IdsMapped,
             b'o' => ToInit::Opened,
@@ -205,8 +209,12 @@ mod tests {
     #[test]
     fn a_refusal_becomes_the_error_of_the_question() {
         let (runtime, init) = Channel::pair().unwrap();
-        runtime.answer(&ToInit::Refused("no such mount".into()), &[]).unwrap();
-        let error = init.ask(&FromInit::OpenMount(1), &ToInit::Opened).unwrap_err();
+        runtime
+            .answer(&ToInit::Refused("no such mount".into()), &[])
+            .unwrap();
+        let error = init
+            .ask(&FromInit::OpenMount(1), &ToInit::Opened)
+            .unwrap_err();
         assert_eq!(error.to_string(), "no such mount");
     }
 

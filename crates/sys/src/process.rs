@@ -363,7 +363,8 @@ pub fn stat(number: RawFd) -> Result<nix::sys::stat::FileStat> {
 /// Gives the standard stream `number` (0, 1 or 2) to the user `uid`.
 pub fn chown_stream(number: RawFd, uid: u32) -> Result<()> {
     let uid = nix::unistd::Uid::from_raw(uid);
-    nix::unistd::fchown(stream(number)?, Some(uid), None).call(|| format!("fchown({number}, {uid})"))
+    nix::unistd::fchown(stream(number)?, Some(uid), None)
+        .call(|| format!("fchown({number}, {uid})"))
 }
 
 /// Borrows a descriptor that was inherited and that nothing here owns.
@@ -381,7 +382,8 @@ fn stream(number: RawFd) -> Result<BorrowedFd<'static>> {
 pub fn reset_signals() -> Result<()> {
     use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask};
     // SAFETY: SIG_DFL is no function of ours, so nothing can run in a signal handler.
-    unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) }.call(|| "signal(SIGPIPE, SIG_DFL)".into())?;
+    unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) }
+        .call(|| "signal(SIGPIPE, SIG_DFL)".into())?;
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
         .call(|| "sigprocmask(SIG_SETMASK, {})".into())
 }

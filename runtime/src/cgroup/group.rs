@@ -354,6 +354,19 @@ impl Cgroup {
         }
     }
 
+    /// Removes those directories that nobody lives in, touching nothing below them.
+    ///
+    /// For a creation that was killed half way: some of the paths may lead to cgroups of
+    /// somebody else, and those are not empty.
+    pub fn remove_unused(&self) {
+        for group in &self.groups {
+            if let (Some(parent), Some(name)) = (group.path.parent(), group.path.file_name()) {
+                // ENOENT, EBUSY and ENOTEMPTY all say that nothing here is ours.
+                let _ = Dir::open(parent).and_then(|parent| parent.remove_dir(name));
+            }
+        }
+    }
+
     /// How often the kernel killed a process here for lack of memory; `None` if it does not say.
     pub fn oom_kill_count(&self) -> Result<Option<u64>, Error> {
         let (group, file) = match self.v1("memory") {

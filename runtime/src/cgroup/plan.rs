@@ -144,7 +144,12 @@ impl Plan {
             match group.version {
                 Version::V2 => drop(paths.insert(String::new(), group.path())),
                 Version::V1 => {
-                    paths.extend(group.controllers.iter().map(|name| (name.clone(), group.path())));
+                    paths.extend(
+                        group
+                            .controllers
+                            .iter()
+                            .map(|name| (name.clone(), group.path())),
+                    );
                 }
             }
         }

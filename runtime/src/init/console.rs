@@ -37,8 +37,12 @@ pub fn attach(plan: &Plan, root: &Rootfs, console: Option<&OwnedFd>) -> Result<(
 /// The same for a process that joins a running container: no `/dev/console`.
 pub fn attach_inside(process: &Process, console: Option<&OwnedFd>) -> Result<()> {
     let open = |path: &Path, flags: OFlag| {
-        nix::fcntl::open(path, flags | OFlag::O_CLOEXEC, nix::sys::stat::Mode::empty())
-            .with_context(|| format!("open({path:?})"))
+        nix::fcntl::open(
+            path,
+            flags | OFlag::O_CLOEXEC,
+            nix::sys::stat::Mode::empty(),
+        )
+        .with_context(|| format!("open({path:?})"))
     };
     take_as_stdio(&make(process, console, open)?)
 }
@@ -48,12 +52,17 @@ fn make(
     console: Option<&OwnedFd>,
     open: impl FnOnce(&Path, OFlag) -> Result<OwnedFd>,
 ) -> Result<OwnedFd> {
-    let Some(console) = console else { bail!("a terminal is wanted, but there is no console socket") };
+    let Some(console) = console else {
+        bail!("a terminal is wanted, but there is no console socket")
+    };
     let master = open(Path::new("/dev/pts/ptmx"), OFlag::O_RDWR | OFlag::O_NOCTTY)
         .context("open the container's /dev/pts/ptmx (is a devpts mounted there?)")?;
     check_ptmx(&master)?;
     let peer = terminal::open_peer(&master)?;
-    if let Some(size) = process.console_size.filter(|size| size.rows > 0 || size.columns > 0) {
+    if let Some(size) = process
+        .console_size
+        .filter(|size| size.rows > 0 || size.columns > 0)
+    {
         terminal::set_window_size(&master, size)?;
     }
     // The group stays what devpts' gid= says, which is tty.
@@ -104,14 +113,17 @@ fn is_host_null(number: i32) -> bool {
 
 /// Character device 1:3 (Documentation/admin-guide/devices.txt).
 pub fn is_null(stat: &FileStat) -> bool {
-    let character = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFCHR;
+    let character =
+        SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFCHR;
     character && stat.st_rdev == makedev(1, 3)
 }
 
 /// Gives the standard streams to `uid`, so that it can open `/dev/stdout` again.
 pub fn give_stdio(uid: u32) -> Result<()> {
     for number in 0..3 {
-        let Ok(stat) = sys::process::stat(number) else { continue };
+        let Ok(stat) = sys::process::stat(number) else {
+            continue;
+        };
         // The host's /dev/null is everybody's; a file keeps the owner who made it.
         let kind = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
         if stat.st_uid == uid || is_null(&stat) || kind == SFlag::S_IFREG {

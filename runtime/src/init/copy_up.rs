@@ -56,7 +56,13 @@ fn one(from: &OwnedFd, into: &OwnedFd, name: &str, depth: usize) -> Result<()> {
         kind => mknodat(into, name, kind, mode, stat.st_rdev)?,
     }
     let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
-    Ok(fchownat(into, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)?)
+    Ok(fchownat(
+        into,
+        name,
+        Some(uid),
+        Some(gid),
+        AtFlags::AT_SYMLINK_NOFOLLOW,
+    )?)
 }
 
 fn file(from: &OwnedFd, into: &OwnedFd, name: &str, mode: Mode) -> Result<OwnedFd> {

@@ -9,8 +9,8 @@ use sys::credentials::{CapSet, ProcessCaps};
 use sys::seccomp::Listener;
 
 use super::{Stdio, console};
-use crate::plan::process::{Capabilities, Process, Rlimit};
 use crate::plan::IdMaps;
+use crate::plan::process::{Capabilities, Process, Rlimit};
 use crate::seccomp::Program;
 
 /// Number of `CAP_SYS_ADMIN`, which loading a filter needs.
@@ -33,7 +33,11 @@ pub fn become_root_of(maps: &IdMaps) -> Result<()> {
 }
 
 /// Sets the resource limits; those that only the runtime may raise are set by `ask`.
-pub fn set_limits(limits: &[Rlimit], in_user_namespace: bool, ask: impl FnOnce() -> Result<()>) -> Result<()> {
+pub fn set_limits(
+    limits: &[Rlimit],
+    in_user_namespace: bool,
+    ask: impl FnOnce() -> Result<()>,
+) -> Result<()> {
     for limit in limits {
         match set_limit(Pid::from_raw(0), limit) {
             Err(error) if in_user_namespace && error.errno() == Errno::EPERM => return ask(),
@@ -70,13 +74,17 @@ pub fn prepare(process: &Process, stdio: Stdio) -> Result<Prepared> {
     // A directory that only the user may enter, as a home on a rootless engine's disk.
     arrived.or_else(|_| change_directory(process))?;
     check_inside(process)?;
-    let prepared = Prepared { capabilities, no_new_privileges: process.no_new_privileges };
+    let prepared = Prepared {
+        capabilities,
+        no_new_privileges: process.no_new_privileges,
+    };
     prepared.restrict(prepared.loading_caps())?;
     Ok(prepared)
 }
 
 fn change_directory(process: &Process) -> Result<()> {
-    chdir(&process.cwd).with_context(|| format!("chdir to cwd ({:?}) set in config.json failed", process.cwd))
+    chdir(&process.cwd)
+        .with_context(|| format!("chdir to cwd ({:?}) set in config.json failed", process.cwd))
 }
 
 /// A working directory such as `/proc/self/fd/7` leads out of the container (CVE-2024-21626):
@@ -99,9 +107,15 @@ fn change_ids(process: &Process) -> Result<()> {
         Err(error) if error.errno() == Errno::EPERM && process.additional_gids.is_empty() => {}
         other => other.context("set the additional groups")?,
     }
-    let unmapped = |what: &str, id: u32, call: &str| format!("cannot {call} to unmapped {what} {id} in user namespace");
-    explain_einval(sys::credentials::set_gid(process.gid), || unmapped("gid", process.gid, "setgid"))?;
-    explain_einval(sys::credentials::set_uid(process.uid), || unmapped("uid", process.uid, "setuid"))
+    let unmapped = |what: &str, id: u32, call: &str| {
+        format!("cannot {call} to unmapped {what} {id} in user namespace")
+    };
+    explain_einval(sys::credentials::set_gid(process.gid), || {
+        unmapped("gid", process.gid, "setgid")
+    })?;
+    explain_einval(sys::credentials::set_uid(process.uid), || {
+        unmapped("uid", process.uid, "setuid")
+    })
 }
 
 fn explain_einval(result: sys::Result<()>, text: impl FnOnce() -> String) -> Result<()> {
@@ -120,13 +134,19 @@ impl Prepared {
             return sets;
         }
         let with_admin = |set: CapSet| CapSet(set.0 | 1 << CAP_SYS_ADMIN);
-        ProcessCaps { effective: with_admin(sets.effective), permitted: with_admin(sets.permitted), ..sets }
+        ProcessCaps {
+            effective: with_admin(sets.effective),
+            permitted: with_admin(sets.permitted),
+            ..sets
+        }
     }
 
     fn restrict(&self, caps: ProcessCaps) -> Result<()> {
         match sys::credentials::capset(caps) {
             // An engine without CAP_SYS_ADMIN itself cannot keep it; it may not need it either.
-            Err(error) if error.errno() == Errno::EPERM => sys::credentials::capset(self.capabilities.sets),
+            Err(error) if error.errno() == Errno::EPERM => {
+                sys::credentials::capset(self.capabilities.sets)
+            }
             other => other,
         }
         .context("apply caps")?;
@@ -134,7 +154,10 @@ impl Prepared {
         for number in self.capabilities.ambient.numbers() {
             // Not permitted or not inheritable: runc warns and goes on, and engines rely on it.
             if sys::credentials::raise_ambient(number).is_err() {
-                crate::log::warn(&format!("can't raise ambient capability CAP_{}", name(number)));
+                crate::log::warn(&format!(
+                    "can't raise ambient capability CAP_{}",
+                    name(number)
+                ));
             }
         }
         Ok(())
@@ -157,5 +180,8 @@ impl Prepared {
 }
 
 fn name(number: u32) -> &'static str {
-    crate::plan::process::CAPABILITIES.get(number as usize).copied().unwrap_or("?")
+    crate::plan::process::CAPABILITIES
+        .get(number as usize)
+        .copied()
+        .unwrap_or("?")
 }

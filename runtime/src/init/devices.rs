@@ -41,7 +41,9 @@ fn make(node: &DeviceNode, root: &Rootfs) -> Result<()> {
         Err(Errno::EEXIST) => check_existing(node, &directory, name),
         // Without CAP_MKNOD over the host's devices, as in a user namespace: the host's node.
         Err(Errno::EPERM) => bind_host_node(node, root),
-        Err(errno) => Err(errno).with_context(|| format!("mknodat({:?}, {:?})", node.path, node.kind)),
+        Err(errno) => {
+            Err(errno).with_context(|| format!("mknodat({:?}, {:?})", node.path, node.kind))
+        }
     }
 }
 
@@ -50,8 +52,14 @@ fn give(node: &DeviceNode, directory: &OwnedFd, name: &OsStr) -> Result<()> {
         return Ok(());
     }
     let (uid, gid) = (Uid::from_raw(node.uid), Gid::from_raw(node.gid));
-    fchownat(directory, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)
-        .with_context(|| format!("fchownat({:?}, {uid}, {gid})", node.path))
+    fchownat(
+        directory,
+        name,
+        Some(uid),
+        Some(gid),
+        AtFlags::AT_SYMLINK_NOFOLLOW,
+    )
+    .with_context(|| format!("fchownat({:?}, {uid}, {gid})", node.path))
 }
 
 /// config-linux.md, "Devices": a file that is there and is not the device is an error.
@@ -61,7 +69,11 @@ fn check_existing(node: &DeviceNode, directory: &OwnedFd, name: &OsStr) -> Resul
     if is_node(&stat, node) {
         return Ok(());
     }
-    bail!("something else is there already (mode {:o}, device {:#x})", stat.st_mode, stat.st_rdev)
+    bail!(
+        "something else is there already (mode {:o}, device {:#x})",
+        stat.st_mode,
+        stat.st_rdev
+    )
 }
 
 fn is_node(stat: &FileStat, node: &DeviceNode) -> bool {
@@ -73,10 +85,16 @@ fn is_node(stat: &FileStat, node: &DeviceNode) -> bool {
 fn bind_host_node(node: &DeviceNode, root: &Rootfs) -> Result<()> {
     let host = open_path(&node.path)?;
     if !is_node(&fstat(&host)?, node) {
-        bail!("the host's {:?} is another device, and this user may not make one", node.path);
+        bail!(
+            "the host's {:?} is another device, and this user may not make one",
+            node.path
+        );
     }
     let target = root.target(&node.path, Missing::File, Links::InRoot)?;
-    Ok(sys::mount::move_mount(sys::mount::open_tree_clone(&host, Reach::One)?, target)?)
+    Ok(sys::mount::move_mount(
+        sys::mount::open_tree_clone(&host, Reach::One)?,
+        target,
+    )?)
 }
 
 fn make_links(root: &Rootfs) -> Result<()> {
@@ -106,5 +124,6 @@ fn link(directory: &OwnedFd, name: &str, target: &str) -> Result<()> {
 fn directory(root: &Rootfs, path: &Path) -> Result<OwnedFd> {
     let place = root.target(path, Missing::Directory, Links::InRoot)?;
     let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    openat(&place, ".", flags, Mode::empty()).with_context(|| format!("open {path:?} in the rootfs"))
+    openat(&place, ".", flags, Mode::empty())
+        .with_context(|| format!("open {path:?} in the rootfs"))
 }

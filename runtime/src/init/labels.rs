@@ -30,12 +30,18 @@ impl Labels {
         let own = "thread-self/attr";
         if let Some(profile) = &process.apparmor_profile {
             let stacked = proc.open_for_writing(Path::new(&format!("{own}/apparmor/exec")));
-            let file = stacked.or_else(|_| proc.open_for_writing(Path::new(&format!("{own}/exec"))));
-            labels.writes.push((file.context("apparmor failed to apply profile")?, format!("exec {profile}")));
+            let file =
+                stacked.or_else(|_| proc.open_for_writing(Path::new(&format!("{own}/exec"))));
+            labels.writes.push((
+                file.context("apparmor failed to apply profile")?,
+                format!("exec {profile}"),
+            ));
         }
         if let Some(label) = selinux {
             let file = proc.open_for_writing(Path::new(&format!("{own}/exec")));
-            labels.writes.push((file.context("set the SELinux label")?, label.to_owned()));
+            labels
+                .writes
+                .push((file.context("set the SELinux label")?, label.to_owned()));
         }
         Ok(labels)
     }
@@ -43,7 +49,8 @@ impl Labels {
     /// Writes them; the next execve obeys.
     pub fn apply(self) -> Result<()> {
         for (mut file, label) in self.writes {
-            file.write_all(label.as_bytes()).with_context(|| format!("write {label:?} to attr/exec"))?;
+            file.write_all(label.as_bytes())
+                .with_context(|| format!("write {label:?} to attr/exec"))?;
         }
         Ok(())
     }

@@ -27,9 +27,13 @@ pub struct Mounted {
 impl Mounted {
     /// Makes them read-only.
     pub fn finish(self) -> Result<()> {
-        let readonly = MountAttr { set: attr::RDONLY, ..MountAttr::default() };
+        let readonly = MountAttr {
+            set: attr::RDONLY,
+            ..MountAttr::default()
+        };
         for mount in self.readonly {
-            sys::mount::mount_setattr(&mount, readonly, Reach::One).context("make a mount read-only")?;
+            sys::mount::mount_setattr(&mount, readonly, Reach::One)
+                .context("make a mount read-only")?;
         }
         Ok(())
     }
@@ -38,17 +42,29 @@ impl Mounted {
 /// Whether the container's `/dev` is a directory of the host, which is left as it is.
 pub fn dev_is_bound(plan: &Plan) -> bool {
     let is_dev = |step: &&MountStep| step.destination == Path::new("/dev");
-    plan.mounts.iter().rfind(is_dev).is_some_and(|step| matches!(step.what, What::Bind { .. }))
+    plan.mounts
+        .iter()
+        .rfind(is_dev)
+        .is_some_and(|step| matches!(step.what, What::Bind { .. }))
 }
 
 /// Performs every step of the plan in order.
 pub fn mount_all(plan: &Plan, root: &Rootfs, inheritance: &Inheritance) -> Result<Mounted> {
     let mut mounted = Mounted::default();
     for (index, step) in plan.mounts.iter().enumerate() {
-        let mounter = Mounter { plan, root, inheritance, step, index };
+        let mounter = Mounter {
+            plan,
+            root,
+            inheritance,
+            step,
+            index,
+        };
         mounter.perform(&mut mounted).with_context(|| {
             let source = describe(&step.what);
-            format!("error mounting {source:?} to rootfs at {:?} (config.json {})", step.destination, step.pointer)
+            format!(
+                "error mounting {source:?} to rootfs at {:?} (config.json {})",
+                step.destination, step.pointer
+            )
         })?;
     }
     Ok(mounted)
@@ -84,12 +100,23 @@ impl Mounter<'_> {
     fn bind(&self, source: &Path, reach: Reach) -> Result<()> {
         let tree = source_tree(source, reach, self.index, &self.inheritance.channel)?;
         let directory = sys::root::kind(&tree)? == SFlag::S_IFDIR;
-        let missing = if directory { Missing::Directory } else { Missing::File };
+        let missing = if directory {
+            Missing::Directory
+        } else {
+            Missing::File
+        };
         let on_proc = self.step.destination == Path::new("/proc");
         if on_proc && fstatfs(&tree)?.filesystem_type() != PROC_SUPER_MAGIC {
-            bail!("{:?} cannot be mounted because it is inside /proc", self.step.destination);
+            bail!(
+                "{:?} cannot be mounted because it is inside /proc",
+                self.step.destination
+            );
         }
-        let links = if on_proc { Links::Refused } else { Links::InRoot };
+        let links = if on_proc {
+            Links::Refused
+        } else {
+            Links::InRoot
+        };
         let target = self.target(missing, links)?;
         self.change(&tree, self.step.attributes, Reach::One)?;
         self.change(&tree, self.step.recursive, Reach::Recursive)?;
@@ -98,14 +125,20 @@ impl Mounter<'_> {
 
     fn filesystem(&self, filesystem: &Filesystem, mounted: &mut Mounted) -> Result<()> {
         let ordinary = matches!(filesystem.fs_type.as_str(), "proc" | "sysfs");
-        let links = if ordinary { Links::Refused } else { Links::InRoot };
-        let target = self.target(Missing::Directory, links).map_err(|error| match ordinary {
-            true => error.context(format!(
-                "filesystem {:?} must be mounted on ordinary directory",
-                filesystem.fs_type
-            )),
-            false => error,
-        })?;
+        let links = if ordinary {
+            Links::Refused
+        } else {
+            Links::InRoot
+        };
+        let target = self
+            .target(Missing::Directory, links)
+            .map_err(|error| match ordinary {
+                true => error.context(format!(
+                    "filesystem {:?} must be mounted on ordinary directory",
+                    filesystem.fs_type
+                )),
+                false => error,
+            })?;
         let context = FsContext::open(&filesystem.fs_type)?;
         context.set("source", Some(&filesystem.source))?;
         for (key, value) in &filesystem.options {
@@ -113,7 +146,9 @@ impl Mounter<'_> {
         }
         self.complete_options(filesystem, &context, &target)?;
         let (attributes, later) = self.split_readonly(filesystem);
-        let mount = context.mount(attributes).map_err(|error| explain(filesystem, error))?;
+        let mount = context
+            .mount(attributes)
+            .map_err(|error| explain(filesystem, error))?;
         if filesystem.copy_up {
             super::copy_up::copy(&target, &mount)?;
         }
@@ -126,7 +161,12 @@ impl Mounter<'_> {
     }
 
     /// Options that the configuration leaves to the runtime.
-    fn complete_options(&self, filesystem: &Filesystem, context: &FsContext, target: &OwnedFd) -> Result<()> {
+    fn complete_options(
+        &self,
+        filesystem: &Filesystem,
+        context: &FsContext,
+        target: &OwnedFd,
+    ) -> Result<()> {
         let given = |name: &str| filesystem.options.iter().any(|(key, _)| key == name);
         if filesystem.fs_type == "tmpfs" && !given("mode") {
             // What is mounted over keeps its permissions, sticky bit and all.
@@ -134,7 +174,12 @@ impl Mounter<'_> {
             context.set("mode", Some(&format!("{mode:o}")))?;
         }
         let labelled = !matches!(filesystem.fs_type.as_str(), "proc" | "sysfs");
-        if let Some(label) = self.plan.mount_label.as_ref().filter(|_| labelled && !given("context")) {
+        if let Some(label) = self
+            .plan
+            .mount_label
+            .as_ref()
+            .filter(|_| labelled && !given("context"))
+        {
             context.set("context", Some(label))?;
         }
         Ok(())
@@ -182,13 +227,26 @@ impl Mounter<'_> {
     }
 
     /// One hierarchy of version 1 below `/sys/fs/cgroup`, and a link for each controller in it.
-    fn hierarchy(&self, hierarchy: &crate::cgroup_view::HierarchyView, namespaced: bool, attributes: u64) -> Result<()> {
+    fn hierarchy(
+        &self,
+        hierarchy: &crate::cgroup_view::HierarchyView,
+        namespaced: bool,
+        attributes: u64,
+    ) -> Result<()> {
         let place = self.step.destination.join(&hierarchy.name);
-        let target = self.root.target(&place, Missing::Directory, Links::Refused)?;
+        let target = self
+            .root
+            .target(&place, Missing::Directory, Links::Refused)?;
         let mount = if namespaced {
-            let context = FsContext::open(if hierarchy.unified { "cgroup2" } else { "cgroup" })?;
+            let context = FsContext::open(if hierarchy.unified {
+                "cgroup2"
+            } else {
+                "cgroup"
+            })?;
             for option in &hierarchy.options {
-                let (key, value) = option.split_once('=').map_or((option.as_str(), None), |(k, v)| (k, Some(v)));
+                let (key, value) = option
+                    .split_once('=')
+                    .map_or((option.as_str(), None), |(k, v)| (k, Some(v)));
                 context.set(key, value)?;
             }
             context.mount(attributes)?
@@ -197,22 +255,34 @@ impl Mounter<'_> {
         };
         sys::mount::move_mount(&mount, &target)?;
         for link in &hierarchy.links {
-            let at = self.root.target(&self.step.destination, Missing::Directory, Links::Refused)?;
-            nix::unistd::symlinkat(hierarchy.name.as_str(), reopened(&at)?.as_fd(), link.as_str())
-                .with_context(|| format!("symlinkat({:?}, {link:?})", hierarchy.name))?;
+            let at =
+                self.root
+                    .target(&self.step.destination, Missing::Directory, Links::Refused)?;
+            nix::unistd::symlinkat(
+                hierarchy.name.as_str(),
+                reopened(&at)?.as_fd(),
+                link.as_str(),
+            )
+            .with_context(|| format!("symlinkat({:?}, {link:?})", hierarchy.name))?;
         }
         Ok(())
     }
 
     fn bound(&self, source: &Path, attributes: u64) -> Result<OwnedFd> {
         let tree = sys::mount::open_tree_clone(open_path(source)?, Reach::One)?;
-        let attr = MountAttr { set: attributes, ..MountAttr::default() };
+        let attr = MountAttr {
+            set: attributes,
+            ..MountAttr::default()
+        };
         sys::mount::mount_setattr(&tree, attr, Reach::One)?;
         Ok(tree)
     }
 
     fn remount(&self) -> Result<()> {
-        let mount = self.root.root().lookup(&self.step.destination, Links::InRoot)?;
+        let mount = self
+            .root
+            .root()
+            .lookup(&self.step.destination, Links::InRoot)?;
         self.change(&mount, self.step.attributes, Reach::One)?;
         self.change(&mount, self.step.recursive, Reach::Recursive)?;
         self.propagate(&mount)
@@ -234,14 +304,21 @@ impl Mounter<'_> {
         if allowed {
             return Ok(());
         }
-        bail!("{:?} cannot be mounted because it is inside /proc", self.step.destination)
+        bail!(
+            "{:?} cannot be mounted because it is inside /proc",
+            self.step.destination
+        )
     }
 
     fn change(&self, mount: &OwnedFd, change: AttrChange, reach: Reach) -> Result<()> {
         if change.is_nothing() {
             return Ok(());
         }
-        let attr = MountAttr { set: change.set, clear: change.clear, ..MountAttr::default() };
+        let attr = MountAttr {
+            set: change.set,
+            clear: change.clear,
+            ..MountAttr::default()
+        };
         sys::mount::mount_setattr(mount, attr, reach).context(
             "change its flags (EPERM: a flag that the source's more privileged owner has locked)",
         )
@@ -254,9 +331,16 @@ impl Mounter<'_> {
 
     fn propagate(&self, mount: &OwnedFd) -> Result<()> {
         for flags in &self.step.propagation {
-            let reach = if flags.contains(MsFlags::MS_REC) { Reach::Recursive } else { Reach::One };
+            let reach = if flags.contains(MsFlags::MS_REC) {
+                Reach::Recursive
+            } else {
+                Reach::One
+            };
             let propagation = (*flags & !MsFlags::MS_REC).bits();
-            let attr = MountAttr { propagation, ..MountAttr::default() };
+            let attr = MountAttr {
+                propagation,
+                ..MountAttr::default()
+            };
             sys::mount::mount_setattr(mount, attr, reach)?;
         }
         Ok(())
@@ -266,7 +350,8 @@ impl Mounter<'_> {
 /// A descriptor on which directory operations work, of one that is only a place (`O_PATH`).
 fn reopened(at: &OwnedFd) -> Result<OwnedFd> {
     let flags = nix::fcntl::OFlag::O_DIRECTORY | nix::fcntl::OFlag::O_CLOEXEC;
-    Ok(nix::fcntl::openat(at, ".", flags, nix::sys::stat::Mode::empty()).context("openat(., O_DIRECTORY)")?)
+    nix::fcntl::openat(at, ".", flags, nix::sys::stat::Mode::empty())
+        .context("openat(., O_DIRECTORY)")
 }
 
 /// A detached copy of the source of a bind mount, by init itself or, where its user may not
@@ -286,8 +371,12 @@ fn explain(filesystem: &Filesystem, error: sys::SyscallError) -> anyhow::Error {
         ("proc", sys::Errno::EPERM) => {
             "the /proc that this user namespace sees is partly covered, and the kernel shows no more of it"
         }
-        ("sysfs", sys::Errno::EPERM) => "a sysfs needs a network namespace made by the same user namespace",
-        ("devpts", sys::Errno::EINVAL) => "is the group of option gid= mapped into the user namespace?",
+        ("sysfs", sys::Errno::EPERM) => {
+            "a sysfs needs a network namespace made by the same user namespace"
+        }
+        ("devpts", sys::Errno::EINVAL) => {
+            "is the group of option gid= mapped into the user namespace?"
+        }
         _ => return error.into(),
     };
     anyhow::Error::from(error).context(hint)

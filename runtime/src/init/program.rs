@@ -34,7 +34,11 @@ pub fn find(process: &Process) -> Result<Program> {
         env.retain(|entry| !entry.as_bytes().starts_with(b"HOME="));
         env.push(home(process.uid));
     }
-    Ok(Program { path, args: process.args.clone(), env })
+    Ok(Program {
+        path,
+        args: process.args.clone(),
+        env,
+    })
 }
 
 fn path_of(name: &CStr) -> &Path {
@@ -46,7 +50,9 @@ fn check_executable(path: &Path, name: &CStr) -> Result<()> {
     let name = name.to_string_lossy();
     match nix::sys::stat::stat(path) {
         Err(errno) => bail!("exec: {name:?}: stat {}: {}", path.display(), lower(errno)),
-        Ok(stat) if stat.st_mode & 0o170_000 == 0o040_000 => bail!("exec: {name:?}: is a directory"),
+        Ok(stat) if stat.st_mode & 0o170_000 == 0o040_000 => {
+            bail!("exec: {name:?}: is a directory")
+        }
         Ok(stat) if stat.st_mode & 0o111 == 0 => bail!("exec: {name:?}: permission denied"),
         Ok(_) => {}
     }
@@ -58,7 +64,10 @@ fn check_executable(path: &Path, name: &CStr) -> Result<()> {
 
 fn search(name: &CString, path: &[u8]) -> Result<CString> {
     let mut denied = false;
-    for directory in path.split(|&byte| byte == b':').filter(|directory| directory.starts_with(b"/")) {
+    for directory in path
+        .split(|&byte| byte == b':')
+        .filter(|directory| directory.starts_with(b"/"))
+    {
         let candidate: PathBuf = Path::new(OsStr::from_bytes(directory)).join(path_of(name));
         match check_executable(&candidate, name) {
             Ok(()) => return Ok(CString::new(candidate.into_os_string().as_bytes())?),
@@ -109,7 +118,10 @@ fn read_bounded(path: &Path) -> Option<Vec<u8>> {
 impl Program {
     /// The environment it will have.
     pub fn environment(&self) -> Vec<String> {
-        self.env.iter().map(|entry| entry.to_string_lossy().into_owned()).collect()
+        self.env
+            .iter()
+            .map(|entry| entry.to_string_lossy().into_owned())
+            .collect()
     }
 
     /// Adds a variable.
@@ -125,16 +137,26 @@ impl Program {
         };
         let hint = match errno {
             // The file was there when the container was created, so its interpreter is not.
-            Errno::ENOENT => " (is the interpreter of the script, or the loader of the program, in the image?)",
+            Errno::ENOENT => {
+                " (is the interpreter of the script, or the loader of the program, in the image?)"
+            }
             Errno::ENOEXEC => " (another architecture, or a script without #! line?)",
             _ => "",
         };
-        anyhow::anyhow!("exec {}: {}{hint}", self.path.to_string_lossy(), exec_text(errno))
+        anyhow::anyhow!(
+            "exec {}: {}{hint}",
+            self.path.to_string_lossy(),
+            exec_text(errno)
+        )
     }
 }
 
 fn exec_text(errno: Errno) -> String {
-    if errno == Errno::ENOEXEC { "exec format error".into() } else { lower(errno) }
+    if errno == Errno::ENOEXEC {
+        "exec format error".into()
+    } else {
+        lower(errno)
+    }
 }
 
 /// Lets the program inherit the standard streams and `preserved` descriptors from 3 on, no more.
@@ -153,9 +175,15 @@ mod tests {
         let find = |name: &CStr| search(&name.to_owned(), b"/bin:relative:/usr/bin");
         assert!(find(c"sh").is_ok());
         let error = find(c"no-such-program").unwrap_err().to_string();
-        assert_eq!(error, "exec: \"no-such-program\": executable file not found in $PATH");
+        assert_eq!(
+            error,
+            "exec: \"no-such-program\": executable file not found in $PATH"
+        );
         let error = check_executable(Path::new("/nonexistent"), c"/nonexistent").unwrap_err();
-        assert_eq!(error.to_string(), "exec: \"/nonexistent\": stat /nonexistent: no such file or directory");
+        assert_eq!(
+            error.to_string(),
+            "exec: \"/nonexistent\": stat /nonexistent: no such file or directory"
+        );
         let error = check_executable(Path::new("/etc"), c"/etc").unwrap_err();
         assert_eq!(error.to_string(), "exec: \"/etc\": is a directory");
     }

@@ -20,10 +20,15 @@ use super::rootfs::{Rootfs, open_path};
 /// Makes each path that exists read-only, with all that is mounted below it.
 pub fn make_readonly(root: &Rootfs, paths: &[PathBuf]) -> Result<()> {
     for path in paths {
-        let Some(place) = find(root, path)? else { continue };
+        let Some(place) = find(root, path)? else {
+            continue;
+        };
         let context = || format!("make {path:?} read-only");
         let tree = sys::mount::open_tree_clone(&place, Reach::Recursive).with_context(context)?;
-        let readonly = MountAttr { set: attr::RDONLY, ..MountAttr::default() };
+        let readonly = MountAttr {
+            set: attr::RDONLY,
+            ..MountAttr::default()
+        };
         sys::mount::mount_setattr(&tree, readonly, Reach::Recursive).with_context(context)?;
         sys::mount::move_mount(&tree, &place).with_context(context)?;
     }
@@ -35,9 +40,15 @@ pub fn mask(root: &Rootfs, paths: &[PathBuf]) -> Result<()> {
     let mut null = None;
     let mut empty = None;
     for path in paths {
-        let Some(place) = find(root, path)? else { continue };
+        let Some(place) = find(root, path)? else {
+            continue;
+        };
         let directory = sys::root::kind(&place)? == SFlag::S_IFDIR;
-        let cover = if directory { cover(&mut empty, empty_directory) } else { cover(&mut null, host_null) };
+        let cover = if directory {
+            cover(&mut empty, empty_directory)
+        } else {
+            cover(&mut null, host_null)
+        };
         let placed = cover.and_then(|mount| Ok(sys::mount::move_mount(mount, &place)?));
         placed.with_context(|| format!("mask {path:?}"))?;
     }
@@ -58,7 +69,12 @@ fn cover(first: &mut Option<OwnedFd>, make: impl FnOnce() -> Result<OwnedFd>) ->
 
 fn empty_directory() -> Result<OwnedFd> {
     let context = FsContext::open("tmpfs")?;
-    for (key, value) in [("source", "tmpfs"), ("mode", "0755"), ("nr_blocks", "1"), ("nr_inodes", "1")] {
+    for (key, value) in [
+        ("source", "tmpfs"),
+        ("mode", "0755"),
+        ("nr_blocks", "1"),
+        ("nr_inodes", "1"),
+    ] {
         context.set(key, Some(value))?;
     }
     Ok(context.mount(attr::RDONLY)?)

@@ -11,9 +11,9 @@ use nix::sys::stat::Mode;
 use sys::mount::{MountAttr, Reach, attr};
 use sys::root::{Links, Missing, Root};
 
+use crate::plan::Entry;
 use crate::plan::Plan;
 use crate::plan::Rootfs as RootfsPlan;
-use crate::plan::Entry;
 use crate::sync::{Channel, FromInit, ToInit};
 
 /// The mounted root file system, which init has not entered yet.
@@ -26,7 +26,9 @@ impl Rootfs {
     /// Cuts this mount namespace off from the host's and puts the rootfs on itself as a mount.
     pub fn mount(plan: &Plan, channel: &Channel) -> Result<Self> {
         let rootfs = &plan.rootfs;
-        let shared = rootfs.propagation.filter(|flags| flags.contains(MsFlags::MS_SHARED));
+        let shared = rootfs
+            .propagation
+            .filter(|flags| flags.contains(MsFlags::MS_SHARED));
         // A slave still learns of the host's unmounts, so that it does not keep its disks busy,
         // and passes nothing back.
         let flags = shared.unwrap_or(MsFlags::MS_SLAVE) | MsFlags::MS_REC;
@@ -39,7 +41,9 @@ impl Rootfs {
         let place = open_path(&rootfs.path)?;
         sys::mount::move_mount(&tree, &place)
             .with_context(|| format!("mount the rootfs {:?} on itself", rootfs.path))?;
-        Ok(Self { root: Root::new(tree) })
+        Ok(Self {
+            root: Root::new(tree),
+        })
     }
 
     fn tree(rootfs: &RootfsPlan, channel: &Channel) -> Result<OwnedFd> {
@@ -63,11 +67,18 @@ impl Rootfs {
 
     /// Makes the directory `path` and its parents if they are missing.
     pub fn make_directory(&self, path: &Path) -> Result<()> {
-        match self.root.create_target(path, Missing::Directory, Links::InRoot) {
+        match self
+            .root
+            .create_target(path, Missing::Directory, Links::InRoot)
+        {
             // On a read-only file system, or below a magic link, it is for chdir(2) to judge.
             Ok(_) => Ok(()),
-            Err(error) if matches!(error.errno(), Errno::EROFS | Errno::ELOOP | Errno::EACCES) => Ok(()),
-            Err(error) => Err(error).with_context(|| format!("config.json /process/cwd: mkdir {path:?}")),
+            Err(error) if matches!(error.errno(), Errno::EROFS | Errno::ELOOP | Errno::EACCES) => {
+                Ok(())
+            }
+            Err(error) => {
+                Err(error).with_context(|| format!("config.json /process/cwd: mkdir {path:?}"))
+            }
         }
     }
 
@@ -75,7 +86,10 @@ impl Rootfs {
     pub fn enter(self, plan: &Plan) -> Result<()> {
         let rootfs = &plan.rootfs;
         if rootfs.readonly {
-            let readonly = MountAttr { set: attr::RDONLY, ..MountAttr::default() };
+            let readonly = MountAttr {
+                set: attr::RDONLY,
+                ..MountAttr::default()
+            };
             sys::mount::mount_setattr(&self.root, readonly, Reach::One)
                 .context("config.json /root/readonly")?;
         }
@@ -106,7 +120,8 @@ pub fn change_root_only(path: &Path) -> Result<()> {
 /// mount a fresh, unmasked procfs as long as it sees a full one (the kernel's
 /// `mount_too_revealing`).
 fn detach_host_file_systems(rootfs: &Path) -> Result<()> {
-    let text = std::fs::read_to_string("/proc/self/mountinfo").context("read /proc/self/mountinfo")?;
+    let text =
+        std::fs::read_to_string("/proc/self/mountinfo").context("read /proc/self/mountinfo")?;
     let full = |line: &str| {
         let (before, after) = line.split_once(" - ")?;
         let mut fields = before.split(' ');
@@ -141,7 +156,10 @@ pub fn open_path(path: &Path) -> Result<OwnedFd> {
 
 /// Whether the reason is that init's user may not look there.
 pub fn is_denied(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref::<Errno>(), Some(Errno::EACCES | Errno::EPERM))
+    matches!(
+        error.downcast_ref::<Errno>(),
+        Some(Errno::EACCES | Errno::EPERM)
+    )
 }
 
 /// Asks the runtime for a mount tree: number 0 is the rootfs, n + 1 is `mounts[n]`.

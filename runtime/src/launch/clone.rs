@@ -19,7 +19,9 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
-use sys::process::{CLONE_NEWTIME, CLONE_PARENT, CloneArgs, Cloned, clone3, setns_raw, unshare_raw};
+use sys::process::{
+    CLONE_NEWTIME, CLONE_PARENT, CloneArgs, Cloned, clone3, setns_raw, unshare_raw,
+};
 
 use crate::init::{self, Inheritance};
 use crate::plan::{Kind, Namespaces, Plan};
@@ -47,7 +49,9 @@ impl OpenNamespaces {
             check_type(&fd, join.kind).with_context(context)?;
             Ok((join.kind, fd))
         });
-        Ok(Self { open: open.collect::<Result<_>>()? })
+        Ok(Self {
+            open: open.collect::<Result<_>>()?,
+        })
     }
 
     /// Those that init joins by itself.
@@ -65,7 +69,10 @@ fn check_type(fd: &OwnedFd, kind: Kind) -> Result<()> {
     use std::os::fd::AsRawFd;
     let link = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()))?;
     let text = link.to_string_lossy();
-    if let Some((found, _)) = text.split_once(":[").filter(|(found, _)| !found.starts_with('/')) {
+    if let Some((found, _)) = text
+        .split_once(":[")
+        .filter(|(found, _)| !found.starts_with('/'))
+    {
         if found == kind.proc_name() {
             return Ok(());
         }
@@ -91,7 +98,10 @@ pub(super) fn spawn(
         return spawn_through_stage(plan, namespaces, cgroup, ours, inheritance);
     }
     let detour = Detour::take(&namespaces.open, plan)?;
-    let args = CloneArgs { flags: detour.clone_flags(plan), cgroup };
+    let args = CloneArgs {
+        flags: detour.clone_flags(plan),
+        cgroup,
+    };
     let cloned = clone3(args).context("clone the container's init");
     match cloned {
         Ok(Cloned::Child) => init::run(plan, inheritance),
@@ -108,7 +118,10 @@ struct Detour {
 
 impl Detour {
     fn take(open: &[(Kind, OwnedFd)], plan: &Plan) -> Result<Self> {
-        let mut detour = Self { back: Vec::new(), time_entered: false };
+        let mut detour = Self {
+            back: Vec::new(),
+            time_entered: false,
+        };
         for (kind, fd) in open {
             detour.enter(*kind, fd)?;
         }
@@ -122,18 +135,28 @@ impl Detour {
 
     fn enter(&mut self, kind: Kind, fd: &OwnedFd) -> Result<()> {
         self.remember(kind)?;
-        setns_raw(fd, kind.clone_flag()).with_context(|| format!("join the {} namespace", kind.proc_name()))
+        setns_raw(fd, kind.clone_flag())
+            .with_context(|| format!("join the {} namespace", kind.proc_name()))
     }
 
     fn remember(&mut self, kind: Kind) -> Result<()> {
         let path = format!("/proc/self/ns/{}", kind.proc_name());
-        self.back.push((kind, File::open(&path).with_context(|| format!("open({path:?})"))?.into()));
+        self.back.push((
+            kind,
+            File::open(&path)
+                .with_context(|| format!("open({path:?})"))?
+                .into(),
+        ));
         Ok(())
     }
 
     fn clone_flags(&self, plan: &Plan) -> u64 {
         let flags = plan.namespaces.clone_flags();
-        if self.time_entered { flags & !CLONE_NEWTIME } else { flags }
+        if self.time_entered {
+            flags & !CLONE_NEWTIME
+        } else {
+            flags
+        }
     }
 
     fn end(self) -> Result<()> {
@@ -149,10 +172,15 @@ impl Detour {
 fn make_time_namespace(plan: &Plan) -> Result<()> {
     unshare_raw(CLONE_NEWTIME)?;
     let lines = plan.time_offsets.iter();
-    let text: String = lines.map(|(clock, seconds, nanos)| format!("{clock} {seconds} {nanos}\n")).collect();
-    let mut file = std::fs::OpenOptions::new().write(true).open("/proc/self/timens_offsets")
+    let text: String = lines
+        .map(|(clock, seconds, nanos)| format!("{clock} {seconds} {nanos}\n"))
+        .collect();
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .open("/proc/self/timens_offsets")
         .context("open(\"/proc/self/timens_offsets\")")?;
-    file.write_all(text.as_bytes()).context("config.json /linux/timeOffsets")
+    file.write_all(text.as_bytes())
+        .context("config.json /linux/timeOffsets")
 }
 
 fn spawn_through_stage(
@@ -172,7 +200,9 @@ fn spawn_through_stage(
             }
             Ok(None) => init::run(plan, inheritance),
             Err(error) => {
-                let _ = inheritance.channel.tell(&FromInit::Failed(format!("{error:#}")));
+                let _ = inheritance
+                    .channel
+                    .tell(&FromInit::Failed(format!("{error:#}")));
                 sys::process::exit_now(1)
             }
         }
@@ -184,7 +214,10 @@ fn spawn_through_stage(
         Some(FromInit::Spawned(pid)) => {
             let pid = Pid::from_raw(pid);
             // Our child, not yet reaped: the number is still its own.
-            Ok(Born { pid, pidfd: sys::process::pidfd_open(pid)? })
+            Ok(Born {
+                pid,
+                pidfd: sys::process::pidfd_open(pid)?,
+            })
         }
         Some(FromInit::Failed(reason)) => bail!(reason),
         other => bail!("the stage before init said {other:?}"),
@@ -203,8 +236,15 @@ fn stage_story(
         make_time_namespace(plan)?;
     }
     let made = plan.namespaces.clone_flags();
-    let flags = if plan.time_offsets.is_empty() { made } else { made & !CLONE_NEWTIME };
-    match clone3(CloneArgs { flags: flags | CLONE_PARENT, cgroup: None })? {
+    let flags = if plan.time_offsets.is_empty() {
+        made
+    } else {
+        made & !CLONE_NEWTIME
+    };
+    match clone3(CloneArgs {
+        flags: flags | CLONE_PARENT,
+        cgroup: None,
+    })? {
         Cloned::Child => Ok(None),
         Cloned::Parent { pid, .. } => Ok(Some(pid.as_raw())),
     }
@@ -219,8 +259,10 @@ fn join_in_passes(open: &[(Kind, OwnedFd)]) -> Result<()> {
         .filter(|(kind, fd)| setns_raw(fd, kind.clone_flag()).is_err())
         .collect();
     for (kind, fd) in user.into_iter().chain(refused) {
-        setns_raw(fd, kind.clone_flag()).with_context(|| format!("join the {} namespace", kind.proc_name()))?;
+        setns_raw(fd, kind.clone_flag())
+            .with_context(|| format!("join the {} namespace", kind.proc_name()))?;
     }
-    sys::credentials::set_gid(0).and_then(|()| sys::credentials::set_uid(0))
+    sys::credentials::set_gid(0)
+        .and_then(|()| sys::credentials::set_uid(0))
         .context("become root of the joined user namespace")
 }

@@ -20,7 +20,9 @@ pub(super) fn write(pid: Pid, maps: &IdMaps) -> Result<()> {
         other => other.context("config.json /linux/uidMappings: write(uid_map)")?,
     }
     match write_existing(&file("gid_map"), &IdMaps::text(&maps.gids)) {
-        Err(error) if is_denied(&error) => write_gids_unprivileged(pid, &maps.gids, &file("gid_map")),
+        Err(error) if is_denied(&error) => {
+            write_gids_unprivileged(pid, &maps.gids, &file("gid_map"))
+        }
         other => other.context("config.json /linux/gidMappings: write(gid_map)"),
     }
 }
@@ -36,12 +38,17 @@ fn write_gids_unprivileged(pid: Pid, gids: &[IdRange], file: &Path) -> Result<()
         return by_helper("newgidmap", pid, gids);
     }
     let setgroups = format!("/proc/{pid}/setgroups");
-    write_existing(Path::new(&setgroups), "deny").with_context(|| format!("write({setgroups:?}, \"deny\")"))?;
-    write_existing(file, &IdMaps::text(gids)).context("config.json /linux/gidMappings: write(gid_map)")
+    write_existing(Path::new(&setgroups), "deny")
+        .with_context(|| format!("write({setgroups:?}, \"deny\")"))?;
+    write_existing(file, &IdMaps::text(gids))
+        .context("config.json /linux/gidMappings: write(gid_map)")
 }
 
 fn by_helper(program: &str, pid: Pid, ranges: &[IdRange]) -> Result<()> {
-    let numbers = ranges.iter().flat_map(|r| [r.inside, r.outside, r.size]).map(|n| n.to_string());
+    let numbers = ranges
+        .iter()
+        .flat_map(|r| [r.inside, r.outside, r.size])
+        .map(|n| n.to_string());
     let output = Command::new(program)
         .arg(pid.to_string())
         .args(numbers)
@@ -50,5 +57,9 @@ fn by_helper(program: &str, pid: Pid, ranges: &[IdRange]) -> Result<()> {
     if output.status.success() {
         return Ok(());
     }
-    bail!("{program}: {} ({})", String::from_utf8_lossy(&output.stderr).trim(), output.status)
+    bail!(
+        "{program}: {} ({})",
+        String::from_utf8_lossy(&output.stderr).trim(),
+        output.status
+    )
 }

@@ -42,9 +42,14 @@ fn check_stopped(container: &Container) -> Result<()> {
         // runc deletes a created container, and engines call it so; the specification would
         // have it refused (docs/decisions/0006).
         Status::Stopped | Status::Created | Status::Creating => {}
-        status => bail!("cannot delete container {id} that is not stopped: {}", status.as_str()),
+        status => bail!(
+            "cannot delete container {id} that is not stopped: {}",
+            status.as_str()
+        ),
     }
-    let Some(record) = &container.record else { return Ok(()) };
+    let Some(record) = &container.record else {
+        return Ok(());
+    };
     if record.own_pid_namespace || container.status() != Status::Stopped {
         return Ok(());
     }
@@ -53,5 +58,8 @@ fn check_stopped(container: &Container) -> Result<()> {
     if left.is_empty() {
         return Ok(());
     }
-    bail!("cannot delete container {id} that is not stopped: {} of its processes still run", left.len())
+    bail!(
+        "cannot delete container {id} that is not stopped: {} of its processes still run",
+        left.len()
+    )
 }

@@ -79,17 +79,27 @@ pub fn run(root: &StateRoot, id: &str, flags: &Flags, around: Around) -> Result<
 
 fn read(path: &Path) -> Result<Process> {
     let text = std::fs::read(path).with_context(|| format!("open process file {path:?}"))?;
-    let mut value: Value = serde_json::from_slice(&text).with_context(|| format!("{path:?} is not JSON"))?;
+    let mut value: Value =
+        serde_json::from_slice(&text).with_context(|| format!("{path:?} is not JSON"))?;
     crate::bundle::complete_process(&mut value);
-    serde_path_to_error::deserialize(value)
-        .map_err(|error| anyhow::anyhow!("{path:?} {}: {}", crate::bundle::pointer(error.path()), error.inner()))
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        anyhow::anyhow!(
+            "{path:?} {}: {}",
+            crate::bundle::pointer(error.path()),
+            error.inner()
+        )
+    })
 }
 
 fn from_flags(container: &Container, flags: &Flags) -> Result<Process> {
     if flags.args.is_empty() {
         bail!("exec args cannot be empty");
     }
-    let own = container.spec()?.process().clone().context("the container has no process")?;
+    let own = container
+        .spec()?
+        .process()
+        .clone()
+        .context("the container has no process")?;
     let mut value = serde_json::to_value(own).context("encode the process")?;
     value["args"] = json!(flags.args);
     value["terminal"] = json!(flags.tty);
@@ -105,8 +115,14 @@ fn from_flags(container: &Container, flags: &Flags) -> Result<Process> {
     if flags.no_new_privs {
         value["noNewPrivileges"] = json!(true);
     }
-    append(&mut value["env"], flags.env.iter().map(|entry| json!(entry)));
-    append(&mut value["user"]["additionalGids"], flags.additional_gids.iter().map(|gid| json!(gid)));
+    append(
+        &mut value["env"],
+        flags.env.iter().map(|entry| json!(entry)),
+    );
+    append(
+        &mut value["user"]["additionalGids"],
+        flags.additional_gids.iter().map(|gid| json!(gid)),
+    );
     add_capabilities(&mut value, &flags.caps)?;
     if let Some(user) = &flags.user {
         set_user(&mut value, user)?;
@@ -129,9 +145,17 @@ fn add_capabilities(process: &mut Value, caps: &[String]) -> Result<()> {
         let Some(number) = crate::plan::process::capability_number(cap) else {
             bail!("unknown capability {cap:?}");
         };
-        let name = format!("CAP_{}", crate::plan::process::CAPABILITIES[number as usize]);
+        let name = format!(
+            "CAP_{}",
+            crate::plan::process::CAPABILITIES[number as usize]
+        );
         let sets = ["bounding", "effective", "permitted"];
-        sets.iter().for_each(|set| append(&mut process["capabilities"][*set], [json!(name)].into_iter()));
+        sets.iter().for_each(|set| {
+            append(
+                &mut process["capabilities"][*set],
+                [json!(name)].into_iter(),
+            )
+        });
     }
     Ok(())
 }
@@ -139,10 +163,16 @@ fn add_capabilities(process: &mut Value, caps: &[String]) -> Result<()> {
 /// `uid` or `uid:gid`, both numbers and both there: a missing one must not become root
 /// (CVE-2026-30892).
 fn set_user(process: &mut Value, user: &str) -> Result<()> {
-    let (uid, gid) = user.split_once(':').map_or((user, None), |(uid, gid)| (uid, Some(gid)));
+    let (uid, gid) = user
+        .split_once(':')
+        .map_or((user, None), |(uid, gid)| (uid, Some(gid)));
     let number = |text: &str, what: &str| {
         let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        let parsed = if digits { text.parse::<u32>().ok() } else { None };
+        let parsed = if digits {
+            text.parse::<u32>().ok()
+        } else {
+            None
+        };
         parsed.with_context(|| format!("bad {what}: {text:?}"))
     };
     process["user"]["uid"] = json!(number(uid, "uid")?);

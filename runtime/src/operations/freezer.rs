@@ -13,9 +13,15 @@ pub fn pause(root: &StateRoot, id: &str) -> Result<()> {
     match container.status() {
         Status::Running | Status::Created => {}
         Status::Stopped => bail!("container not running"),
-        status => bail!("container {id:?} is {}, so it cannot be paused", status.as_str()),
+        status => bail!(
+            "container {id:?} is {}, so it cannot be paused",
+            status.as_str()
+        ),
     }
-    container.cgroup()?.freeze().with_context(|| format!("pause container {id:?}"))
+    container
+        .cgroup()?
+        .freeze()
+        .with_context(|| format!("pause container {id:?}"))
 }
 
 /// Lets a paused container go on.
@@ -25,7 +31,10 @@ pub fn resume(root: &StateRoot, id: &str) -> Result<()> {
     if container.status() != Status::Paused {
         bail!("container not paused");
     }
-    container.cgroup()?.thaw().with_context(|| format!("resume container {id:?}"))
+    container
+        .cgroup()?
+        .thaw()
+        .with_context(|| format!("resume container {id:?}"))
 }
 
 fn open(root: &StateRoot, id: &str) -> Result<Container> {

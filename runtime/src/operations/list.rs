@@ -31,7 +31,10 @@ pub fn run(root: &StateRoot, format: Format) -> Result<String> {
         match Container::open(root, id) {
             Ok(container) => {
                 let owner = container.record.as_ref().map_or(0, |record| record.owner);
-                shown.push(Shown { owner: user_name(&passwd, owner), ..Shown::new(&container) });
+                shown.push(Shown {
+                    owner: user_name(&passwd, owner),
+                    ..Shown::new(&container)
+                });
             }
             // Deleted meanwhile, or broken: the others are shown all the same.
             Err(error) => crate::log::warn(&format!("load container {id}: {error:#}")),
@@ -58,11 +61,24 @@ fn table(shown: &[Shown]) -> String {
     let header = ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_owned);
     let row = |one: &Shown| {
         let bundle = one.bundle.display().to_string();
-        [one.id.clone(), one.pid.to_string(), one.status.to_owned(), bundle, one.created.clone(), one.owner.clone()]
+        [
+            one.id.clone(),
+            one.pid.to_string(),
+            one.status.to_owned(),
+            bundle,
+            one.created.clone(),
+            one.owner.clone(),
+        ]
     };
-    let rows: Vec<[String; 6]> = std::iter::once(header).chain(shown.iter().map(row)).collect();
+    let rows: Vec<[String; 6]> = std::iter::once(header)
+        .chain(shown.iter().map(row))
+        .collect();
     let width = |column: usize| {
-        let longest = rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+        let longest = rows
+            .iter()
+            .map(|row| row[column].chars().count())
+            .max()
+            .unwrap_or(0);
         (longest + 3).max(12)
     };
     let widths: Vec<usize> = (0..5).map(width).collect();

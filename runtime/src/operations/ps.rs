@@ -9,7 +9,10 @@ use crate::state_dir::StateRoot;
 /// The pids as a JSON array, `null` if there are none, as runc prints it.
 pub fn run(root: &StateRoot, id: &str) -> Result<String> {
     let container = Container::open(root, &ContainerId::parse(id)?)?;
-    let pids = container.cgroup()?.processes().with_context(|| format!("list the processes of {id:?}"))?;
+    let pids = container
+        .cgroup()?
+        .processes()
+        .with_context(|| format!("list the processes of {id:?}"))?;
     if pids.is_empty() {
         return Ok("null\n".into());
     }

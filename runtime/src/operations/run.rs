@@ -38,11 +38,22 @@ fn run_id(root: &StateRoot, id: &ContainerId, request: &Request, options: Option
     let Some(signals) = signals else { return Ok(0) };
     let terminal = launched.terminal.take();
     // Other operations may come while it runs.
-    let Launched { state, record, pid, pidfd, lock, channel, .. } = launched;
+    let Launched {
+        state,
+        record,
+        pid,
+        pidfd,
+        lock,
+        channel,
+        ..
+    } = launched;
     drop((lock, channel));
     let status = foreground::supervise(pid, &pidfd, &signals, terminal)?;
     if !options.keep {
-        let container = crate::container::Container { state, record: Some(record) };
+        let container = crate::container::Container {
+            state,
+            record: Some(record),
+        };
         let gone = container.state.record().map(|record| record.is_none());
         // Somebody may have deleted it with force while it ran.
         if !matches!(gone, Ok(true) | Err(_)) {
@@ -64,8 +75,16 @@ fn start(launched: &Launched) -> Result<()> {
 
 /// A start that failed leaves nothing: nobody would know what to delete.
 fn remove(launched: Launched, error: anyhow::Error) -> anyhow::Error {
-    let spec = launched.state.config().and_then(|text| crate::bundle::parse(&text));
-    let removed = destroy(launched.state, Some(&launched.record), &spec.unwrap_or_default(), Poststop::Run);
+    let spec = launched
+        .state
+        .config()
+        .and_then(|text| crate::bundle::parse(&text));
+    let removed = destroy(
+        launched.state,
+        Some(&launched.record),
+        &spec.unwrap_or_default(),
+        Poststop::Run,
+    );
     if let Err(left) = removed {
         crate::log::warn(&format!("undo of a failed run: {left:#}"));
     }

@@ -37,7 +37,11 @@ pub enum CgroupHost {
 
 /// Writes the configuration into the bundle directory `bundle`; an existing one is refused.
 pub fn write(bundle: &Path, caller: Caller) -> Result<()> {
-    let host = if Hierarchies::discover()?.is_unified() { CgroupHost::Unified } else { CgroupHost::Legacy };
+    let host = if Hierarchies::discover()?.is_unified() {
+        CgroupHost::Unified
+    } else {
+        CgroupHost::Legacy
+    };
     let dir = Dir::open(bundle)?;
     let mut file = match dir.create_new("config.json", 0o666) {
         Err(error) if error.errno() == Errno::EEXIST => {

@@ -27,7 +27,12 @@ fn start(container: Container) -> Result<()> {
         status => bail!("cannot start a container in the {} state", status.as_str()),
     }
     let spec = container.spec()?;
-    let channel = Channel::new(container.state.connect_to_init().context("container process is already dead")?);
+    let channel = Channel::new(
+        container
+            .state
+            .connect_to_init()
+            .context("container process is already dead")?,
+    );
     // From here on nobody else can start it; if this process dies now, init ends with it.
     container.state.remove_start_socket()?;
     match begin(&channel)? {
@@ -47,7 +52,9 @@ fn end(container: Container, reason: String) -> anyhow::Error {
     let error = anyhow::anyhow!(reason);
     match container.destroy() {
         Ok(()) => error,
-        Err(undone) => error.context(format!("and the container could not be destroyed: {undone:#}")),
+        Err(undone) => error.context(format!(
+            "and the container could not be destroyed: {undone:#}"
+        )),
     }
 }
 
@@ -64,7 +71,9 @@ pub enum Begun {
 
 /// Tells init to go on and waits until its program runs.
 pub fn begin(channel: &Channel) -> Result<Begun> {
-    channel.answer(&ToInit::Start, &[]).context("container process is already dead")?;
+    channel
+        .answer(&ToInit::Start, &[])
+        .context("container process is already dead")?;
     match channel.hear()? {
         // execve closed init's end.
         None => Ok(Begun::Running),
@@ -87,5 +96,13 @@ pub fn run_poststart(record: &Record, spec: &Spec) -> Result<()> {
         annotations: record.annotations.clone(),
     };
     let state = state.json("running", record.init_process_pid)?;
-    hooks::run_all(Moment::Poststart, hooks, &Surroundings { state: &state, env: None, cwd: &record.bundle })
+    hooks::run_all(
+        Moment::Poststart,
+        hooks,
+        &Surroundings {
+            state: &state,
+            env: None,
+            cwd: &record.bundle,
+        },
+    )
 }
