@@ -5,6 +5,7 @@
 //! line of strace. No policy lives here: what to mount, where to join and when to give up is the
 //! caller's business.
 
+pub mod child; // run an executable to its end, with a deadline
 pub mod credentials; // users, groups, capabilities, keyring
 pub mod dir; // an open directory: read, create, replace, lock, always by one name
 pub mod error; // SyscallError
