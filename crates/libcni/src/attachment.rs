@@ -19,6 +19,7 @@ use crate::cache::{Cache, CachedAttachment};
 use crate::error::{Error, Result};
 use crate::invoke::{Call, Plugins};
 use crate::network_list::{NetworkList, PluginConfig};
+use crate::sandbox;
 
 /// What a runtime says about one attachment.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,30 +74,37 @@ impl Caller {
             let found = self.plugins.find(&plugin.plugin_type);
             found.map_err(|error| failed(list, plugin, Command::Add, error))?;
         }
+        let mut cached = CachedAttachment {
+            network: list.name.clone(),
+            attachment: conf.attachment.clone(),
+            netns: conf.netns.clone(),
+            sandbox: sandbox::identify(&conf.netns).unwrap_or_default(),
+            args: conf.args.clone(),
+            capability_args: conf.capability_args.clone(),
+            config: list.bytes.clone(),
+            result: Value::Null,
+        };
+        self.cache.claim(&cached)?;
         let mut result = None;
         let added = self.add_each(list, conf, &mut result).and_then(|()| {
-            self.cache.write(&CachedAttachment {
-                network: list.name.clone(),
-                attachment: conf.attachment.clone(),
-                netns: conf.netns.clone(),
-                args: conf.args.clone(),
-                capability_args: conf.capability_args.clone(),
-                config: list.bytes.clone(),
-                result: result.clone().unwrap_or_default(),
-            })
+            cached.result = result.clone().unwrap_or_default();
+            self.cache.write(&cached)
         });
-        match (added, self.on_failure) {
-            (Ok(()), _) => Ok(result.unwrap_or_default()),
-            (Err(error), OnFailure::Leave) => Err(error),
-            (Err(error), OnFailure::RollBack) => {
-                let rolled_back = self.delete_each(&Pass {
-                    list,
-                    conf,
-                    result: result.as_ref(),
-                });
-                Err(and(error, rolled_back.err()))
-            }
-        }
+        let Err(error) = added else {
+            return Ok(result.unwrap_or_default());
+        };
+        let pass = Pass {
+            list,
+            conf,
+            result: result.as_ref(),
+        };
+        let undone = match self.on_failure {
+            OnFailure::Leave => Ok(()),
+            OnFailure::RollBack => self.delete_each(&pass),
+        };
+        // What cannot be rolled back stays in the cache for a later DEL or GC.
+        let undone = undone.and_then(|()| self.cache.remove(&list.name, &conf.attachment));
+        Err(and(error, undone.err()))
     }
 
     fn add_each(
@@ -213,7 +221,12 @@ impl Caller {
         let own = cached.list();
         let conf = RuntimeConf {
             attachment: cached.attachment.clone(),
-            netns: cached.netns.clone(),
+            // A path that leads to somebody else's namespace by now must not be touched.
+            netns: if cached.is_dead() {
+                String::new()
+            } else {
+                cached.netns.clone()
+            },
             args: cached.args.clone(),
             capability_args: cached.capability_args.clone(),
         };
@@ -294,6 +307,18 @@ impl CachedAttachment {
     pub fn list(&self) -> Option<NetworkList> {
         let list = NetworkList::parse(&self.config, None).ok()?;
         (list.name == self.network).then_some(list)
+    }
+
+    /// Whether the namespace of its ADD is gone: nothing is at the path, or another one is.
+    /// What says nothing about its namespace is not dead.
+    pub fn is_dead(&self) -> bool {
+        if self.netns.is_empty() {
+            return false;
+        }
+        match sandbox::identify(&self.netns) {
+            None => true,
+            Some(now) => !self.sandbox.is_empty() && now != self.sandbox,
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 //!         kind            "cniCacheV1"
 //!         containerId, config (base64 of the list), ifName, networkName
 //!         netns, cniArgs [[key, value]], capabilityArgs {}, result {}     each only if not empty
+//!         davitSandbox    which namespace netns was, see `sandbox`; nobody else reads it
 //! <cacheDir>/locks/gc                             shared by every operation, exclusive for GC
 //! <cacheDir>/locks/<0 to 15>                      exclusive per container, chosen by its ID
 //! ```
@@ -13,10 +14,14 @@
 //! `-` is legal inside all three parts, two attachments can want one name: whoever finds a
 //! stranger's file there uses the name with each part's `-` written `%2D`, which is unique.
 //!
+//! An attachment is claimed here, without its result, before the first plugin runs: whatever is
+//! killed when, DEL and GC find what may have been made.
+//!
 //! Promises: a file is replaced in one step, so it is never half written or empty; one that some
 //! other writer left so counts as absent. The locks are a fixed number of empty files, because
 //! unlinking a lock file races with whoever has just opened it.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -24,7 +29,7 @@ use cni::{Attachment, ContainerId, IfName, NetworkName};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use sys::dir::{Lock, LockKind};
-use sys::{Dir, Errno, SyscallError};
+use sys::{Dir, Errno, SyscallError, SyscallResult};
 
 use crate::base64;
 use crate::error::{Error, Result};
@@ -44,6 +49,8 @@ pub struct CachedAttachment {
     pub attachment: Attachment,
     /// Path of the namespace at the time of ADD; may be empty.
     pub netns: String,
+    /// Which namespace that was, [`crate::sandbox::identify`]; empty when unknown.
+    pub sandbox: String,
     /// `CNI_ARGS`.
     pub args: Vec<(String, String)>,
     /// What the runtime gave for the plugins' capabilities.
@@ -79,6 +86,8 @@ struct File {
     network_name: String,
     #[serde(default)]
     netns: String,
+    #[serde(default)]
+    davit_sandbox: String,
     #[serde(default)]
     cni_args: Vec<(String, String)>,
     #[serde(default)]
@@ -134,6 +143,30 @@ impl Cache {
         };
         dir.replace(name, cached.to_json().to_string().as_bytes(), 0o600)
             .map_err(|error| key.told("cache", error))
+    }
+
+    /// Remembers an attachment that is about to be made; one that is known stays as it is.
+    ///
+    /// Not synced, unlike [`Self::write`]: a power loss ends what the claim stands for.
+    pub fn claim(&self, cached: &CachedAttachment) -> Result<()> {
+        if self.read(&cached.network, &cached.attachment).is_some() {
+            return Ok(());
+        }
+        self.remove(&cached.network, &cached.attachment)?;
+        let key = Key::of(&cached.network, &cached.attachment);
+        let told = |error| key.told("claim", error);
+        let dir = Dir::open_or_create(self.results(), 0o700).map_err(told)?;
+        let name = match read(&dir, &key.plain()) {
+            Found::Nothing => key.plain(),
+            _ => key.escaped(),
+        };
+        let mut file = dir.create_new(&name, 0o600).map_err(told)?;
+        let written = file.write_all(cached.to_json().to_string().as_bytes());
+        written.call(|| format!("write({name})")).map_err(|error| {
+            // The first error is the one to report.
+            let _ = dir.remove(&name);
+            told(error)
+        })
     }
 
     /// What is known of an attachment; what cannot be read is not known.
@@ -223,6 +256,7 @@ impl CachedAttachment {
             self.capability_args.is_empty(),
         );
         optional("result", self.result.clone(), self.result.is_null());
+        optional("davitSandbox", json!(self.sandbox), self.sandbox.is_empty());
         file.into()
     }
 
@@ -235,6 +269,7 @@ impl CachedAttachment {
                 ifname: file.if_name.parse::<IfName>().ok()?,
             },
             netns: file.netns,
+            sandbox: file.davit_sandbox,
             args: file.cni_args,
             capability_args: file.capability_args,
             config: base64::decode(&file.config)?,
@@ -317,6 +352,7 @@ impl<'a> Key<'a> {
             network: self.network.clone(),
             attachment: self.attachment.clone(),
             netns: String::new(),
+            sandbox: String::new(),
             args: Vec::new(),
             capability_args: Map::new(),
             config: Vec::new(),
@@ -348,6 +384,7 @@ mod tests {
             network: network.parse().unwrap(),
             attachment: attachment(id, "eth0"),
             netns: "/run/netns/x".into(),
+            sandbox: String::new(),
             args: vec![("IgnoreUnknown".into(), "1".into())],
             capability_args: Map::from_iter([("ips".to_owned(), json!(["10.0.0.2"]))]),
             config: b"{\"name\":\"n\"}".to_vec(),

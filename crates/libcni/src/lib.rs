@@ -10,6 +10,7 @@ pub mod cache; // what is attached, on disk
 pub mod error; // Error
 pub mod invoke; // find and run one plugin
 pub mod network_list; // discovery and parsing of configurations
+pub mod sandbox; // whether a namespace is still the one it was
 
 pub use attachment::{Caller, OnFailure, RuntimeConf};
 pub use cache::{Cache, CachedAttachment};

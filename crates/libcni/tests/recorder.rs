@@ -288,6 +288,48 @@ fn a_failed_add_stays_or_is_rolled_back() {
 }
 
 #[test]
+fn what_cannot_be_rolled_back_stays_known() {
+    let bench = Bench::rolling_back();
+    let list = list("1.0.0", &["fails-DEL", "fails-ADD"]);
+    let error = bench
+        .caller
+        .add(&list, &conf("c1"))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("(add)") && error.contains("(delete)"),
+        "{error}"
+    );
+    let known = bench.caller.cache.entries().unwrap();
+    assert_eq!((known.len(), known[0].result.clone()), (1, Value::Null));
+}
+
+#[test]
+fn an_attachment_whose_namespace_is_gone_is_freed_without_it() {
+    let bench = Bench::new();
+    let list = list("1.0.0", &["one"]);
+    bench.caller.add(&list, &conf("c1")).unwrap();
+    let live = RuntimeConf {
+        netns: "/proc/self/ns/net".into(),
+        ..conf("c2")
+    };
+    bench.caller.add(&list, &live).unwrap();
+    let dead: Vec<bool> = bench
+        .caller
+        .cache
+        .entries()
+        .unwrap()
+        .iter()
+        .map(|each| each.is_dead())
+        .collect();
+    assert_eq!(dead, [true, false]);
+    bench.calls();
+    bench.caller.gc(&list, Some(&[])).unwrap();
+    let netns: Vec<String> = bench.calls().into_iter().map(|call| call.netns).collect();
+    assert_eq!(netns, ["", "/proc/self/ns/net"]);
+}
+
+#[test]
 fn a_missing_plugin_is_told_before_the_first_one_runs() {
     let bench = Bench::new();
     for (plugin, text) in [
@@ -387,7 +429,6 @@ fn gc_deletes_what_is_not_valid_and_tells_the_plugins() {
     let valid = json!([{"containerID": "c2", "ifname": "eth0"}]);
     assert_eq!(calls[2].input["cni.dev/valid-attachments"], valid);
     assert_eq!(calls[2].input["cni.dev/attachments"], valid);
-    assert_eq!(calls[0].netns, "/run/netns/x");
     bench
         .caller
         .gc(
