@@ -43,6 +43,17 @@ pub enum OnFailure {
     RollBack,
 }
 
+/// What a GC leaves alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep<'a> {
+    /// The caller has no list: nothing cached stays, and plugins free nothing else (cnitool's).
+    Unlisted,
+    /// These.
+    Listed(&'a [Attachment]),
+    /// Everything cached whose namespace is there, as seen once all other operations have ended.
+    Living,
+}
+
 /// Runs lists.
 #[derive(Clone, Debug)]
 pub struct Caller {
@@ -154,7 +165,7 @@ impl Caller {
     fn delete_each(&self, pass: &Pass<'_>) -> Result<()> {
         let plugins = pass.list.plugins.iter().rev();
         let sent = plugins.map(|plugin| self.send(Command::Del, plugin, pass));
-        Error::all(sent.filter_map(std::result::Result::err).collect())
+        Error::all(sent.filter_map(Result::err).collect())
     }
 
     /// Asks every plugin whether the attachment is as its ADD left it.
@@ -185,33 +196,32 @@ impl Caller {
         Ok(())
     }
 
-    /// Frees every attachment of the network that is not `valid`: those in the cache by DEL, then
-    /// whatever the plugins know of by GC. `None` means that the caller has no list: then the
-    /// cached ones are freed, and the plugins, told no list, free nothing.
-    pub fn gc(&self, list: &NetworkList, valid: Option<&[Attachment]>) -> Result<()> {
+    /// Frees every attachment of the network that is not to be kept: those in the cache by DEL,
+    /// then whatever the plugins know of by GC.
+    pub fn gc(&self, list: &NetworkList, keep: Keep<'_>) -> Result<()> {
         if list.disable_gc {
             return Ok(());
         }
         let _held = self.cache.lock_all(self.patience)?;
-        let mut errors = Vec::new();
-        let is_valid = |one: &Attachment| valid.is_some_and(|valid| valid.contains(one));
-        for cached in self.cache.entries()? {
-            if cached.network == list.name && !is_valid(&cached.attachment) {
-                errors.extend(self.delete_cached(list, &cached).err());
-            }
-        }
+        let mut cached = self.cache.entries()?;
+        cached.retain(|each| each.network == list.name);
+        let living = cached.iter().filter(|each| !each.is_dead());
+        let valid: Option<Vec<Attachment>> = match keep {
+            Keep::Unlisted => None,
+            Keep::Listed(valid) => Some(valid.to_vec()),
+            Keep::Living => Some(living.map(|each| each.attachment.clone()).collect()),
+        };
+        let is_valid = |one: &Attachment| valid.as_ref().is_some_and(|valid| valid.contains(one));
+        let stale = cached.iter().filter(|each| !is_valid(&each.attachment));
+        let deleted = stale.map(|each| self.delete_cached(list, each));
+        let mut errors: Vec<Error> = deleted.filter_map(Result::err).collect();
         if list.cni_version >= Version::V1_1_0 {
-            let mut extra = Map::new();
-            if let Some(valid) = valid {
-                let valid: Vec<Value> = valid.iter().map(attachment_json).collect();
-                // Go's libcni writes the second, misspelt key too, and plugins may have read it.
-                extra.insert("cni.dev/valid-attachments".into(), json!(valid));
-                extra.insert("cni.dev/attachments".into(), json!(valid));
-            }
-            for plugin in &list.plugins {
-                let call = bare_call(Command::Gc, request(list, plugin, extra.clone()));
-                errors.extend(self.run(list, plugin, &call).err());
-            }
+            let request_for = |plugin| request(list, plugin, gc_keys(valid.as_deref()));
+            let sent = list
+                .plugins
+                .iter()
+                .map(|plugin| self.run(list, plugin, &bare_call(Command::Gc, request_for(plugin))));
+            errors.extend(sent.filter_map(Result::err));
         }
         Error::all(errors)
     }
@@ -248,7 +258,7 @@ impl Caller {
     /// Asks every plugin for its versions; the sorted capabilities that the list switches on.
     pub fn validate(&self, list: &NetworkList) -> Result<BTreeSet<String>> {
         let checked = list.plugins.iter().map(|plugin| self.speaks(list, plugin));
-        Error::all(checked.filter_map(std::result::Result::err).collect())?;
+        Error::all(checked.filter_map(Result::err).collect())?;
         let enabled = list.plugins.iter().flat_map(|plugin| &plugin.capabilities);
         Ok(enabled
             .filter(|(_, on)| **on)
@@ -339,6 +349,19 @@ fn bare_call(command: Command, stdin: String) -> Call<'static> {
         args: &[],
         stdin,
     }
+}
+
+/// What GC is told; nothing when there is no list, and then plugins free nothing.
+fn gc_keys(valid: Option<&[Attachment]>) -> Map<String, Value> {
+    let Some(valid) = valid else {
+        return Map::new();
+    };
+    let valid: Vec<Value> = valid.iter().map(attachment_json).collect();
+    // Go's libcni writes the second, misspelt key too, and plugins may read it.
+    let keys = ["cni.dev/valid-attachments", "cni.dev/attachments"];
+    keys.iter()
+        .map(|key| ((*key).to_owned(), json!(valid)))
+        .collect()
 }
 
 fn attachment_json(attachment: &Attachment) -> Value {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use cni::Attachment;
-use libcni::{Cache, Caller, Error, NetworkList, OnFailure, Plugins, RuntimeConf};
+use libcni::{Cache, Caller, Error, Keep, NetworkList, OnFailure, Plugins, RuntimeConf};
 use serde_json::{Map, Value, json};
 use sys::Dir;
 
@@ -324,7 +324,7 @@ fn an_attachment_whose_namespace_is_gone_is_freed_without_it() {
         .collect();
     assert_eq!(dead, [true, false]);
     bench.calls();
-    bench.caller.gc(&list, Some(&[])).unwrap();
+    bench.caller.gc(&list, Keep::Listed(&[])).unwrap();
     let netns: Vec<String> = bench.calls().into_iter().map(|call| call.netns).collect();
     assert_eq!(netns, ["", "/proc/self/ns/net"]);
 }
@@ -415,7 +415,7 @@ fn gc_deletes_what_is_not_valid_and_tells_the_plugins() {
     bench.calls();
     bench
         .caller
-        .gc(&list, Some(&[conf("c2").attachment]))
+        .gc(&list, Keep::Listed(&[conf("c2").attachment]))
         .unwrap();
     let calls = bench.calls();
     let order: Vec<_> = calls
@@ -436,11 +436,11 @@ fn gc_deletes_what_is_not_valid_and_tells_the_plugins() {
                 disable_gc: true,
                 ..list.clone()
             },
-            None,
+            Keep::Unlisted,
         )
         .unwrap();
     assert_eq!(bench.order(), "");
-    bench.caller.gc(&list, None).unwrap();
+    bench.caller.gc(&list, Keep::Unlisted).unwrap();
     let calls = bench.calls();
     assert_eq!(calls.len(), 4);
     assert!(calls[2].input.get("cni.dev/valid-attachments").is_none());
@@ -452,7 +452,11 @@ fn gc_goes_on_after_errors() {
     let list = list("1.1.0", &["one", "fails-GC", "fails-DEL"]);
     bench.caller.add(&list, &conf("c1")).unwrap();
     bench.calls();
-    let error = bench.caller.gc(&list, Some(&[])).unwrap_err().to_string();
+    let error = bench
+        .caller
+        .gc(&list, Keep::Listed(&[]))
+        .unwrap_err()
+        .to_string();
     assert!(
         error.contains("(delete)") && error.contains("(gc)"),
         "{error}"
@@ -551,7 +555,7 @@ fn operations_on_one_container_follow_one_another() {
     assert!(matches!(error, Error::Cache { .. }), "{error}");
     bench
         .caller
-        .gc(&list("1.1.0", &["one"]), Some(&[]))
+        .gc(&list("1.1.0", &["one"]), Keep::Listed(&[]))
         .unwrap_err();
     assert_eq!(bench.order(), "");
 }
