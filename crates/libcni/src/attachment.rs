@@ -84,7 +84,7 @@ impl Caller {
             .cache
             .lock_container(&conf.attachment.container_id, self.patience)?;
         let known = self.cache.read(&list.name, &conf.attachment);
-        if known.is_some_and(|known| !known.netns.is_empty() && !known.is_dead()) {
+        if known.is_some_and(|known| known.is_alive()) {
             return Err(Error::AlreadyAttached {
                 attachment: conf.attachment.clone(),
                 network: list.name.to_string(),
@@ -327,6 +327,11 @@ impl CachedAttachment {
     pub fn list(&self) -> Option<NetworkList> {
         let list = NetworkList::parse(&self.config, None).ok()?;
         (list.name == self.network).then_some(list)
+    }
+
+    /// Whether the namespace of its ADD is there.
+    pub fn is_alive(&self) -> bool {
+        !self.netns.is_empty() && !self.is_dead()
     }
 
     /// Whether the namespace of its ADD is gone: nothing is at the path, or another one is.
