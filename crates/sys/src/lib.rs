@@ -6,6 +6,7 @@
 //! caller's business.
 
 pub mod bpf; // bpf(2): device programs of cgroup v2
+pub mod child; // run an executable to its end, with a deadline
 pub mod credentials; // users, groups, capabilities, keyring
 pub mod dir; // an open directory: read, create, replace, lock, always by one name
 pub mod error; // SyscallError
