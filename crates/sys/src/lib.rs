@@ -8,6 +8,7 @@
 pub mod dir; // an open directory: read, create, replace, lock, always by one name
 pub mod error; // SyscallError
 pub mod namespace; // network namespaces, and running code inside one
+pub mod poll; // waiting for a descriptor, with a deadline
 
 pub use dir::Dir;
 pub use error::{Result, SyscallError, SyscallResult};
