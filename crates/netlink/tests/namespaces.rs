@@ -111,7 +111,13 @@ fn a_taken_name_is_eexist_and_the_kernel_says_more_where_it_can() {
 
 #[test]
 fn every_attribute_of_a_route_arrives() {
-    let Some(Net { mut container, .. }) = net() else {
+    // The host must live: its end of the pair, and with it ours, dies with its namespace.
+    let Some(Net {
+        mut container,
+        host: _host,
+        ..
+    }) = net()
+    else {
         return;
     };
     let eth0 = container.link("eth0").unwrap().unwrap().index;
@@ -146,7 +152,13 @@ fn every_attribute_of_a_route_arrives() {
 
 #[test]
 fn an_ipv6_address_is_waited_for() {
-    let Some(Net { mut container, .. }) = net() else {
+    // The host must live: its end of the pair, and with it ours, dies with its namespace.
+    let Some(Net {
+        mut container,
+        host: _host,
+        ..
+    }) = net()
+    else {
         return;
     };
     let eth0 = container.link("eth0").unwrap().unwrap().index;
