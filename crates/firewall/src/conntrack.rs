@@ -39,7 +39,11 @@ pub fn forget_udp(ports: &[u16]) -> Result<()> {
 
 fn forget(socket: &mut Socket, family: u8, port: u16) -> Result<()> {
     let what = format!("conntrack: list UDP flows to port {port}");
-    let message = Message { kind: GET, flags: 0, body: wanted(family, port) };
+    let message = Message {
+        kind: GET,
+        flags: 0,
+        body: wanted(family, port),
+    };
     let flows = match socket.dump(message, &what) {
         Err(error) if error.errno() == Some(Errno::EOPNOTSUPP) => return Ok(()),
         // EINVAL: no ctnetlink in this kernel, which nfnetlink says of any unknown subsystem.
@@ -47,9 +51,18 @@ fn forget(socket: &mut Socket, family: u8, port: u16) -> Result<()> {
         flows => flows?,
     };
     for flow in flows.iter().filter(|flow| is_udp_to(flow, port)) {
-        let Some(body) = same_flow(flow) else { continue };
+        let Some(body) = same_flow(flow) else {
+            continue;
+        };
         let what = format!("conntrack: forget a UDP flow to port {port}");
-        match socket.request(Message { kind: DELETE, flags: 0, body }, &what) {
+        match socket.request(
+            Message {
+                kind: DELETE,
+                flags: 0,
+                body,
+            },
+            &what,
+        ) {
             Err(error) if error.errno() != Some(Errno::ENOENT) => return Err(error.into()),
             _ => {} // gone, by us or by its own time-out
         }
@@ -67,7 +80,10 @@ fn wanted(family: u8, port: u16) -> Vec<u8> {
         .put(1, &BY_PROTOCOL_AND_PORT.to_ne_bytes())
         .put(2, &0u32.to_ne_bytes());
     Writer::new(&[family, 0, 0, 0])
-        .put_nested(TUPLE_ORIG, Writer::default().put_nested(TUPLE_PROTO, protocol))
+        .put_nested(
+            TUPLE_ORIG,
+            Writer::default().put_nested(TUPLE_PROTO, protocol),
+        )
         .put_nested(FILTER, flags)
         .into_bytes()
 }

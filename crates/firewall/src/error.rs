@@ -45,6 +45,9 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     /// Whether the same request may succeed later.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Busy { .. } | Self::Netlink(netlink::Error::Timeout { .. }))
+        matches!(
+            self,
+            Self::Busy { .. } | Self::Netlink(netlink::Error::Timeout { .. })
+        )
     }
 }

@@ -52,7 +52,9 @@ struct List(Writer, Family);
 
 impl List {
     fn push(self, name: &str, data: Writer) -> Self {
-        let expression = Writer::default().put_str(EXPR_NAME, name).put_nested(EXPR_DATA, data);
+        let expression = Writer::default()
+            .put_str(EXPR_NAME, name)
+            .put_nested(EXPR_DATA, data);
         Self(self.0.put_nested(LIST_ELEM, expression), self.1)
     }
 
@@ -66,7 +68,10 @@ impl List {
     }
 
     fn meta(self, key: u32) -> Self {
-        self.push("meta", Writer::default().put_be32(2, key).put_be32(1, REG_1))
+        self.push(
+            "meta",
+            Writer::default().put_be32(2, key).put_be32(1, REG_1),
+        )
     }
 
     fn mask(self, mask: &[u8]) -> Self {
@@ -81,7 +86,10 @@ impl List {
 
     fn compare(self, test: Test, bytes: &[u8]) -> Self {
         let op = if test == Test::Is { 0 } else { 1 };
-        let data = Writer::default().put_be32(1, REG_1).put_be32(2, op).put_nested(3, value(bytes));
+        let data = Writer::default()
+            .put_be32(1, REG_1)
+            .put_be32(2, op)
+            .put_nested(3, value(bytes));
         self.push("cmp", data)
     }
 
@@ -94,10 +102,13 @@ impl List {
                     .put_be32(1, REG_1)
                     .put_be32(2, FIB_ADDRTYPE)
                     .put_be32(3, FIB_DADDR);
-                self.push("fib", data).compare(Test::Is, &LOCAL.to_ne_bytes())
+                self.push("fib", data)
+                    .compare(Test::Is, &LOCAL.to_ne_bytes())
             }
             Match::Ports(protocol, ports) => {
-                let [port] = ports[..] else { return Err(inexpressible(condition)) };
+                let [port] = ports[..] else {
+                    return Err(inexpressible(condition));
+                };
                 self.meta(META_L4PROTO)
                     .compare(Test::Is, &[protocol.number()])
                     .payload(BASE_TRANSPORT, 2, 2)
@@ -120,17 +131,28 @@ impl List {
     /// `offsets`: where the address lies in an IPv4 and in an IPv6 header.
     fn network(self, test: Test, net: IpNet, offsets: (usize, usize)) -> Self {
         let (offset, bits, address, mask) = match net {
-            IpNet::V4(net) => {
-                (offsets.0, 32, octets(net.network().into()), octets(net.netmask().into()))
-            }
-            IpNet::V6(net) => {
-                (offsets.1, 128, octets(net.network().into()), octets(net.netmask().into()))
-            }
+            IpNet::V4(net) => (
+                offsets.0,
+                32,
+                octets(net.network().into()),
+                octets(net.netmask().into()),
+            ),
+            IpNet::V6(net) => (
+                offsets.1,
+                128,
+                octets(net.network().into()),
+                octets(net.netmask().into()),
+            ),
         };
         let list = match self.1 {
             Family::Inet => {
-                let family = if bits == 32 { Family::Ipv4 } else { Family::Ipv6 };
-                self.meta(META_NFPROTO).compare(Test::Is, &[family.number()])
+                let family = if bits == 32 {
+                    Family::Ipv4
+                } else {
+                    Family::Ipv6
+                };
+                self.meta(META_NFPROTO)
+                    .compare(Test::Is, &[family.number()])
             }
             _ => self,
         };
@@ -138,9 +160,13 @@ impl List {
         let length = usize::from(net.prefix_len()) / 8;
         if whole && length > 0 {
             // As nft(8) does: a prefix of whole bytes needs no mask.
-            return list.payload(BASE_NETWORK, offset, length).compare(test, &address[..length]);
+            return list
+                .payload(BASE_NETWORK, offset, length)
+                .compare(test, &address[..length]);
         }
-        list.payload(BASE_NETWORK, offset, bits / 8).mask(&mask).compare(test, &address)
+        list.payload(BASE_NETWORK, offset, bits / 8)
+            .mask(&mask)
+            .compare(test, &address)
     }
 
     fn verdict(self, verdict: &Verdict) -> Result<Self> {
@@ -154,7 +180,10 @@ impl List {
             Verdict::Dnat(ip, port) => self.dnat(*ip, *port),
             Verdict::SetMarkBits(_) => {
                 let what = format!("{verdict:?}");
-                return Err(Error::Inexpressible { back_end: "nftables", what });
+                return Err(Error::Inexpressible {
+                    back_end: "nftables",
+                    what,
+                });
             }
         })
     }
@@ -169,11 +198,18 @@ impl List {
         if let Some(chain) = chain {
             verdict = verdict.put_str(2, chain);
         }
-        self.immediate(REG_VERDICT, Writer::default().put_nested(DATA_VERDICT, verdict))
+        self.immediate(
+            REG_VERDICT,
+            Writer::default().put_nested(DATA_VERDICT, verdict),
+        )
     }
 
     fn dnat(self, ip: IpAddr, port: u16) -> Self {
-        let family = if ip.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 };
+        let family = if ip.is_ipv4() {
+            Family::Ipv4
+        } else {
+            Family::Ipv6
+        };
         let data = Writer::default()
             .put_be32(1, DNAT)
             .put_be32(2, family.number().into())
@@ -190,7 +226,10 @@ fn value(bytes: &[u8]) -> Writer {
 }
 
 fn inexpressible(condition: &Match) -> Error {
-    Error::Inexpressible { back_end: "nftables", what: format!("{condition:?}") }
+    Error::Inexpressible {
+        back_end: "nftables",
+        what: format!("{condition:?}"),
+    }
 }
 
 fn octets(ip: IpAddr) -> Vec<u8> {
@@ -283,9 +322,7 @@ impl Reader {
                 return Some(());
             }
             Loaded::Meta(META_IIFNAME) => Match::InputLink(test, text(bytes)),
-            Loaded::Meta(META_MARK) => {
-                Match::MarkBits(u32::from_ne_bytes(bytes.try_into().ok()?))
-            }
+            Loaded::Meta(META_MARK) => Match::MarkBits(u32::from_ne_bytes(bytes.try_into().ok()?)),
             Loaded::Meta(_) => return None,
             Loaded::LocalType => Match::DestinationIsLocal,
             Loaded::Payload(BASE_TRANSPORT, 2, 2) => {
@@ -315,7 +352,11 @@ impl Reader {
         let mut full = bytes.to_vec();
         full.resize(size, 0);
         let net = IpNet::new(address(&full)?, u8::try_from(prefix).ok()?).ok()?;
-        Some(if is_source { Match::Source(test, net) } else { Match::Destination(test, net) })
+        Some(if is_source {
+            Match::Source(test, net)
+        } else {
+            Match::Destination(test, net)
+        })
     }
 
     fn immediate(&mut self, data: &[u8]) -> Option<()> {
@@ -385,7 +426,10 @@ mod tests {
             Verdict::Goto("x".into()),
         );
         round_trip(
-            vec![Match::DestinationIsLocal, Match::Ports(Protocol::Udp, vec![53])],
+            vec![
+                Match::DestinationIsLocal,
+                Match::Ports(Protocol::Udp, vec![53]),
+            ],
             Verdict::Dnat("fd00::9".parse().unwrap(), 5353),
         );
         round_trip(
@@ -403,7 +447,10 @@ mod tests {
         let ports = Match::Ports(Protocol::Tcp, vec![1, 2]);
         for condition in [ports, Match::Words(vec!["-s".into()])] {
             let rule = Rule::new(vec![condition], Verdict::Accept);
-            assert!(matches!(write(&rule, Family::Ipv4), Err(Error::Inexpressible { .. })));
+            assert!(matches!(
+                write(&rule, Family::Ipv4),
+                Err(Error::Inexpressible { .. })
+            ));
         }
     }
 }

@@ -74,7 +74,10 @@ pub struct Chain {
 impl Table {
     /// A chain of this table.
     pub fn chain(self, name: impl Into<String>) -> Chain {
-        Chain { table: self, name: name.into() }
+        Chain {
+            table: self,
+            name: name.into(),
+        }
     }
 }
 
@@ -167,12 +170,20 @@ impl Transaction {
     /// Removes one rule by its handle.
     pub fn delete(&mut self, table: Table, rule: &Installed) -> &mut Self {
         let chain = table.chain(&rule.chain);
-        self.push(DELRULE, 0, of_chain(&chain).put(RULE_HANDLE, &rule.handle.to_be_bytes()))
+        self.push(
+            DELRULE,
+            0,
+            of_chain(&chain).put(RULE_HANDLE, &rule.handle.to_be_bytes()),
+        )
     }
 
     /// Removes a chain that is empty and that nothing refers to.
     pub fn delete_chain(&mut self, chain: &Chain) -> &mut Self {
-        self.push(DELCHAIN, 0, of_table(chain.table).put_str(CHAIN_NAME, &chain.name))
+        self.push(
+            DELCHAIN,
+            0,
+            of_table(chain.table).put_str(CHAIN_NAME, &chain.name),
+        )
     }
 
     /// Removes a table with all that is in it.
@@ -181,7 +192,11 @@ impl Transaction {
     }
 
     fn push(&mut self, kind: u16, flags: u16, body: Writer) -> &mut Self {
-        self.0.push(Message { kind, flags, body: body.into_bytes() });
+        self.0.push(Message {
+            kind,
+            flags,
+            body: body.into_bytes(),
+        });
         self
     }
 }
@@ -200,7 +215,11 @@ impl Nftables {
         if transaction.is_empty() {
             return Ok(());
         }
-        let marker = |kind| Message { kind, flags: 0, body: batch_header() };
+        let marker = |kind| Message {
+            kind,
+            flags: 0,
+            body: batch_header(),
+        };
         let mut batch = vec![marker(BATCH_BEGIN)];
         batch.extend(transaction.0.iter().cloned());
         let what = format!("nftables: {what}");
@@ -212,7 +231,10 @@ impl Nftables {
         let body = of_table(table);
         let what = format!("nftables: list the rules of {}", table.name);
         let entries = self.list(GETRULE, body, &what)?;
-        Ok(entries.iter().filter_map(|entry| installed(entry, table)).collect())
+        Ok(entries
+            .iter()
+            .filter_map(|entry| installed(entry, table))
+            .collect())
     }
 
     /// The names of a table's chains; none when there is no such table.
@@ -230,13 +252,26 @@ impl Nftables {
 
     /// Whether a table has a chain of this name.
     pub fn has_chain(&mut self, chain: &Chain) -> Result<bool> {
-        let body = of_table(chain.table).put_str(CHAIN_NAME, &chain.name).into_bytes();
-        let message = Message { kind: GETCHAIN, flags: 0, body };
-        Ok(self.0.lookup(message, &format!("nftables: find chain {}", chain.name))?.is_some())
+        let body = of_table(chain.table)
+            .put_str(CHAIN_NAME, &chain.name)
+            .into_bytes();
+        let message = Message {
+            kind: GETCHAIN,
+            flags: 0,
+            body,
+        };
+        Ok(self
+            .0
+            .lookup(message, &format!("nftables: find chain {}", chain.name))?
+            .is_some())
     }
 
     fn list(&mut self, kind: u16, body: Writer, what: &str) -> Result<Vec<Vec<u8>>> {
-        let message = Message { kind, flags: 0, body: body.into_bytes() };
+        let message = Message {
+            kind,
+            flags: 0,
+            body: body.into_bytes(),
+        };
         match self.0.dump(message, what) {
             // No such table, or a kernel without nftables: nothing is installed.
             Err(error) if matches!(error.errno(), Some(Errno::ENOENT | Errno::EOPNOTSUPP)) => {
@@ -289,7 +324,12 @@ fn installed(entry: &[u8], table: Table) -> Option<Installed> {
     if *entry.first()? != table.family.number() {
         return None;
     }
-    let mut rule = Installed { handle: 0, chain: String::new(), comment: String::new(), rule: None };
+    let mut rule = Installed {
+        handle: 0,
+        chain: String::new(),
+        comment: String::new(),
+        rule: None,
+    };
     let mut found_table = String::new();
     for (kind, value) in attributes(entry.get(4..)?) {
         match kind {

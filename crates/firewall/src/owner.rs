@@ -33,9 +33,19 @@ impl Owner {
 
     /// A comment that names the owner for people and, by its start, for [`Stamp::parse`].
     pub fn comment(&self) -> String {
-        let Self { network, container, ifname } = self;
-        let text = format!("{}, net: {network}, if: {ifname}, id: {container}", self.token());
-        let clean = text.chars().filter(|c| !matches!(c, '"' | '\\') && !c.is_control()).collect();
+        let Self {
+            network,
+            container,
+            ifname,
+        } = self;
+        let text = format!(
+            "{}, net: {network}, if: {ifname}, id: {container}",
+            self.token()
+        );
+        let clean = text
+            .chars()
+            .filter(|c| !matches!(c, '"' | '\\') && !c.is_control())
+            .collect();
         cut(clean, COMMENT_BYTES)
     }
 
@@ -68,9 +78,13 @@ impl Stamp {
         let (token, rest) = comment.split_once(", net: ")?;
         let is_hash = |text: &str| text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
         let (network, attachment) = token.split_once('-')?;
-        let container = rest.split_once(", id: ").map_or("", |(_, container)| container);
-        (is_hash(network) && is_hash(attachment))
-            .then(|| Self { token: token.into(), container: container.into() })
+        let container = rest
+            .split_once(", id: ")
+            .map_or("", |(_, container)| container);
+        (is_hash(network) && is_hash(attachment)).then(|| Self {
+            token: token.into(),
+            container: container.into(),
+        })
     }
 
     /// Whether the rule belongs to this network.
@@ -94,10 +108,13 @@ fn network_hash(network: &str) -> String {
 fn hash(parts: &[&str]) -> String {
     let mut hasher = Sha512::new();
     parts.iter().for_each(|part| hasher.update(part.as_bytes()));
-    hasher.finalize().iter().fold(String::with_capacity(128), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}"); // writing to a String cannot fail
-        text
-    })
+    hasher
+        .finalize()
+        .iter()
+        .fold(String::with_capacity(128), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}"); // writing to a String cannot fail
+            text
+        })
 }
 
 fn cut(mut text: String, bytes: usize) -> String {
@@ -112,21 +129,41 @@ mod tests {
     use super::*;
 
     fn owner() -> Owner {
-        Owner { network: "test".into(), container: "1234".into(), ifname: "eth0".into() }
+        Owner {
+            network: "test".into(),
+            container: "1234".into(),
+            ifname: "eth0".into(),
+        }
     }
 
     #[test]
     fn names_are_the_published_ones() {
         assert_eq!(owner().token(), "ee26b0dd4af7e749-43243da06b17813b");
-        assert_eq!(legacy_chain("CNI-", &owner()), "CNI-2bbe0c48b91a7d1b8a6753a8");
-        assert_eq!(legacy_chain("CNI-DN-", &owner()), "CNI-DN-2bbe0c48b91a7d1b8a675");
+        assert_eq!(
+            legacy_chain("CNI-", &owner()),
+            "CNI-2bbe0c48b91a7d1b8a6753a8"
+        );
+        assert_eq!(
+            legacy_chain("CNI-DN-", &owner()),
+            "CNI-DN-2bbe0c48b91a7d1b8a675"
+        );
     }
 
     #[test]
     fn a_chain_tells_interfaces_and_borders_apart() {
-        let other = Owner { ifname: "eth1".into(), ..owner() };
-        let shifted = Owner { network: "test1".into(), container: "234".into(), ..owner() };
-        assert_eq!(legacy_chain("CNI-", &owner()), legacy_chain("CNI-", &shifted));
+        let other = Owner {
+            ifname: "eth1".into(),
+            ..owner()
+        };
+        let shifted = Owner {
+            network: "test1".into(),
+            container: "234".into(),
+            ..owner()
+        };
+        assert_eq!(
+            legacy_chain("CNI-", &owner()),
+            legacy_chain("CNI-", &shifted)
+        );
         assert_ne!(owner().chain("CNI-"), shifted.chain("CNI-"));
         assert_ne!(owner().chain("CNI-"), other.chain("CNI-"));
         assert_eq!(owner().chain("CNI-").len(), 28);
@@ -135,8 +172,14 @@ mod tests {
     #[test]
     fn a_comment_names_its_owner_however_long_the_id() {
         let short = Stamp::parse(&owner().comment()).unwrap();
-        assert_eq!((short.token, short.container.as_str()), (owner().token(), "1234"));
-        let long = Owner { container: "c".repeat(300), ..owner() };
+        assert_eq!(
+            (short.token, short.container.as_str()),
+            (owner().token(), "1234")
+        );
+        let long = Owner {
+            container: "c".repeat(300),
+            ..owner()
+        };
         let stamp = Stamp::parse(&long.comment()).unwrap();
         assert_eq!(stamp.token, long.token());
         assert!(stamp.is_of_container(&long.container) && !stamp.is_of_container("c"));

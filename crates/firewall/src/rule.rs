@@ -30,7 +30,9 @@ impl Protocol {
 
     /// The protocol with this IANA number, if it is one of ours.
     pub fn from_number(number: u8) -> Option<Self> {
-        [Self::Tcp, Self::Udp, Self::Sctp, Self::Dccp].into_iter().find(|p| p.number() == number)
+        [Self::Tcp, Self::Udp, Self::Sctp, Self::Dccp]
+            .into_iter()
+            .find(|p| p.number() == number)
     }
 }
 
@@ -51,7 +53,10 @@ impl FromStr for Protocol {
     /// The name in any case: Kubernetes writes `TCP`.
     fn from_str(name: &str) -> Result<Self, ()> {
         let is = |p: &Self| p.to_string().eq_ignore_ascii_case(name);
-        [Self::Tcp, Self::Udp, Self::Sctp, Self::Dccp].into_iter().find(is).ok_or(())
+        [Self::Tcp, Self::Udp, Self::Sctp, Self::Dccp]
+            .into_iter()
+            .find(is)
+            .ok_or(())
     }
 }
 
@@ -115,11 +120,18 @@ pub struct Rule {
 impl Rule {
     /// A rule without a comment.
     pub fn new(matches: Vec<Match>, verdict: Verdict) -> Self {
-        Self { matches, verdict, comment: String::new() }
+        Self {
+            matches,
+            verdict,
+            comment: String::new(),
+        }
     }
 
     /// The same rule with a comment.
     pub fn comment(self, comment: impl Into<String>) -> Self {
-        Self { comment: comment.into(), ..self }
+        Self {
+            comment: comment.into(),
+            ..self
+        }
     }
 }
