@@ -19,13 +19,24 @@ use nix::unistd::{Pid, getppid};
 use crate::error::{Result, SyscallError, SyscallResult};
 use crate::process::pidfd_open;
 
-/// When [`run`] gives up.
+/// On what terms [`run`] runs.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct Terms {
+    /// Where the child's standard error goes.
+    pub stderr: StandardError,
     /// After this long the child's process group is killed: `ETIMEDOUT`.
     pub time: Duration,
     /// More bytes than this on either output kill it too: `EFBIG`.
     pub output: usize,
+}
+
+/// Where a child's standard error goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StandardError {
+    /// Into [`Finished::stderr`].
+    Collected,
+    /// To our own.
+    Inherited,
 }
 
 /// A child that ended by itself.
@@ -35,7 +46,7 @@ pub struct Finished {
     pub status: ExitStatus,
     /// Everything it wrote to standard output before it ended.
     pub stdout: Vec<u8>,
-    /// Everything it wrote to standard error before it ended.
+    /// Everything it wrote to standard error before it ended, if that was collected.
     pub stderr: Vec<u8>,
 }
 
@@ -48,16 +59,20 @@ const BUSY_POLL: Duration = Duration::from_millis(20);
 ///
 /// It may end without reading its input. Grandchildren that outlive it are left alone, and are
 /// killed with it when a limit is met.
-pub fn run(command: &mut Command, stdin: &[u8], limits: Limits) -> Result<Finished> {
-    let deadline = Instant::now() + limits.time;
+pub fn run(command: &mut Command, stdin: &[u8], terms: Terms) -> Result<Finished> {
+    let deadline = Instant::now() + terms.time;
+    let stderr = match terms.stderr {
+        StandardError::Collected => Stdio::piped(),
+        StandardError::Inherited => Stdio::inherit(),
+    };
     command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
+        .stderr(stderr)
         .process_group(0);
     let mut child = spawn(command, deadline.min(Instant::now() + BUSY_PATIENCE))?;
     let group = Pid::from_raw(child.id().cast_signed());
-    let outputs = converse(&mut child, stdin, deadline, limits.output);
+    let outputs = converse(&mut child, stdin, deadline, terms.output);
     if outputs.is_err() {
         // ESRCH: everybody is gone already. The first error is the one to report.
         let _ = killpg(group, Signal::SIGKILL);
@@ -234,26 +249,27 @@ impl Collect {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits {
+    const TERMS: Terms = Terms {
+        stderr: StandardError::Collected,
         time: Duration::from_secs(20),
         output: 1 << 25,
     };
 
-    fn shell(script: &str, stdin: &[u8], limits: Limits) -> Result<Finished> {
-        run(Command::new("/bin/sh").args(["-c", script]), stdin, limits)
+    fn shell(script: &str, stdin: &[u8], terms: Terms) -> Result<Finished> {
+        run(Command::new("/bin/sh").args(["-c", script]), stdin, terms)
     }
 
     #[test]
     fn large_streams_in_all_directions_do_not_dead_lock() {
         let input = vec![b'x'; 10 << 20];
-        let done = shell("tee /dev/stderr", &input, LIMITS).unwrap();
+        let done = shell("tee /dev/stderr", &input, TERMS).unwrap();
         assert!(done.status.success());
         assert!(done.stdout == input && done.stderr == input);
     }
 
     #[test]
     fn a_child_may_ignore_its_input() {
-        let done = shell("echo hi; exit 3", &vec![b'x'; 1 << 20], LIMITS).unwrap();
+        let done = shell("echo hi; exit 3", &vec![b'x'; 1 << 20], TERMS).unwrap();
         assert_eq!((done.status.code(), &*done.stdout), (Some(3), &b"hi\n"[..]));
     }
 
@@ -261,7 +277,7 @@ mod tests {
     fn a_grandchild_that_holds_the_pipes_does_not_hold_us() {
         let start = Instant::now();
         // Its standard error leads elsewhere, so that it dies of SIGPIPE at the latest.
-        let done = shell("sleep 6 & echo done", b"", LIMITS).unwrap();
+        let done = shell("sleep 6 & echo done", b"", TERMS).unwrap();
         assert_eq!(done.stdout, b"done\n");
         assert!(start.elapsed() < Duration::from_secs(5));
     }
@@ -273,12 +289,12 @@ mod tests {
             "(sleep 1; echo late > {}/late) & sleep 60",
             marker.path().display()
         );
-        let limits = Limits {
+        let terms = Terms {
             time: Duration::from_millis(200),
-            ..LIMITS
+            ..TERMS
         };
         assert_eq!(
-            shell(&script, b"", limits).unwrap_err().errno(),
+            shell(&script, b"", terms).unwrap_err().errno(),
             Errno::ETIMEDOUT
         );
         std::thread::sleep(Duration::from_millis(1500));
@@ -287,16 +303,16 @@ mod tests {
 
     #[test]
     fn endless_output_ends_at_the_limit() {
-        let limits = Limits {
+        let terms = Terms {
             output: 1 << 16,
-            ..LIMITS
+            ..TERMS
         };
-        assert_eq!(shell("yes", b"", limits).unwrap_err().errno(), Errno::EFBIG);
+        assert_eq!(shell("yes", b"", terms).unwrap_err().errno(), Errno::EFBIG);
     }
 
     #[test]
     fn a_missing_executable_is_enoent() {
-        let error = run(&mut Command::new("/nonexistent"), b"", LIMITS).unwrap_err();
+        let error = run(&mut Command::new("/nonexistent"), b"", TERMS).unwrap_err();
         assert_eq!(error.errno(), Errno::ENOENT);
     }
 
@@ -309,9 +325,9 @@ mod tests {
             .append(true)
             .open(&path)
             .unwrap();
-        let busy = Limits {
+        let busy = Terms {
             time: Duration::from_millis(100),
-            ..LIMITS
+            ..TERMS
         };
         let error = run(&mut Command::new(&path), b"", busy).unwrap_err();
         assert_eq!(
@@ -324,7 +340,7 @@ mod tests {
             drop(writer);
         });
         assert!(
-            run(&mut Command::new(&path), b"", LIMITS)
+            run(&mut Command::new(&path), b"", TERMS)
                 .unwrap()
                 .status
                 .success()
@@ -337,6 +353,6 @@ mod tests {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", "exit 0"]);
         die_with_parent(&mut command);
-        assert!(run(&mut command, b"", LIMITS).unwrap().status.success());
+        assert!(run(&mut command, b"", TERMS).unwrap().status.success());
     }
 }
