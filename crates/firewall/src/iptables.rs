@@ -12,7 +12,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use sys::Errno;
-use sys::child::{Limits, run};
+use sys::child::{StandardError, Terms, run};
 
 use crate::error::{Error, Result};
 use crate::nftables::{self, Nftables};
@@ -22,6 +22,8 @@ use crate::rule::{Match, Rule, Test, Verdict};
 const DIRECTORIES: [&str; 5] = ["/usr/sbin", "/sbin", "/usr/local/sbin", "/usr/bin", "/bin"];
 /// XT_MULTI_PORTS: how many ports one multiport match takes.
 const MULTIPORT: usize = 15;
+/// A table that changes at every look is somebody else's defect; give up some time.
+const UPDATE_TRIES: u32 = 100;
 /// A table of a hundred thousand rules is 20 MB of text.
 const OUTPUT: usize = 256 << 20;
 
@@ -34,6 +36,9 @@ pub enum Family {
 }
 
 impl Family {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Ipv4, Self::Ipv6];
+
     /// The family of an address.
     pub fn of(ip: IpAddr) -> Self {
         if ip.is_ipv4() { Self::Ipv4 } else { Self::Ipv6 }
@@ -109,6 +114,26 @@ impl Iptables {
         .map(drop)
     }
 
+    /// Reads the table, makes the change that `plan` wants, and does so again if it was refused
+    /// because the table had changed in between (others have no lock that spans both).
+    pub fn update(&self, plan: impl Fn(&Saved) -> Result<Script>) -> Result<()> {
+        let mut before = self.save()?;
+        for _ in 0..UPDATE_TRIES {
+            let Err(error) = self.restore(&plan(&before)?) else {
+                return Ok(());
+            };
+            let now = self.save()?;
+            if now.without_counters() == before.without_counters() {
+                return Err(error);
+            }
+            before = now;
+        }
+        Err(Error::Busy {
+            program: self.restore.display().to_string(),
+            waited: self.patience,
+        })
+    }
+
     /// The first of these rules that the kernel does not have; `None` when it has them all.
     ///
     /// The program compares, because it alone knows how it would write a rule.
@@ -145,11 +170,12 @@ impl Iptables {
             program: program.display().to_string(),
             waited: self.patience,
         };
-        let limits = Limits {
+        let terms = Terms {
+            stderr: StandardError::Collected,
             time,
             output: OUTPUT,
         };
-        let done = match run(&mut command, input.as_bytes(), limits) {
+        let done = match run(&mut command, input.as_bytes(), terms) {
             Err(error) if error.errno() == Errno::ETIMEDOUT => return Err(busy()),
             done => done?,
         };
@@ -172,10 +198,14 @@ impl Iptables {
     }
 }
 
-/// Whether the kernel holds a `nat` chain of this name, asked without starting a program.
+/// Whether the kernel may hold a `nat` chain that is `wanted`, asked without starting a program.
 ///
 /// True also where that cannot be known: legacy tables do not tell.
-pub fn may_have_chain(nft: &mut Nftables, family: Family, prefix: &str) -> Result<bool> {
+pub fn may_have_chain(
+    nft: &mut Nftables,
+    family: Family,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<bool> {
     let (names, nft_family) = match family {
         Family::Ipv4 => ("/proc/self/net/ip_tables_names", nftables::Family::Ipv4),
         Family::Ipv6 => ("/proc/self/net/ip6_tables_names", nftables::Family::Ipv6),
@@ -188,13 +218,18 @@ pub fn may_have_chain(nft: &mut Nftables, family: Family, prefix: &str) -> Resul
         family: nft_family,
         name: "nat",
     };
-    Ok(nft
-        .chains(table)?
-        .iter()
-        .any(|chain| chain.starts_with(prefix)))
+    Ok(nft.chains(table)?.iter().any(|chain| wanted(chain)))
 }
 
 impl Saved {
+    /// The lines that say what the table does: counters and time stamps differ at every look.
+    fn without_counters(&self) -> Vec<&str> {
+        let lines = self.0.iter().filter(|line| !line.starts_with('#'));
+        lines
+            .map(|line| line.split(" [").next().unwrap_or(line))
+            .collect()
+    }
+
     /// Whether there is such a chain.
     pub fn has_chain(&self, name: &str) -> bool {
         let declaration = format!(":{name} ");

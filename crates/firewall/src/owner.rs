@@ -49,6 +49,12 @@ impl Owner {
         cut(clean, COMMENT_BYTES)
     }
 
+    /// The name of the host's end of this owner's veth pair. Any other link may have it already,
+    /// so there are as many as one likes: `attempt` counts them.
+    pub fn link(&self, attempt: u32) -> String {
+        format!("veth{}", &hash(&[&self.token(), &attempt.to_string()])[..8])
+    }
+
     /// The name of this owner's own iptables chain. Unlike the reference's it has the interface
     /// name in the hash, and separators: `a`+`bc` and `ab`+`c` do not share a chain.
     pub fn chain(&self, prefix: &str) -> String {

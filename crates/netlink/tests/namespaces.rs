@@ -1,5 +1,7 @@
 //! The nouns of this crate against the kernel, in namespaces that each test makes for itself.
 
+#![allow(clippy::print_stderr, reason = "a skipped test says so")]
+
 use std::time::{Duration, Instant};
 
 use netlink::address::{Detection, RTNLGRP_IPV6_IFADDR, Settled};
