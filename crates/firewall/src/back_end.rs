@@ -26,6 +26,15 @@ impl BackEnd {
     }
 }
 
+impl std::fmt::Display for BackEnd {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Iptables => "iptables",
+            Self::Nftables => "nftables",
+        })
+    }
+}
+
 impl FromStr for BackEnd {
     type Err = ();
 

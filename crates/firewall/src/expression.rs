@@ -30,6 +30,8 @@ const META_NFPROTO: u32 = 15;
 const META_L4PROTO: u32 = 16;
 const FIB_ADDRTYPE: u32 = 3;
 const FIB_DADDR: u32 = 2;
+const CT_STATUS: u32 = 2;
+const DST_NAT: u32 = 1 << 5; // IPS_DST_NAT of nf_conntrack_common.h
 const LOCAL: u32 = 2; // RTN_LOCAL of rtnetlink.h
 const DNAT: u32 = 1;
 const JUMP: i32 = -3;
@@ -123,6 +125,11 @@ impl List {
             Match::MarkBits(bits) => {
                 let bytes = bits.to_ne_bytes();
                 self.meta(META_MARK).mask(&bytes).compare(Test::Is, &bytes)
+            }
+            Match::DestinationTranslated => {
+                let data = Writer::default().put_be32(2, CT_STATUS).put_be32(1, REG_1);
+                let status = self.push("ct", data).mask(&DST_NAT.to_ne_bytes());
+                status.compare(Test::IsNot, &[0; 4])
             }
             Match::Words(_) => return Err(inexpressible(condition)),
         })
@@ -253,6 +260,7 @@ enum Loaded {
     Payload(u32, u32, u32),
     Meta(u32),
     LocalType,
+    Status,
 }
 
 #[derive(Default)]
@@ -291,6 +299,10 @@ impl Reader {
                 let local = be32(data, 2)? == FIB_ADDRTYPE && be32(data, 3)? == FIB_DADDR;
                 local.then(|| self.load(Loaded::LocalType))?;
             }
+            "ct" => {
+                (find(data, 1).is_some() && be32(data, 2)? == CT_STATUS)
+                    .then(|| self.load(Loaded::Status))?;
+            }
             "bitwise" => self.mask = Some(find(find(data, 4)?, DATA_VALUE)?.to_vec()),
             "cmp" => self.compare(data)?,
             "immediate" => self.immediate(data)?,
@@ -324,6 +336,10 @@ impl Reader {
             Loaded::Meta(META_IIFNAME) => Match::InputLink(test, text(bytes)),
             Loaded::Meta(META_MARK) => Match::MarkBits(u32::from_ne_bytes(bytes.try_into().ok()?)),
             Loaded::Meta(_) => return None,
+            Loaded::Status => {
+                let is_ours = self.mask.as_deref() == Some(&DST_NAT.to_ne_bytes()[..]);
+                (is_ours && test == Test::IsNot).then_some(Match::DestinationTranslated)?
+            }
             Loaded::LocalType => Match::DestinationIsLocal,
             Loaded::Payload(BASE_TRANSPORT, 2, 2) => {
                 let port = u16::from_be_bytes(bytes.try_into().ok()?);
@@ -437,6 +453,7 @@ mod tests {
                 Match::InputLink(Test::Is, "veth0".into()),
                 Match::SourceMac("02:00:00:00:00:01".parse().unwrap()),
                 Match::MarkBits(0x2000),
+                Match::DestinationTranslated,
             ],
             Verdict::Drop,
         );

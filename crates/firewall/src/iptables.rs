@@ -287,6 +287,16 @@ impl Script {
         self.push(format!(":{name} - [0:0]"))
     }
 
+    /// Makes a chain, or fails if it exists: another may have filled it since we looked.
+    pub fn new_chain(&mut self, name: &str) -> &mut Self {
+        self.push(format!("-N {name}"))
+    }
+
+    /// Removes a chain, or fails if it has rules or is jumped to: another may use it by now.
+    pub fn delete_empty_chain(&mut self, name: &str) -> &mut Self {
+        self.push(format!("-X {name}"))
+    }
+
     /// Adds a rule (one per fifteen ports) at the end of a chain.
     pub fn append(&mut self, chain: &str, rule: &Rule) -> Result<&mut Self> {
         self.command("-A", chain, rule)
@@ -413,7 +423,7 @@ fn ways_of(condition: &Match) -> Result<Vec<Vec<String>>> {
             .iter()
             .map(|word| quoted(word))
             .collect::<Result<_>>()?,
-        Match::SourceMac(_) => return inexpressible(),
+        Match::SourceMac(_) | Match::DestinationTranslated => return inexpressible(),
     }])
 }
 

@@ -211,10 +211,15 @@ fn remove_nftables(nft: &mut Nftables, wanted: impl Fn(&Installed) -> bool) -> R
         }
         match nft.apply(&change, "remove masquerading") {
             Err(Error::Netlink(error)) if error.errno() == Some(Errno::ENOENT) => {}
-            done => return done,
+            done => {
+                done?;
+                break;
+            }
         }
     }
-    Ok(())
+    nft.retire(TABLE, |rules| {
+        rules.iter().all(|rule| rule.chain == "postrouting")
+    })
 }
 
 fn remove_iptables(

@@ -8,7 +8,7 @@ use netlink::attribute::{Writer, attributes, find, text};
 use netlink::{Message, Socket};
 use sys::Errno;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::expression;
 use crate::rule::{Rule, Verdict};
 
@@ -21,6 +21,8 @@ const DELCHAIN: u16 = SUBSYSTEM << 8 | 5;
 const NEWRULE: u16 = SUBSYSTEM << 8 | 6;
 const GETRULE: u16 = SUBSYSTEM << 8 | 7;
 const DELRULE: u16 = SUBSYSTEM << 8 | 8;
+const GETGEN: u16 = SUBSYSTEM << 8 | 16;
+const GENERATION: u16 = 1; // NFTA_GEN_ID and NFNL_BATCH_GENID
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
 const CREATE: u16 = 0x400; // NLM_F_CREATE
@@ -215,15 +217,57 @@ impl Nftables {
         if transaction.is_empty() {
             return Ok(());
         }
-        let marker = |kind| Message {
+        self.send(Writer::new(&batch_header()), transaction, what)
+    }
+
+    fn send(&mut self, begin: Writer, transaction: &Transaction, what: &str) -> Result<()> {
+        let marker = |kind, body| Message {
             kind,
             flags: 0,
-            body: batch_header(),
+            body,
         };
-        let mut batch = vec![marker(BATCH_BEGIN)];
-        batch.extend(transaction.0.iter().cloned());
-        let what = format!("nftables: {what}");
-        Ok(self.0.batch(batch, marker(BATCH_END), &what)?)
+        let begin = marker(BATCH_BEGIN, begin.into_bytes());
+        let end = marker(BATCH_END, batch_header());
+        let batch = std::iter::once(begin)
+            .chain(transaction.0.iter().cloned())
+            .collect();
+        Ok(self.0.batch(batch, end, &format!("nftables: {what}"))?)
+    }
+
+    /// Removes a table if `is_unused` says so of its rules, and of no others: a table that gets a
+    /// rule between the look and the removal is kept (the kernel compares its generation).
+    pub fn retire(&mut self, table: Table, is_unused: impl Fn(&[Installed]) -> bool) -> Result<()> {
+        const TRIES: u32 = 5;
+        for _ in 0..TRIES {
+            let generation = self.generation()?;
+            if self.chains(table)?.is_empty() || !is_unused(&self.rules(table)?) {
+                return Ok(());
+            }
+            let mut change = Transaction::default();
+            change.delete_table(table);
+            let begin = Writer::new(&batch_header()).put(GENERATION, &generation);
+            match self.send(begin, &change, "remove an unused table") {
+                Err(Error::Netlink(error)) => match error.errno() {
+                    // Somebody changed something, or removed the table: look again.
+                    Some(Errno::ERESTART | Errno::ENOENT | Errno::EBUSY) => {}
+                    _ => return Err(error.into()),
+                },
+                done => return done,
+            }
+        }
+        Ok(()) // a busy host keeps an empty table; the next to leave removes it
+    }
+
+    fn generation(&mut self) -> Result<Vec<u8>> {
+        let what = "nftables: read the generation";
+        let message = Message {
+            kind: GETGEN,
+            flags: 0,
+            body: vec![0; 4],
+        };
+        let answer = self.0.lookup(message, what)?.unwrap_or_default();
+        let attributes = answer.get(4..).unwrap_or_default();
+        Ok(find(attributes, GENERATION).unwrap_or_default().to_vec())
     }
 
     /// The rules of a table, in order; none when there is no such table.

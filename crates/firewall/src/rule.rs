@@ -83,6 +83,8 @@ pub enum Match {
     InputLink(Test, String),
     /// The frame's source address (bridge family).
     SourceMac(Mac),
+    /// The flow's destination was translated (nftables only).
+    DestinationTranslated,
     /// These bits of the packet's mark are all set.
     MarkBits(u32),
     /// Words of the back end's own language, given by the administrator (iptables only).

@@ -116,10 +116,22 @@ fn apply_removal(chains: impl Fn(&mut Nftables) -> Result<Vec<String>>) -> Resul
         let change = removal(&mut nft, |chain| wanted.iter().any(|name| name == chain))?;
         match nft.apply(&change, "remove the MAC spoofing check") {
             Err(Error::Netlink(error)) if error.errno() == Some(Errno::ENOENT) => {}
-            done => return done,
+            done => {
+                done?;
+                break;
+            }
         }
     }
-    Ok(())
+    let others = nft
+        .chains(TABLE)?
+        .into_iter()
+        .any(|chain| chain != PREROUTING);
+    // ebtables-nft(8) uses a table of this name, with more chains.
+    if others {
+        Ok(())
+    } else {
+        nft.retire(TABLE, <[_]>::is_empty)
+    }
 }
 
 /// Jumps first, then rules, then chains: the kernel keeps a chain that is in use.
