@@ -15,7 +15,7 @@ use firewall::spoofing::Guard;
 use ipnet::IpNet;
 use netlink::address::{RTNLGRP_IPV6_IFADDR, Settled};
 use netlink::link::{BridgeOptions, PortFlag, PortVlan, RTNLGRP_LINK, Setting, Veth, VlanOf};
-use netlink::{Link, Socket, sysctl};
+use netlink::{Events, Link, Socket, sysctl};
 use sys::{Errno, NetNs};
 
 use crate::config::{BridgeConfig, Gateway, Vlans};
@@ -230,9 +230,6 @@ impl<'a> Job<'a> {
         let index = self.inside.index;
         let awaited = has_v6 && detect;
         let what = || format!("configure {ifname:?} in {:?}", self.request.netns);
-        if awaited {
-            on_host(self.container.subscribe(RTNLGRP_IPV6_IFADDR), what)?;
-        }
         for address in topology.iter().flat_map(|topology| topology.addresses()) {
             on_host(self.container.add_address(index, address), what)?;
         }
@@ -253,8 +250,12 @@ impl<'a> Job<'a> {
         let deadline = Instant::now() + DETECTION_PATIENCE;
         let ifname = self.ifname();
         let what = || format!("wait for duplicate address detection on {ifname:?}");
+        let events = Events::route_in(&self.netns, RTNLGRP_IPV6_IFADDR);
+        let mut events = on_host(events, what)?;
+        let index = self.inside.index;
         match on_host(
-            self.container.settle_addresses(self.inside.index, deadline),
+            self.container
+                .settle_addresses(index, &mut events, deadline),
             what,
         )? {
             Settled::Usable => Ok(()),
@@ -394,7 +395,7 @@ impl<'a> Job<'a> {
         }
         let what = || format!("wait for bridge port {:?}", self.port.name);
         let deadline = Instant::now() + PORT_PATIENCE;
-        on_host(self.host.subscribe(RTNLGRP_LINK), what)?;
+        let mut events = None;
         loop {
             let port = on_host(self.host.link_by_index(self.port.index), what)?;
             match port {
@@ -402,7 +403,12 @@ impl<'a> Job<'a> {
                 None => return Err(Error::new(Code::PLUGIN, what()).details("it vanished")),
                 Some(_) => {}
             }
-            if !on_host(self.host.event(deadline, |_, _| {}), what)? {
+            let Some(listening) = &mut events else {
+                // Listen first, then look again: nothing can happen unseen in between.
+                events = Some(on_host(Events::route(RTNLGRP_LINK), what)?);
+                continue;
+            };
+            if !on_host(listening.wait(deadline), what)? {
                 let msg = format!(
                     "bridge port in error state: {:?} has no carrier",
                     self.port.name

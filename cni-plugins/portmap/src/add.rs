@@ -55,11 +55,11 @@ pub(crate) fn add(request: &AddRequest, claim: &mut Claim) -> Result<cni::Result
 
 /// Looking for collisions and installing must not be interleaved with another container's.
 pub(crate) fn lock() -> Result<Lock, Error> {
-    let lock = Dir::open_or_create("/run/davit", 0o755)
+    let lock = Dir::open_or_create("/run/davit-cni", 0o755)
         .and_then(|dir| dir.lock("portmap.lock", LockKind::Exclusive, LOCK_PATIENCE));
     let late = matches!(&lock, Err(error) if error.errno() == sys::Errno::EAGAIN);
     let code = if late { Code::TRY_AGAIN } else { Code::IO };
-    lock.attempt(code, || "lock /run/davit/portmap.lock".into())
+    lock.attempt(code, || "lock /run/davit-cni/portmap.lock".into())
 }
 
 fn refuse_collisions(forwards: &[Forward<'_>], nft: &mut Nftables) -> Result<(), Error> {

@@ -33,11 +33,17 @@ pub(crate) fn remove(
     by_comment: impl Fn(&str) -> bool,
     by_chain: impl iptables::Wanted,
 ) -> Result<(), Error> {
-    let _lock = lock()?;
     let mut nft = in_firewall(Nftables::open(), || "open nftables".into())?;
     let what = || "remove port mappings".to_owned();
     let native = in_firewall(nftables::remove(&mut nft, by_comment), what);
-    let legacy = in_firewall(iptables::remove(&mut nft, by_chain), what);
+    let legacy = match in_firewall(iptables::families(&mut nft), what)?.as_slice() {
+        [] => Ok(Vec::new()),
+        // nftables needs no lock; programs that read and then write get along better with one.
+        families => {
+            let _lock = lock()?;
+            in_firewall(iptables::remove(families, by_chain), what)
+        }
+    };
     let mut ports = native?;
     ports.extend(legacy?);
     ports.sort_unstable();

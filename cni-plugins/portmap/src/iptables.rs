@@ -147,20 +147,26 @@ pub(crate) fn first_missing(forward: &Forward<'_>) -> Result<Option<Rule>> {
 pub(crate) trait Wanted: Fn(&Saved, &str) -> bool {}
 impl<F: Fn(&Saved, &str) -> bool> Wanted for F {}
 
+/// The families whose tables may have chains of ours, found without starting a program.
+pub(crate) fn families(nft: &mut Nftables) -> Result<Vec<Family>> {
+    let is_ours = |name: &str| is_own(name) || name == DNAT;
+    let mut families = Vec::new();
+    for family in Family::ALL {
+        if firewall::iptables::may_have_chain(nft, family, is_ours)? {
+            families.push(family);
+        }
+    }
+    Ok(families)
+}
+
 /// Removes the containers' chains that are `wanted`; the UDP ports that were published by them.
-pub(crate) fn remove(nft: &mut Nftables, wanted: impl Wanted) -> Result<Vec<u16>> {
+pub(crate) fn remove(families: &[Family], wanted: impl Wanted) -> Result<Vec<u16>> {
     let ports = std::cell::RefCell::new(Vec::new());
     let mut first = Ok(());
-    for family in Family::ALL {
-        let is_ours = |name: &str| is_own(name) || name == DNAT;
-        let removed = firewall::iptables::may_have_chain(nft, family, is_ours).and_then(|may| {
-            if !may {
-                return Ok(());
-            }
-            programs(family)?.update(|saved| {
-                ports.borrow_mut().extend(udp_ports(saved, &wanted));
-                Ok(removal(saved, &wanted))
-            })
+    for family in families {
+        let removed = programs(*family)?.update(|saved| {
+            ports.borrow_mut().extend(udp_ports(saved, &wanted));
+            Ok(removal(saved, &wanted))
         });
         first = first.and(removed);
     }

@@ -170,35 +170,39 @@ pub(crate) fn first_missing(forward: &Forward<'_>) -> Result<Option<Rule>> {
 /// Removes the rules that are `wanted`; the UDP ports that were published by them.
 pub(crate) fn remove(nft: &mut Nftables, wanted: impl Fn(&str) -> bool) -> Result<Vec<u16>> {
     let mut ports = Vec::new();
-    for table in TABLES {
-        // Somebody else may remove the same rules meanwhile (a DEL and a GC): then look again.
-        for _ in 0..10 {
-            let mut change = Transaction::default();
+    // Somebody else may remove the same rules meanwhile (a DEL and a GC): then look again.
+    for _ in 0..10 {
+        let mut change = Transaction::default();
+        for table in TABLES {
             for rule in nft
                 .rules(table)?
                 .iter()
                 .filter(|rule| wanted(&rule.comment))
             {
                 change.delete(table, rule);
-                let port = rule.rule.as_ref().and_then(port_of);
-                ports.extend(
-                    port.filter(|(p, _)| *p == firewall::Protocol::Udp)
-                        .map(|(_, n)| n),
-                );
-            }
-            match nft.apply(&change, "remove port mappings") {
-                Err(Error::Netlink(error)) if error.errno() == Some(Errno::ENOENT) => {}
-                done => {
-                    done?;
-                    break;
-                }
+                ports.extend(rule.rule.as_ref().and_then(udp_port_of));
             }
         }
+        match nft.apply(&change, "remove port mappings") {
+            Err(Error::Netlink(error)) if error.errno() == Some(Errno::ENOENT) => {}
+            done => {
+                done?;
+                break;
+            }
+        }
+    }
+    for table in TABLES {
         nft.retire(table, |rules| {
             rules.iter().all(|rule| is_frame(&rule.chain))
         })?;
     }
     Ok(ports)
+}
+
+fn udp_port_of(rule: &Rule) -> Option<u16> {
+    port_of(rule)
+        .filter(|(protocol, _)| *protocol == firewall::Protocol::Udp)
+        .map(|(_, port)| port)
 }
 
 fn is_frame(chain: &str) -> bool {

@@ -12,12 +12,12 @@ use netlink_packet_route::address::{
 use sys::Errno;
 
 use crate::error::{Error, Result};
-use crate::socket::{Message, Socket};
+use crate::socket::{Events, Message, Socket};
 
 const RTM_NEWADDR: u16 = 20;
 const RTM_DELADDR: u16 = 21;
 const RTM_GETADDR: u16 = 22;
-/// The multicast group of IPv6 address changes, for [`Socket::subscribe`].
+/// The multicast group of IPv6 address changes, for [`Events`].
 pub const RTNLGRP_IPV6_IFADDR: u32 = 9;
 
 /// An address of a link.
@@ -93,9 +93,13 @@ impl Socket {
 
     /// Waits until no IPv6 address of the link is tentative, event by event.
     ///
-    /// The socket must have subscribed to [`RTNLGRP_IPV6_IFADDR`] before the addresses were
-    /// added, else the last event may be over before the wait begins.
-    pub fn settle_addresses(&mut self, index: u32, deadline: Instant) -> Result<Settled> {
+    /// `events` must listen to [`RTNLGRP_IPV6_IFADDR`] in this socket's namespace.
+    pub fn settle_addresses(
+        &mut self,
+        index: u32,
+        events: &mut Events,
+        deadline: Instant,
+    ) -> Result<Settled> {
         loop {
             let addresses = self.addresses(index)?;
             if let Some(bad) = addresses.iter().find(|a| a.detection == Detection::Failed) {
@@ -107,7 +111,7 @@ impl Socket {
             {
                 return Ok(Settled::Usable);
             }
-            if !self.event(deadline, |_, _| {})? {
+            if !events.wait(deadline)? {
                 return Ok(Settled::TooLate);
             }
         }

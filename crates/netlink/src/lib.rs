@@ -14,4 +14,4 @@ pub mod sysctl; // /proc/sys/net of the calling thread's namespace
 
 pub use error::{Error, Result};
 pub use link::{Link, Mac};
-pub use socket::{Message, Socket};
+pub use socket::{Events, Message, Socket};

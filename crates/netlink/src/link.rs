@@ -23,7 +23,7 @@ pub(crate) const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
 const RTM_GETLINK: u16 = 18;
 const RTM_SETLINK: u16 = 19;
-/// The multicast group of link changes, for [`Socket::subscribe`].
+/// The multicast group of link changes, for [`crate::Events`].
 pub const RTNLGRP_LINK: u32 = 1;
 
 /// An Ethernet address.

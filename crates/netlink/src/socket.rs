@@ -54,6 +54,37 @@ struct Received<'a> {
     body: &'a [u8],
 }
 
+/// A socket that only listens to a multicast group (`RTNLGRP_*`).
+///
+/// Not one that also asks: on a busy host events overflow its buffer, and an answer with them.
+pub struct Events(Socket);
+
+impl Events {
+    /// Listens to the calling thread's namespace, from now on.
+    pub fn route(group: u32) -> Result<Self> {
+        let socket = Socket::route()?;
+        let call = || format!("setsockopt(NETLINK_ADD_MEMBERSHIP, {group})");
+        socket.socket.add_membership(group).call(call)?;
+        Ok(Self(socket))
+    }
+
+    /// Listens to `netns`, from now on.
+    pub fn route_in(netns: &NetNs, group: u32) -> Result<Self> {
+        netns.run(|| Self::route(group))
+    }
+
+    /// Waits until something has happened; false when `deadline` came first. What happened is
+    /// not told, because some of it may have been lost: look at the state.
+    pub fn wait(&mut self, deadline: Instant) -> Result<bool> {
+        match self.0.receive("wait for events", deadline) {
+            Ok(()) => Ok(true),
+            Err(Error::Timeout { .. }) => Ok(false),
+            Err(error) if error.errno() == Some(Errno::ENOBUFS) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+}
+
 enum DumpEnd {
     Complete,
     Interrupted,
@@ -95,29 +126,6 @@ impl Socket {
             sequence: 0,
             buffer: Vec::with_capacity(BUFFER),
         })
-    }
-
-    /// Subscribes to a multicast group (`RTNLGRP_*`), whose events [`Socket::event`] returns.
-    pub fn subscribe(&mut self, group: u32) -> Result<()> {
-        let call = || format!("setsockopt(NETLINK_ADD_MEMBERSHIP, {group})");
-        Ok(self.socket.add_membership(group).call(call)?)
-    }
-
-    /// Waits for the next events and shows each to `each`; false when `deadline` came first.
-    ///
-    /// Events may have been lost (`ENOBUFS`): then `each` sees none and the caller, who looks at
-    /// the state again anyway, misses nothing.
-    pub fn event(&mut self, deadline: Instant, mut each: impl FnMut(u16, &[u8])) -> Result<bool> {
-        match self.receive("wait for events", deadline) {
-            Ok(()) => {}
-            Err(Error::Timeout { .. }) => return Ok(false),
-            Err(error) if error.errno() == Some(Errno::ENOBUFS) => return Ok(true),
-            Err(error) => return Err(error),
-        }
-        for message in messages(&self.buffer) {
-            each(message.kind, message.body);
-        }
-        Ok(true)
     }
 
     /// Sends one request and waits for its acknowledgement. `what` is a verb and its object.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use netlink::address::{Detection, RTNLGRP_IPV6_IFADDR, Settled};
 use netlink::link::{BridgeOptions, PortFlag, Setting, Veth};
 use netlink::route::Route;
-use netlink::{Socket, sysctl};
+use netlink::{Events, Socket, sysctl};
 use sys::{Errno, NetNs};
 
 /// A host and a container, joined by a veth pair `eth0` - `veth0` whose host end is in `br0`.
@@ -158,13 +158,13 @@ fn an_ipv6_address_is_waited_for() {
     let Some(Net {
         mut container,
         host: _host,
-        ..
+        container_ns,
     }) = net()
     else {
         return;
     };
     let eth0 = container.link("eth0").unwrap().unwrap().index;
-    container.subscribe(RTNLGRP_IPV6_IFADDR).unwrap();
+    let mut events = Events::route_in(&container_ns, RTNLGRP_IPV6_IFADDR).unwrap();
     container.change_link(eth0, &[Setting::Up]).unwrap();
     container
         .add_address(eth0, "fd00::2/64".parse().unwrap())
@@ -173,12 +173,16 @@ fn an_ipv6_address_is_waited_for() {
         |a: &netlink::address::Address| a.net.addr().is_ipv6() && a.detection != Detection::Done;
     assert!(container.addresses(eth0).unwrap().iter().any(tentative));
     assert_eq!(
-        container.settle_addresses(eth0, Instant::now()).unwrap(),
+        container
+            .settle_addresses(eth0, &mut events, Instant::now())
+            .unwrap(),
         Settled::TooLate
     );
     let deadline = Instant::now() + Duration::from_secs(10);
     assert_eq!(
-        container.settle_addresses(eth0, deadline).unwrap(),
+        container
+            .settle_addresses(eth0, &mut events, deadline)
+            .unwrap(),
         Settled::Usable
     );
     assert!(!container.addresses(eth0).unwrap().iter().any(tentative));
