@@ -90,23 +90,71 @@ fn port_of(rule: &Rule) -> Option<(firewall::Protocol, u16)> {
 
 /// Puts the rules in place, instead of any that the owner had before.
 pub(crate) fn install(nft: &mut Nftables, forwards: &[Forward<'_>]) -> Result<()> {
-    let mut change = Transaction::default();
-    for forward in forwards {
-        let table = table_of(forward);
-        frame(&mut change, table)?;
-        let token = forward.owner.token();
-        for old in nft
-            .rules(table)?
-            .iter()
-            .filter(|rule| is_owned(rule, &token))
-        {
-            change.delete(table, old);
+    let mut frames = Frames::Trusted;
+    retrying(|| {
+        let mut change = Transaction::default();
+        for forward in forwards {
+            plan(nft, forward, &mut change, frames)?;
         }
-        for (chain, rule) in forward.nftables() {
-            change.append(&table.chain(chain), &rule)?;
+        // A chain without rules may still be missing: the reference makes some only on demand.
+        frames = Frames::MadeAnew;
+        nft.apply(&change, "install port mappings")
+    })
+}
+
+/// Somebody else may remove what we have just seen (a DEL the last mapping's table, a GC the same
+/// rules): then look again.
+fn retrying(mut attempt: impl FnMut() -> Result<()>) -> Result<()> {
+    const TRIES: u32 = 20;
+    for _ in 0..TRIES {
+        match attempt() {
+            Err(Error::Netlink(error)) if error.errno() == Some(Errno::ENOENT) => {}
+            done => return done,
         }
     }
-    nft.apply(&change, "install port mappings")
+    attempt()
+}
+
+/// Whether shared chains that look complete are taken to be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Frames {
+    Trusted,
+    MadeAnew,
+}
+
+fn plan(
+    nft: &mut Nftables,
+    forward: &Forward<'_>,
+    change: &mut Transaction,
+    frames: Frames,
+) -> Result<()> {
+    let table = table_of(forward);
+    let installed = nft.rules(table)?;
+    // Replacing rules makes the next transaction wait until no packet is in the old ones.
+    if frames == Frames::MadeAnew || !is_framed(&installed) {
+        frame(change, table)?;
+    }
+    let token = forward.owner.token();
+    for old in installed.iter().filter(|rule| is_owned(rule, &token)) {
+        change.delete(table, old);
+    }
+    for (chain, rule) in forward.nftables() {
+        change.append(&table.chain(chain), &rule)?;
+    }
+    Ok(())
+}
+
+/// Whether the shared chains say exactly what they should, as far as they have rules.
+fn is_framed(installed: &[Installed]) -> bool {
+    let present = installed.iter().filter(|rule| is_frame(&rule.chain));
+    let present: Vec<_> = present
+        .map(|rule| (rule.chain.as_str(), rule.rule.as_ref()))
+        .collect();
+    let expected = frame_rules();
+    present.len() == expected.len()
+        && expected
+            .iter()
+            .all(|(chain, rule)| present.contains(&(chain, Some(rule))))
 }
 
 /// The chains that all containers share.
@@ -170,8 +218,8 @@ pub(crate) fn first_missing(forward: &Forward<'_>) -> Result<Option<Rule>> {
 /// Removes the rules that are `wanted`; the UDP ports that were published by them.
 pub(crate) fn remove(nft: &mut Nftables, wanted: impl Fn(&str) -> bool) -> Result<Vec<u16>> {
     let mut ports = Vec::new();
-    // Somebody else may remove the same rules meanwhile (a DEL and a GC): then look again.
-    for _ in 0..10 {
+    retrying(|| {
+        ports.clear();
         let mut change = Transaction::default();
         for table in TABLES {
             for rule in nft
@@ -183,14 +231,8 @@ pub(crate) fn remove(nft: &mut Nftables, wanted: impl Fn(&str) -> bool) -> Resul
                 ports.extend(rule.rule.as_ref().and_then(udp_port_of));
             }
         }
-        match nft.apply(&change, "remove port mappings") {
-            Err(Error::Netlink(error)) if error.errno() == Some(Errno::ENOENT) => {}
-            done => {
-                done?;
-                break;
-            }
-        }
-    }
+        nft.apply(&change, "remove port mappings")
+    })?;
     for table in TABLES {
         nft.retire(table, |rules| {
             rules.iter().all(|rule| is_frame(&rule.chain))

@@ -84,23 +84,23 @@ impl Masquerade<'_> {
     }
 
     fn install_nftables(&self, nft: &mut Nftables) -> Result<()> {
-        let (entry, checks) = (TABLE.chain("postrouting"), TABLE.chain(CHECKS));
-        let mut change = Transaction::default();
-        change
-            .table(TABLE)
-            .chain(&checks, None)
-            .chain(&entry, Some(POSTROUTING))
-            .flush(&entry);
-        for rule in entry_rules() {
-            change.append(&entry, &rule)?;
-        }
-        for stale in owned(nft, &self.owner.token())? {
-            change.delete(TABLE, &stale);
-        }
-        for rule in self.checks() {
-            change.append(&checks, &rule)?;
-        }
-        nft.apply(&change, "install masquerading")
+        retrying(|| {
+            let mut change = Transaction::default();
+            let installed = nft.rules(TABLE)?;
+            // Replacing rules makes the next transaction wait until no packet is in the old ones.
+            if !is_framed(&installed) {
+                frame(&mut change)?;
+            }
+            let token = self.owner.token();
+            let is_stale = |i: &&Installed| stamp(i).is_some_and(|stamp| stamp.token == token);
+            for stale in installed.iter().filter(is_stale) {
+                change.delete(TABLE, stale);
+            }
+            for rule in self.checks() {
+                change.append(&TABLE.chain(CHECKS), &rule)?;
+            }
+            nft.apply(&change, "install masquerading")
+        })
     }
 
     fn checks(&self) -> Vec<Rule> {
@@ -203,23 +203,50 @@ fn is_masquerade_chain(name: &str) -> bool {
 }
 
 fn remove_nftables(nft: &mut Nftables, wanted: impl Fn(&Installed) -> bool) -> Result<()> {
-    // Somebody else may remove the same rules meanwhile (a DEL and a GC): then look again.
-    for _ in 0..10 {
+    retrying(|| {
         let mut change = Transaction::default();
         for installed in nft.rules(TABLE)?.iter().filter(|rule| wanted(rule)) {
             change.delete(TABLE, installed);
         }
-        match nft.apply(&change, "remove masquerading") {
-            Err(Error::Netlink(error)) if error.errno() == Some(Errno::ENOENT) => {}
-            done => {
-                done?;
-                break;
-            }
-        }
-    }
+        nft.apply(&change, "remove masquerading")
+    })?;
     nft.retire(TABLE, |rules| {
         rules.iter().all(|rule| rule.chain == "postrouting")
     })
+}
+
+/// Somebody else may remove what we have just seen (a DEL the last rule's table, a GC the same
+/// rules): then look again.
+fn retrying(mut attempt: impl FnMut() -> Result<()>) -> Result<()> {
+    const TRIES: u32 = 20;
+    for _ in 0..TRIES {
+        match attempt() {
+            Err(Error::Netlink(error)) if error.errno() == Some(Errno::ENOENT) => {}
+            done => return done,
+        }
+    }
+    attempt()
+}
+
+/// The chains that all containers share, with their rules.
+fn frame(change: &mut Transaction) -> Result<()> {
+    let (entry, checks) = (TABLE.chain("postrouting"), TABLE.chain(CHECKS));
+    change
+        .table(TABLE)
+        .chain(&checks, None)
+        .chain(&entry, Some(POSTROUTING))
+        .flush(&entry);
+    for rule in entry_rules() {
+        change.append(&entry, &rule)?;
+    }
+    Ok(())
+}
+
+fn is_framed(installed: &[Installed]) -> bool {
+    let entry = installed.iter().filter(|rule| rule.chain == "postrouting");
+    entry
+        .map(|rule| rule.rule.clone())
+        .eq(entry_rules().into_iter().map(Some))
 }
 
 fn remove_iptables(
@@ -284,10 +311,4 @@ fn entry_rules() -> Vec<Rule> {
 
 fn stamp(installed: &Installed) -> Option<Stamp> {
     Stamp::parse(&installed.comment)
-}
-
-fn owned(nft: &mut Nftables, token: &str) -> Result<Vec<Installed>> {
-    let mut rules = nft.rules(TABLE)?;
-    rules.retain(|installed| stamp(installed).is_some_and(|stamp| stamp.token == token));
-    Ok(rules)
 }
