@@ -26,6 +26,11 @@ fn net() -> Option<Net> {
     }
     let container = host.container("c1", &addresses(&[]));
     let client = host.container("client", &addresses(&[]));
+    // Link-local addresses need no second of duplicate address detection here.
+    let no_detection = "echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad";
+    host.sh(no_detection);
+    container.sh(no_detection);
+    client.sh(no_detection);
     host.sh(&format!(
         "ip link add br0 type bridge; ip addr add 10.5.0.1/24 dev br0
          ip addr add fd05::1/64 dev br0 nodad; ip link set br0 up
@@ -81,7 +86,7 @@ fn serve(container: &Container, connections: usize) -> std::thread::JoinHandle<(
 /// Whom the container sees when `address` is called; nothing when nobody answers.
 fn seen_at(address: &str) -> Option<String> {
     let address: SocketAddr = address.parse().unwrap();
-    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2)).ok()?;
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(4)).ok()?;
     let mut text = String::new();
     stream.read_to_string(&mut text).ok()?;
     Some(text)
@@ -398,7 +403,7 @@ fn a_udp_client_does_not_keep_its_old_way() {
             .set_read_timeout(Some(Duration::from_secs(2)))
             .unwrap();
         let sender = client.inside(|| std::net::UdpSocket::bind("192.0.2.2:4000").unwrap());
-        let mut received = || {
+        let received = || {
             sender.send_to(b"x", "192.0.2.1:5300").unwrap();
             server.recv_from(&mut [0]).is_ok()
         };
