@@ -64,7 +64,8 @@ impl Root {
         )
     }
 
-    fn open(&self, path: &Path, flags: OFlag, links: Links) -> Result<OwnedFd> {
+    /// Opens `path` with `flags`; `O_CLOEXEC` is added.
+    pub fn open(&self, path: &Path, flags: OFlag, links: Links) -> Result<OwnedFd> {
         let resolve = match links {
             Links::InRoot => ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS,
             Links::Refused => ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_SYMLINKS,
