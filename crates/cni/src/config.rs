@@ -76,6 +76,13 @@ impl ValidAttachments {
             .any(|each| each.container_id == container_id && each.ifname == ifname)
     }
 
+    /// Each as container id and interface name, for a plugin that knows its own by a hash.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0
+            .iter()
+            .map(|each| (each.container_id.as_str(), each.ifname.as_str()))
+    }
+
     /// Whether any interface of this container is still alive.
     pub fn contains_container(&self, container_id: &str) -> bool {
         self.0.iter().any(|each| each.container_id == container_id)

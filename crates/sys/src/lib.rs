@@ -15,6 +15,7 @@ pub mod kernel_file; // files of cgroupfs and procfs: one write, one command
 pub mod memfd; // sealed copies
 pub mod mount; // mounts by descriptor, pivot_root
 pub mod namespace; // network namespaces, and running code inside one
+pub mod poll; // waiting for a descriptor, with a deadline
 pub mod process; // clone3, pidfds, waiting, scheduling
 pub mod root; // a container's root directory: openat2 with RESOLVE_IN_ROOT
 pub mod seccomp; // seccomp(2): load a filter, probe actions
