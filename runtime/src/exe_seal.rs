@@ -3,27 +3,33 @@
 //! A process that enters a container is visible there as `/proc/<pid>/exe`, and a script whose
 //! interpreter is `/proc/self/exe` even runs it. If that link leads to the file on the host's
 //! disk, a root user without a user namespace can overwrite it and owns the next start on this
-//! host. So the operations that enter a container first run again from a copy in memory that is
-//! sealed against every change. docs/decisions/0001 has the alternatives and their cost.
+//! host. So the operations that enter a container first run again, through a mount of that one
+//! file which is read-only, belongs to no mount namespace, and so cannot be changed by anybody;
+//! or, where no mount may be made, from a copy in memory that is sealed against every change.
+//! docs/decisions/0001 has the alternatives and their cost.
 
 use std::ffi::{CStr, CString};
 use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
 
 use anyhow::{Context, Result};
+use nix::sys::statvfs::{FsFlags, fstatvfs};
+use sys::mount::{MountAttr, Reach, attr};
+
+use crate::init::rootfs::open_path;
 
 /// The name of the copy, as `/proc/<pid>/maps` shows it.
 const NAME: &CStr = c"davit";
 
-/// Goes on from a sealed copy of this program. Returns if this process is one already.
-pub fn run_from_sealed_copy() -> Result<()> {
-    let mut own = File::open("/proc/self/exe").context("open(\"/proc/self/exe\")")?;
-    if sys::memfd::is_sealed(&own) {
+/// Goes on from a form of this program that nobody can write to. Returns if this is one already.
+pub fn run_unwritable() -> Result<()> {
+    let own = Path::new("/proc/self/exe");
+    if is_unwritable(&open_path(own)?)? {
         return Ok(());
     }
-    let copy = sys::memfd::sealed_copy(NAME, &mut own).context(
-        "copy this program into sealed memory (is /dev/shm's or this cgroup's memory full?)",
-    )?;
+    let program = read_only_mount(&open_path(own)?).or_else(|_| sealed_copy(own))?;
     let argv: Vec<CString> = std::env::args_os()
         .map(|arg| c_string(arg.into_vec()))
         .collect::<Result<_>>()?;
@@ -32,8 +38,39 @@ pub fn run_from_sealed_copy() -> Result<()> {
         .collect::<Result<_>>()?;
     let argv: Vec<&CStr> = argv.iter().map(CString::as_c_str).collect();
     let envp: Vec<&CStr> = envp.iter().map(CString::as_c_str).collect();
-    Err(sys::process::exec_fd(&copy, &argv, &envp))
-        .context("execute the sealed copy of this program (vm.memfd_noexec=2 forbids it)")
+    Err(sys::process::exec_fd(&program, &argv, &envp))
+        .context("execute this program again, protected (vm.memfd_noexec=2 forbids it)")
+}
+
+/// Whether writing through the open `program` is impossible: its mount is read-only, or its
+/// contents are sealed.
+fn is_unwritable(program: &OwnedFd) -> Result<bool> {
+    let flags = fstatvfs(program)
+        .context("fstatvfs(\"/proc/self/exe\")")?
+        .flags();
+    if flags.contains(FsFlags::ST_RDONLY) {
+        return Ok(true);
+    }
+    // Seals are told of an open file only, not of a place.
+    Ok(File::open("/proc/self/exe").is_ok_and(|file| sys::memfd::is_sealed(&file)))
+}
+
+/// The program on a mount of its own, read-only and detached. Once the descriptor is closed by
+/// execve the mount is in no namespace, and the kernel lets nobody change, clone or bind it.
+fn read_only_mount(program: &OwnedFd) -> Result<OwnedFd> {
+    let mount = sys::mount::open_tree_clone(program, Reach::One)?;
+    let readonly = MountAttr {
+        set: attr::RDONLY,
+        ..MountAttr::default()
+    };
+    sys::mount::mount_setattr(&mount, readonly, Reach::One)?;
+    Ok(mount)
+}
+
+fn sealed_copy(program: &Path) -> Result<OwnedFd> {
+    let mut file = File::open(program).with_context(|| format!("open({program:?})"))?;
+    sys::memfd::sealed_copy(NAME, &mut file)
+        .context("copy this program into sealed memory (is this cgroup's memory full?)")
 }
 
 fn c_string(bytes: Vec<u8>) -> Result<CString> {

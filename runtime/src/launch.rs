@@ -456,7 +456,7 @@ pub fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
     let context = || format!("write pid file {path:?}");
     let parent = Dir::open(parent).with_context(context)?;
     parent
-        .replace(name, pid.to_string().as_bytes(), 0o644)
+        .replace_volatile(name, pid.to_string().as_bytes(), 0o644)
         .with_context(context)
 }
 

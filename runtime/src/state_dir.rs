@@ -201,12 +201,12 @@ impl StateDir {
     /// Writes the record.
     pub fn save(&self, record: &Record) -> Result<()> {
         let text = serde_json::to_vec(record).context("encode state.json")?;
-        Ok(self.dir.replace(RECORD, &text, 0o600)?)
+        Ok(self.dir.replace_volatile(RECORD, &text, 0o600)?)
     }
 
     /// Keeps a copy of the configuration.
     pub fn save_config(&self, text: &[u8]) -> Result<()> {
-        Ok(self.dir.replace(CONFIG, text, 0o600)?)
+        Ok(self.dir.replace_volatile(CONFIG, text, 0o600)?)
     }
 
     /// The configuration as it was at create.

@@ -122,35 +122,49 @@ impl Dir {
     /// The temporary file is synced before the rename, so that after a power loss the name leads
     /// to the old contents or the new, never to an empty file. On an error it is removed.
     pub fn replace(&self, name: impl AsRef<OsStr>, contents: &[u8], mode: u32) -> Result<()> {
-        let name = component(name.as_ref(), "renameat")?;
+        self.replace_by_rename(name.as_ref(), contents, mode, |file| file.sync_all())
+    }
+
+    /// As [`Self::replace`], for what means nothing after a reboot: whoever reads or crashes sees
+    /// the old contents or the new, but a power loss may leave neither. A sync of a disk costs
+    /// more than a whole container does.
+    pub fn replace_volatile(
+        &self,
+        name: impl AsRef<OsStr>,
+        contents: &[u8],
+        mode: u32,
+    ) -> Result<()> {
+        self.replace_by_rename(name.as_ref(), contents, mode, |_| Ok(()))
+    }
+
+    fn replace_by_rename(
+        &self,
+        name: &OsStr,
+        contents: &[u8],
+        mode: u32,
+        sync: impl FnOnce(&File) -> std::io::Result<()>,
+    ) -> Result<()> {
+        let name = component(name, "renameat")?;
         let temporary = temporary_name(name);
-        let written = self.write_new(&temporary, contents, mode).and_then(|()| {
+        let written = self.create_new(&temporary, mode).and_then(|mut file| {
+            file.write_all(contents)
+                .and_then(|()| sync(&file))
+                .call(|| {
+                    let (dir, length) = (self.describe(), contents.len());
+                    format!("write({dir}/{}, {length} bytes)", temporary.display())
+                })
+        });
+        let renamed = written.and_then(|()| {
             renameat(&self.fd, temporary.as_os_str(), &self.fd, name).call(|| {
-                format!(
-                    "renameat({dir}, {temporary:?}, {dir}, {name:?})",
-                    dir = self.describe()
-                )
+                let dir = self.describe();
+                format!("renameat({dir}, {temporary:?}, {dir}, {name:?})")
             })
         });
-        if written.is_err() {
+        if renamed.is_err() {
             // The first error is the one to report.
             let _ = self.remove(&temporary);
         }
-        written
-    }
-
-    fn write_new(&self, name: &OsStr, contents: &[u8], mode: u32) -> Result<()> {
-        let mut file = self.create_new(name, mode)?;
-        file.write_all(contents)
-            .and_then(|()| file.sync_all())
-            .call(|| {
-                format!(
-                    "write({}/{}, {} bytes)",
-                    self.describe(),
-                    name.display(),
-                    contents.len()
-                )
-            })
+        renamed
     }
 
     /// Removes the file `name`.

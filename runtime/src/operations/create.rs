@@ -9,7 +9,7 @@ use crate::sync::ToInit;
 
 /// Creates the container `id`; its init waits for `start`.
 pub fn run(root: &StateRoot, id: &str, request: &Request) -> Result<()> {
-    crate::exe_seal::run_from_sealed_copy()?;
+    crate::exe_seal::run_unwritable()?;
     let id = ContainerId::parse(id)?;
     let launched = launch::create(root, &id, request)
         .with_context(|| format!("create container {:?}", id.as_str()))?;

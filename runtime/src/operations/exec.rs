@@ -57,7 +57,7 @@ pub struct Around {
 
 /// Runs a process in the container `id`; its status in the foreground.
 pub fn run(root: &StateRoot, id: &str, flags: &Flags, around: Around) -> Result<u8> {
-    crate::exe_seal::run_from_sealed_copy()?;
+    crate::exe_seal::run_unwritable()?;
     let id = ContainerId::parse(id)?;
     let container = Container::open(root, &id)?;
     let (process, pointer) = match &flags.process {

@@ -20,7 +20,7 @@ pub struct Options {
 
 /// Runs the container `id`; the exit status of its program, 0 when detached.
 pub fn run(root: &StateRoot, id: &str, request: &Request, options: Options) -> Result<u8> {
-    crate::exe_seal::run_from_sealed_copy()?;
+    crate::exe_seal::run_unwritable()?;
     let id = ContainerId::parse(id)?;
     run_id(root, &id, request, options).with_context(|| format!("run container {:?}", id.as_str()))
 }

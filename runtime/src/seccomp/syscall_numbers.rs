@@ -3,7 +3,7 @@
 //! Facts of the kernel's `syscall.tbl` files up to Linux 6.18 (`listns`), in the spelling that
 //! profiles use. One row serves all architectures, because a profile's name is looked up once and
 //! then wanted for two or three of them. Where a row came from, and why libseccomp or a crate is
-//! not asked: docs/decisions/0003-own-seccomp-compiler.md.
+//! not asked: docs/decisions/0005-own-seccomp-compiler.md.
 
 use super::arch::Arch;
 
