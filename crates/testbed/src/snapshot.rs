@@ -1,0 +1,82 @@
+//! [`Snapshot`]: what a host carries at one moment, and the difference of two moments.
+//!
+//! Links, addresses, routes, packet filter rules of all three tools, mounts, cgroups whose name
+//! starts as ours do, and the files below given directories. Counters, handles and numbers that
+//! the kernel chose are left out.
+
+use std::collections::BTreeMap;
+
+use crate::{Host, Result};
+
+/// Cgroups of tests carry this prefix; the machine's other cgroups are nobody's business.
+pub const CGROUP_PREFIX: &str = "dvt-";
+
+/// What a host carries, by kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot(BTreeMap<String, Vec<String>>);
+
+/// One shell, so that a snapshot costs one process tree. Sections start with `== name`.
+const LOOK: &str = r#"
+export LC_ALL=C
+echo '== links';      ip -o link | sed 's/^[0-9]*: //; s/@.*//; s/: .*//' | sort
+echo '== addresses';  ip -o addr | sed 's/^[0-9]*: //; s/ *valid_lft.*//; s/\\//' | sort
+echo '== routes';     { ip -4 route; ip -6 route; } | sort
+echo '== nft';        nft -s list ruleset
+echo '== iptables';   iptables-save  2>/dev/null | grep -v '^#' | sed 's/\[[0-9]*:[0-9]*\]//'
+echo '== ip6tables';  ip6tables-save 2>/dev/null | grep -v '^#' | sed 's/\[[0-9]*:[0-9]*\]//'
+echo '== mounts';     awk '{print $5}' /proc/self/mountinfo | sort
+echo '== netns';      ls /run/netns
+echo '== cgroups';    find /sys/fs/cgroup -xdev -maxdepth 1 -type d | while read -r d; do
+                          find "$d" -maxdepth 2 -type d -name 'dvt-*'; done | sort
+echo '== files';      [ $# -eq 0 ] || find "$@" 2>/dev/null | sort
+"#;
+
+impl Snapshot {
+    pub(crate) fn take(host: &Host, directories: &[&str]) -> Result<Self> {
+        let argv = ["sh", "-c", LOOK, "sh"].iter().chain(directories).copied();
+        let text = host.command(argv).run()?.text();
+        let mut sections = BTreeMap::new();
+        let mut current = String::new();
+        for line in text.lines().filter(|line| !line.trim().is_empty()) {
+            match line.strip_prefix("== ") {
+                Some(name) => current = name.into(),
+                None => sections
+                    .entry(current.clone())
+                    .or_insert_with(Vec::new)
+                    .push(line.into()),
+            }
+        }
+        Ok(Self(sections))
+    }
+
+    /// What `later` has more (`+`) or less (`-`) than this one; empty when they are equal.
+    pub fn difference(&self, later: &Self) -> Vec<String> {
+        let mut lines = Vec::new();
+        let names = self
+            .0
+            .keys()
+            .chain(later.0.keys())
+            .collect::<std::collections::BTreeSet<_>>();
+        for name in names {
+            let of = |snapshot: &Self| snapshot.0.get(name).cloned().unwrap_or_default();
+            let (before, after) = (of(self), of(later));
+            lines.extend(missing(&before, &after).map(|line| format!("- {name}: {line}")));
+            lines.extend(missing(&after, &before).map(|line| format!("+ {name}: {line}")));
+        }
+        lines
+    }
+}
+
+/// The lines that `from` holds more often than `to`.
+fn missing<'a>(from: &'a [String], to: &[String]) -> impl Iterator<Item = &'a String> {
+    let mut left = to.to_vec();
+    from.iter().filter(
+        move |line| match left.iter().position(|other| other == *line) {
+            Some(index) => {
+                left.swap_remove(index);
+                false
+            }
+            None => true,
+        },
+    )
+}
