@@ -47,6 +47,14 @@ impl Invocation {
         self
     }
 
+    /// Puts words in front of the command itself (`timeout`, `strace`), part of the record.
+    #[must_use]
+    pub fn within(mut self, words: &[&str]) -> Self {
+        self.argv
+            .splice(0..0, words.iter().map(|word| (*word).to_owned()));
+        self
+    }
+
     /// Sets one variable of the environment; a later one of the same name wins.
     #[must_use]
     pub fn env(mut self, name: &str, value: impl Into<String>) -> Self {
