@@ -38,7 +38,10 @@ impl Dir {
         let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_RDONLY;
         let fd = retry(|| nix::fcntl::open(path, flags, Mode::empty()))
             .call(|| format!("open({path:?}, O_DIRECTORY)"))?;
-        Ok(Self { fd, path: path.to_owned() })
+        Ok(Self {
+            fd,
+            path: path.to_owned(),
+        })
     }
 
     /// Opens a directory, creating it and its missing parents with `mode`.
@@ -50,12 +53,18 @@ impl Dir {
             Err(error) if error.errno() == Errno::ENOENT => {}
             other => return other,
         }
-        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        if let Some(parent) = path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+        {
             Self::open_or_create(parent, mode)?;
         }
         match nix::unistd::mkdir(path, Mode::from_bits_truncate(mode)) {
             Ok(()) | Err(Errno::EEXIST) => Self::open(path),
-            Err(errno) => Err(SyscallError::new(format!("mkdir({path:?}, 0o{mode:o})"), errno)),
+            Err(errno) => Err(SyscallError::new(
+                format!("mkdir({path:?}, 0o{mode:o})"),
+                errno,
+            )),
         }
     }
 
@@ -68,7 +77,10 @@ impl Dir {
     pub fn open_dir(&self, name: impl AsRef<OsStr>) -> Result<Self> {
         let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY;
         let fd = self.openat(name.as_ref(), flags, 0)?;
-        Ok(Self { fd, path: self.path.join(name.as_ref()) })
+        Ok(Self {
+            fd,
+            path: self.path.join(name.as_ref()),
+        })
     }
 
     /// Creates the directory `name`; `EEXIST` if it is there, which makes this a claim.
@@ -87,7 +99,9 @@ impl Dir {
     /// Opens the file `name` for reading. `ENOENT` is told by [`SyscallError::errno`].
     pub fn open_file(&self, name: impl AsRef<OsStr>) -> Result<File> {
         // NONBLOCK: a fifo put in our place must not hang us.
-        Ok(self.openat(name.as_ref(), OFlag::O_RDONLY | OFlag::O_NONBLOCK, 0)?.into())
+        Ok(self
+            .openat(name.as_ref(), OFlag::O_RDONLY | OFlag::O_NONBLOCK, 0)?
+            .into())
     }
 
     /// Reads the file `name`, at most `limit` bytes; a longer one is `EFBIG`.
@@ -112,7 +126,10 @@ impl Dir {
         let temporary = temporary_name(name);
         let written = self.write_new(&temporary, contents, mode).and_then(|()| {
             renameat(&self.fd, temporary.as_os_str(), &self.fd, name).call(|| {
-                format!("renameat({dir}, {temporary:?}, {dir}, {name:?})", dir = self.describe())
+                format!(
+                    "renameat({dir}, {temporary:?}, {dir}, {name:?})",
+                    dir = self.describe()
+                )
             })
         });
         if written.is_err() {
@@ -124,9 +141,16 @@ impl Dir {
 
     fn write_new(&self, name: &OsStr, contents: &[u8], mode: u32) -> Result<()> {
         let mut file = self.create_new(name, mode)?;
-        file.write_all(contents).and_then(|()| file.sync_all()).call(|| {
-            format!("write({}/{}, {} bytes)", self.describe(), name.display(), contents.len())
-        })
+        file.write_all(contents)
+            .and_then(|()| file.sync_all())
+            .call(|| {
+                format!(
+                    "write({}/{}, {} bytes)",
+                    self.describe(),
+                    name.display(),
+                    contents.len()
+                )
+            })
     }
 
     /// Removes the file `name`.
@@ -174,8 +198,13 @@ impl Dir {
     /// The names in this directory, sorted, without `.` and `..`.
     pub fn names(&self) -> Result<Vec<OsString>> {
         let call = || format!("getdents64({})", self.describe());
-        let again = openat(&self.fd, ".", OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
-            .call(call)?;
+        let again = openat(
+            &self.fd,
+            ".",
+            OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        )
+        .call(call)?;
         let mut names = Vec::new();
         for entry in nix::dir::Dir::from_fd(again).call(call)?.iter() {
             let entry = entry.call(call)?;
@@ -222,8 +251,12 @@ impl Dir {
     fn openat(&self, name: &OsStr, flags: OFlag, mode: u32) -> Result<OwnedFd> {
         let name = component(name, "openat")?;
         let flags = flags | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NOCTTY;
-        retry(|| openat(&self.fd, name, flags, Mode::from_bits_truncate(mode)))
-            .call(|| format!("openat({}, {name:?}, {flags:?}, 0o{mode:o})", self.describe()))
+        retry(|| openat(&self.fd, name, flags, Mode::from_bits_truncate(mode))).call(|| {
+            format!(
+                "openat({}, {name:?}, {flags:?}, 0o{mode:o})",
+                self.describe()
+            )
+        })
     }
 
     fn describe(&self) -> String {
@@ -255,7 +288,14 @@ pub struct Lock(#[allow(dead_code, reason = "held for its Drop")] Flock<File>);
 fn component<'a>(name: &'a OsStr, call: &str) -> Result<&'a OsStr> {
     let bytes = name.as_bytes();
     let one = !bytes.is_empty() && bytes != b"." && bytes != b".." && !bytes.contains(&b'/');
-    if one { Ok(name) } else { Err(SyscallError::new(format!("{call}({name:?})"), Errno::EINVAL)) }
+    if one {
+        Ok(name)
+    } else {
+        Err(SyscallError::new(
+            format!("{call}({name:?})"),
+            Errno::EINVAL,
+        ))
+    }
 }
 
 /// A name that no other thread or process of ours uses at the same time.
@@ -298,9 +338,20 @@ mod tests {
     fn a_name_is_one_component() {
         let (_root, dir) = temporary();
         for name in ["", ".", "..", "a/b", "/etc/passwd", "../x"] {
-            assert_eq!(dir.create_new(name, 0o600).unwrap_err().errno(), Errno::EINVAL, "{name:?}");
-            assert_eq!(dir.replace(name, b"x", 0o600).unwrap_err().errno(), Errno::EINVAL);
-            assert_eq!(dir.remove_all(name).unwrap_err().errno(), Errno::EINVAL, "{name:?}");
+            assert_eq!(
+                dir.create_new(name, 0o600).unwrap_err().errno(),
+                Errno::EINVAL,
+                "{name:?}"
+            );
+            assert_eq!(
+                dir.replace(name, b"x", 0o600).unwrap_err().errno(),
+                Errno::EINVAL
+            );
+            assert_eq!(
+                dir.remove_all(name).unwrap_err().errno(),
+                Errno::EINVAL,
+                "{name:?}"
+            );
         }
     }
 
@@ -308,9 +359,15 @@ mod tests {
     fn a_second_claim_is_refused() {
         let (_root, dir) = temporary();
         dir.create_new("claim", 0o600).unwrap();
-        assert_eq!(dir.create_new("claim", 0o600).unwrap_err().errno(), Errno::EEXIST);
+        assert_eq!(
+            dir.create_new("claim", 0o600).unwrap_err().errno(),
+            Errno::EEXIST
+        );
         dir.create_dir("box", 0o700).unwrap();
-        assert_eq!(dir.create_dir("box", 0o700).unwrap_err().errno(), Errno::EEXIST);
+        assert_eq!(
+            dir.create_dir("box", 0o700).unwrap_err().errno(),
+            Errno::EEXIST
+        );
     }
 
     #[test]
@@ -326,8 +383,14 @@ mod tests {
     fn a_failed_replace_keeps_the_old_contents_and_nothing_else() {
         let (_root, dir) = temporary();
         dir.create_dir("state", 0o700).unwrap();
-        dir.open_dir("state").unwrap().replace("inner", b"x", 0o600).unwrap();
-        assert!(dir.replace("state", b"one", 0o600).is_err(), "a file cannot replace a directory");
+        dir.open_dir("state")
+            .unwrap()
+            .replace("inner", b"x", 0o600)
+            .unwrap();
+        assert!(
+            dir.replace("state", b"one", 0o600).is_err(),
+            "a file cannot replace a directory"
+        );
         assert_eq!(dir.names().unwrap(), ["state"]);
     }
 
@@ -362,8 +425,12 @@ mod tests {
     #[test]
     fn an_exclusive_lock_keeps_others_out_until_dropped() {
         let (_root, dir) = temporary();
-        let held = dir.lock("lock", LockKind::Exclusive, Duration::ZERO).unwrap();
-        let refused = dir.lock("lock", LockKind::Shared, Duration::from_millis(10)).unwrap_err();
+        let held = dir
+            .lock("lock", LockKind::Exclusive, Duration::ZERO)
+            .unwrap();
+        let refused = dir
+            .lock("lock", LockKind::Shared, Duration::from_millis(10))
+            .unwrap_err();
         assert_eq!(refused.errno(), Errno::EAGAIN);
         drop(held);
         let _one = dir.lock("lock", LockKind::Shared, Duration::ZERO).unwrap();

@@ -18,7 +18,10 @@ pub type Result<T> = std::result::Result<T, SyscallError>;
 impl SyscallError {
     /// An error of `call`, which is the call as strace prints it: `openat(5, "run", O_RDONLY)`.
     pub fn new(call: impl Into<String>, errno: Errno) -> Self {
-        Self { call: call.into(), errno }
+        Self {
+            call: call.into(),
+            errno,
+        }
     }
 
     /// Why the kernel refused.

@@ -29,9 +29,14 @@ impl NetNs {
         // NONBLOCK: a fifo at the path must not hang us.
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
         let fd = open(path, flags, Mode::empty()).call(call)?;
-        let magic = fstatfs(&fd).call(|| format!("fstatfs({path:?})"))?.filesystem_type();
+        let magic = fstatfs(&fd)
+            .call(|| format!("fstatfs({path:?})"))?
+            .filesystem_type();
         if magic != NSFS_MAGIC {
-            return Err(SyscallError::new(format!("setns({path:?}, CLONE_NEWNET)"), Errno::EINVAL));
+            return Err(SyscallError::new(
+                format!("setns({path:?}, CLONE_NEWNET)"),
+                Errno::EINVAL,
+            ));
         }
         Ok(Self(fd))
     }
@@ -102,8 +107,14 @@ mod tests {
     #[test]
     fn a_path_that_is_no_namespace_is_told_from_a_missing_one() {
         let plain = tempfile::NamedTempFile::new().unwrap();
-        assert_eq!(NetNs::open(plain.path()).unwrap_err().errno(), Errno::EINVAL);
-        assert_eq!(NetNs::open("/nonexistent").unwrap_err().errno(), Errno::ENOENT);
+        assert_eq!(
+            NetNs::open(plain.path()).unwrap_err().errno(),
+            Errno::EINVAL
+        );
+        assert_eq!(
+            NetNs::open("/nonexistent").unwrap_err().errno(),
+            Errno::ENOENT
+        );
         assert_eq!(NetNs::open("").unwrap_err().errno(), Errno::ENOENT);
     }
 
@@ -116,7 +127,9 @@ mod tests {
     #[test]
     fn an_early_return_leaves_the_caller_where_it_was() {
         let before = NetNs::current().unwrap();
-        let Ok(other) = NetNs::new() else { return eprintln!("SKIP: no right to unshare(NEWNET)") };
+        let Ok(other) = NetNs::new() else {
+            return eprintln!("SKIP: no right to unshare(NEWNET)");
+        };
         assert!(!before.is_same(&other).unwrap());
         let inside = other.run(|| -> Result<()> {
             assert!(NetNs::current()?.is_same(&other)?);

@@ -1,0 +1,286 @@
+//! Mounts by file descriptor: open_tree(2), fsopen(2), move_mount(2), mount_setattr(2),
+//! pivot_root(2).
+//!
+//! A mount made here is detached until [`move_mount`] puts it on a descriptor, so no path of a
+//! container is ever resolved twice. The calls exist since Linux 5.2, `mount_setattr` since 5.12.
+
+use std::ffi::CString;
+use std::io::Read;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::mount::{MntFlags, MsFlags, umount2};
+use nix::unistd::fchdir;
+
+use crate::error::{Result, SyscallError, SyscallResult};
+
+/// Attributes of one mount, with the kernel's `MOUNT_ATTR_*` values (mount_setattr(2)).
+pub mod attr {
+    /// Read-only.
+    pub const RDONLY: u64 = 0x1;
+    /// Set-user-id bits and file capabilities have no effect.
+    pub const NOSUID: u64 = 0x2;
+    /// Device nodes cannot be opened.
+    pub const NODEV: u64 = 0x4;
+    /// Programs cannot be executed.
+    pub const NOEXEC: u64 = 0x8;
+    /// All bits of the access-time setting; to change it, clear these first.
+    pub const ATIME_MASK: u64 = 0x70;
+    /// Access times are updated as `relatime` says. The value is zero.
+    pub const RELATIME: u64 = 0x0;
+    /// Access times are not updated.
+    pub const NOATIME: u64 = 0x10;
+    /// Access times are always updated.
+    pub const STRICTATIME: u64 = 0x20;
+    /// Access times of directories are not updated.
+    pub const NODIRATIME: u64 = 0x80;
+    /// The mount maps ids as the given user namespace does.
+    pub const IDMAP: u64 = 0x10_0000;
+    /// Symbolic links are not followed (Linux 5.10).
+    pub const NOSYMFOLLOW: u64 = 0x20_0000;
+}
+
+/// What [`mount_setattr`] changes; the kernel's `struct mount_attr`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MountAttr {
+    /// Attributes to set, from [`attr`].
+    pub set: u64,
+    /// Attributes to clear first, from [`attr`].
+    pub clear: u64,
+    /// `MS_SHARED`, `MS_SLAVE`, `MS_PRIVATE`, `MS_UNBINDABLE`, or 0 to leave it.
+    pub propagation: u64,
+    /// The user namespace for [`attr::IDMAP`], as a descriptor number; else 0.
+    pub userns_fd: u64,
+}
+
+/// How far a call reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// This mount alone.
+    One,
+    /// This mount and all below it.
+    Recursive,
+}
+
+impl Reach {
+    fn at_flag(self) -> libc::c_int {
+        match self {
+            Self::One => 0,
+            Self::Recursive => AT_RECURSIVE,
+        }
+    }
+}
+
+const AT_RECURSIVE: libc::c_int = 0x8000;
+const OPEN_TREE_CLONE: libc::c_int = 1;
+const OPEN_TREE_CLOEXEC: libc::c_int = libc::O_CLOEXEC;
+const MOVE_MOUNT_F_EMPTY_PATH: libc::c_uint = 0x4;
+const MOVE_MOUNT_T_EMPTY_PATH: libc::c_uint = 0x40;
+const FSOPEN_CLOEXEC: libc::c_uint = 1;
+const FSMOUNT_CLOEXEC: libc::c_uint = 1;
+const FSCONFIG_SET_FLAG: libc::c_uint = 0;
+const FSCONFIG_SET_STRING: libc::c_uint = 1;
+const FSCONFIG_CMD_CREATE: libc::c_uint = 6;
+
+/// Turns the result of a raw system call into an errno.
+fn checked(result: libc::c_long) -> nix::Result<libc::c_long> {
+    Errno::result(result)
+}
+
+/// Owns a descriptor number that the kernel has just handed out.
+fn owned(result: libc::c_long) -> OwnedFd {
+    // SAFETY: the callers pass the successful return value of a system call that makes a new
+    // descriptor, so it is open, fits a RawFd, and nobody else owns it.
+    unsafe { OwnedFd::from_raw_fd(result as RawFd) }
+}
+
+fn c_string(text: &str) -> Result<CString> {
+    CString::new(text).map_err(|_| SyscallError::new(format!("mount({text:?})"), Errno::EINVAL))
+}
+
+/// A detached copy of the mount at `source` (and with [`Reach::Recursive`] of those below).
+///
+/// `open_tree(source, "", OPEN_TREE_CLONE | AT_EMPTY_PATH)`.
+pub fn open_tree_clone(source: impl AsFd, reach: Reach) -> Result<OwnedFd> {
+    let fd = source.as_fd().as_raw_fd();
+    let flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | libc::AT_EMPTY_PATH | reach.at_flag();
+    // SAFETY: the path is a NUL-terminated constant, the descriptor is borrowed for the call.
+    let result = unsafe { libc::syscall(libc::SYS_open_tree, fd, c"".as_ptr(), flags) };
+    checked(result)
+        .map(owned)
+        .call(|| format!("open_tree({fd}, \"\", OPEN_TREE_CLONE|AT_EMPTY_PATH, {reach:?})"))
+}
+
+/// Puts the detached mount `mount` (or moves an attached one) onto the open file `target`.
+pub fn move_mount(mount: impl AsFd, target: impl AsFd) -> Result<()> {
+    let (from, to) = (mount.as_fd().as_raw_fd(), target.as_fd().as_raw_fd());
+    let flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH;
+    let empty = c"".as_ptr();
+    // SAFETY: both paths are NUL-terminated constants, both descriptors are borrowed for the call.
+    let result = unsafe { libc::syscall(libc::SYS_move_mount, from, empty, to, empty, flags) };
+    checked(result)
+        .map(drop)
+        .call(|| format!("move_mount({from}, \"\", {to}, \"\")"))
+}
+
+/// Changes the attributes of the mount that `mount` is open on.
+pub fn mount_setattr(mount: impl AsFd, attr: MountAttr, reach: Reach) -> Result<()> {
+    let fd = mount.as_fd().as_raw_fd();
+    let flags = libc::AT_EMPTY_PATH | reach.at_flag();
+    // SAFETY: `attr` is a live `struct mount_attr` of the size given; the path is a constant.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            fd,
+            c"".as_ptr(),
+            flags,
+            &raw const attr,
+            size_of::<MountAttr>(),
+        )
+    };
+    checked(result)
+        .map(drop)
+        .call(|| format!("mount_setattr({fd}, {attr:x?}, {reach:?})"))
+}
+
+/// Sets the propagation (`MS_PRIVATE`, `MS_SLAVE`, ...) of the mount at `path`.
+pub fn set_propagation(path: &Path, flags: MsFlags) -> Result<()> {
+    nix::mount::mount(None::<&str>, path, None::<&str>, flags, None::<&str>)
+        .call(|| format!("mount(NULL, {path:?}, NULL, {flags:?})"))
+}
+
+/// A file system being configured: fsopen(2), then options, then [`FsContext::mount`].
+#[derive(Debug)]
+pub struct FsContext {
+    fd: OwnedFd,
+    fs_type: String,
+}
+
+impl FsContext {
+    /// Starts a new instance of the file system `fs_type`; `ENODEV` if the kernel lacks it.
+    pub fn open(fs_type: &str) -> Result<Self> {
+        let name = c_string(fs_type)?;
+        // SAFETY: `name` is NUL-terminated and outlives the call.
+        let result = unsafe { libc::syscall(libc::SYS_fsopen, name.as_ptr(), FSOPEN_CLOEXEC) };
+        let fd = checked(result)
+            .map(owned)
+            .call(|| format!("fsopen({fs_type:?})"))?;
+        Ok(Self {
+            fd,
+            fs_type: fs_type.to_owned(),
+        })
+    }
+
+    /// Sets an option: `key=value`, or `key` alone.
+    pub fn set(&self, key: &str, value: Option<&str>) -> Result<()> {
+        let command = if value.is_some() {
+            FSCONFIG_SET_STRING
+        } else {
+            FSCONFIG_SET_FLAG
+        };
+        self.config(command, Some(key), value)
+    }
+
+    /// Makes the superblock with the options set so far.
+    fn create(&self) -> Result<()> {
+        self.config(FSCONFIG_CMD_CREATE, None, None)
+    }
+
+    fn config(&self, command: libc::c_uint, key: Option<&str>, value: Option<&str>) -> Result<()> {
+        let (key_c, value_c) = (
+            key.map(c_string).transpose()?,
+            value.map(c_string).transpose()?,
+        );
+        let pointer =
+            |text: &Option<CString>| text.as_ref().map_or(std::ptr::null(), |t| t.as_ptr());
+        // SAFETY: key and value are NULL or NUL-terminated strings that live past the call, and
+        // the three commands used here take exactly those (fsconfig(2)).
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_fsconfig,
+                self.fd.as_raw_fd(),
+                command,
+                pointer(&key_c),
+                pointer(&value_c),
+                0,
+            )
+        };
+        checked(result).map(drop).map_err(|errno| {
+            let what = match (key, value) {
+                (Some(key), Some(value)) => format!("{key}={value}"),
+                (Some(key), None) => key.to_owned(),
+                (None, _) => "CMD_CREATE".to_owned(),
+            };
+            self.explained(&format!("fsconfig({:?}, {what})", self.fs_type), errno)
+        })
+    }
+
+    /// Makes the superblock and a detached mount of it with the attributes of [`attr`].
+    pub fn mount(self, attributes: u64) -> Result<OwnedFd> {
+        self.create()?;
+        let fd = self.fd.as_raw_fd();
+        // SAFETY: only integers are passed.
+        let result =
+            unsafe { libc::syscall(libc::SYS_fsmount, fd, FSMOUNT_CLOEXEC, attributes as u32) };
+        checked(result).map(owned).map_err(|e| {
+            self.explained(&format!("fsmount({:?}, {attributes:#x})", self.fs_type), e)
+        })
+    }
+
+    /// Adds what the file system itself says of the error, which the errno alone hides.
+    fn explained(&self, call: &str, errno: Errno) -> SyscallError {
+        let mut said = Vec::new();
+        if let Ok(fd) = self.fd.try_clone() {
+            let mut log = std::fs::File::from(fd);
+            let mut line = [0; 512];
+            // Each read gives one message, "e " before an error; ENODATA ends them.
+            while let Ok(length @ 3..) = log.read(&mut line) {
+                said.push(String::from_utf8_lossy(&line[2..length]).trim().to_owned());
+            }
+        }
+        let call = if said.is_empty() {
+            call.into()
+        } else {
+            format!("{call} [{}]", said.join("; "))
+        };
+        SyscallError::new(call, errno)
+    }
+}
+
+/// Makes the mount that `root` is open on the root of this mount namespace and drops the old one.
+///
+/// `pivot_root(".", ".")` stacks the old root over the new one at the same place, so that no
+/// directory of the container is needed for it (pivot_root(2), "pivot_root(".", ".")").
+pub fn pivot_into(root: BorrowedFd<'_>) -> Result<()> {
+    let old = nix::fcntl::open(
+        "/",
+        nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_DIRECTORY | nix::fcntl::OFlag::O_CLOEXEC,
+        nix::sys::stat::Mode::empty(),
+    )
+    .call(|| "open(\"/\", O_PATH)".into())?;
+    fchdir(root).call(|| "fchdir(rootfs)".into())?;
+    nix::unistd::pivot_root(".", ".").call(|| "pivot_root(\".\", \".\")".into())?;
+    fchdir(&old).call(|| "fchdir(old root)".into())?;
+    // The old tree must not pass its unmounting on to the host.
+    set_propagation(Path::new("."), MsFlags::MS_SLAVE | MsFlags::MS_REC)?;
+    umount2(".", MntFlags::MNT_DETACH).call(|| "umount2(\".\", MNT_DETACH)".into())?;
+    nix::unistd::chdir("/").call(|| "chdir(\"/\")".into())
+}
+
+/// Moves the mount that `root` is open on over `/` and changes the root to it.
+///
+/// For `--no-pivot` on an initramfs, whose root cannot be pivoted.
+pub fn move_root_and_chroot(root: BorrowedFd<'_>) -> Result<()> {
+    fchdir(root).call(|| "fchdir(rootfs)".into())?;
+    nix::mount::mount(Some("."), "/", None::<&str>, MsFlags::MS_MOVE, None::<&str>)
+        .call(|| "mount(\".\", \"/\", MS_MOVE)".into())?;
+    nix::unistd::chroot(".").call(|| "chroot(\".\")".into())?;
+    nix::unistd::chdir("/").call(|| "chdir(\"/\")".into())
+}
+
+/// Detaches the mount at `path`.
+pub fn detach(path: &Path) -> Result<()> {
+    umount2(path, MntFlags::MNT_DETACH).call(|| format!("umount2({path:?}, MNT_DETACH)"))
+}

@@ -1,0 +1,356 @@
+//! Processes: clone3(2), pidfds, waiting, limits, and what a process says about itself.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::CloneFlags;
+use nix::unistd::Pid;
+
+use crate::error::{Result, SyscallError, SyscallResult};
+
+unsafe extern "C" {
+    /// glibc 2.32: zero once the process has, or may have, a second thread.
+    static __libc_single_threaded: libc::c_char;
+}
+
+const CLONE_PIDFD: u64 = 0x1000;
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+/// `CLONE_PARENT`: the child's parent is the caller's parent (clone(2)).
+pub const CLONE_PARENT: u64 = 0x8000;
+/// `CLONE_NEWTIME`: the children are in a new time namespace (Linux 5.6).
+pub const CLONE_NEWTIME: u64 = 0x80;
+
+/// What the child of [`clone3`] is like.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CloneArgs<'a> {
+    /// `CLONE_NEW*` and [`CLONE_PARENT`].
+    pub flags: u64,
+    /// The v2 cgroup that the child is born in (Linux 5.7), without a move and its locks.
+    pub cgroup: Option<BorrowedFd<'a>>,
+}
+
+/// Which side of [`clone3`] returned.
+#[derive(Debug)]
+pub enum Cloned {
+    /// The caller; `pid` is the child's in the caller's pid namespace.
+    Parent {
+        /// The child.
+        pid: Pid,
+        /// The child, safe against reuse of its number.
+        pidfd: OwnedFd,
+    },
+    /// The child.
+    Child,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct KernelCloneArgs {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+
+/// Forks with namespaces: the child returns [`Cloned::Child`] on a copy of the caller's stack.
+///
+/// Refused with `EBUSY` in a process that ever had a second thread: the child would inherit
+/// locks that nobody lets go of. `SIGCHLD` is sent to the parent when the child ends.
+pub fn clone3(args: CloneArgs<'_>) -> Result<Cloned> {
+    let describe = || format!("clone3({:#x}, cgroup={:?})", args.flags, args.cgroup);
+    // SAFETY: glibc defines the variable; it is only ever written by the thread that makes the
+    // first other thread, and there is none if it still reads as set.
+    if unsafe { std::ptr::read_volatile(&raw const __libc_single_threaded) } == 0 {
+        return Err(SyscallError::new(describe(), Errno::EBUSY));
+    }
+    let mut pidfd: RawFd = -1;
+    let mut kernel = KernelCloneArgs {
+        flags: args.flags | CLONE_PIDFD,
+        pidfd: (&raw mut pidfd) as u64,
+        exit_signal: libc::SIGCHLD as u64,
+        ..KernelCloneArgs::default()
+    };
+    if args.flags & CLONE_PARENT != 0 {
+        // The kernel takes the exit signal of the caller then, and refuses another (clone(2)).
+        kernel.exit_signal = 0;
+    }
+    if let Some(cgroup) = args.cgroup {
+        kernel.flags |= CLONE_INTO_CGROUP;
+        kernel.cgroup = cgroup.as_raw_fd() as u64;
+    }
+    // SAFETY: no CLONE_VM, so the child has its own copy of all memory; the process is
+    // single-threaded (checked above), so no lock is held by a thread that the child lacks; the
+    // struct is the kernel's `struct clone_args` of the size given.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_clone3,
+            &raw mut kernel,
+            size_of::<KernelCloneArgs>(),
+        )
+    };
+    match Errno::result(result).call(describe)? {
+        0 => Ok(Cloned::Child),
+        pid => {
+            // SAFETY: CLONE_PIDFD stored a new descriptor that only we know.
+            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+            Ok(Cloned::Parent {
+                pid: Pid::from_raw(pid as libc::pid_t),
+                pidfd,
+            })
+        }
+    }
+}
+
+/// A descriptor of the process `pid`; `ESRCH` if there is none (pidfd_open(2), Linux 5.3).
+pub fn pidfd_open(pid: Pid) -> Result<OwnedFd> {
+    // SAFETY: only integers are passed.
+    let result = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) };
+    let fd = Errno::result(result).call(|| format!("pidfd_open({pid})"))?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// Sends a signal to exactly that process; `ESRCH` if it has ended and was reaped.
+pub fn pidfd_send_signal(pidfd: impl AsFd, signal: i32) -> Result<()> {
+    let fd = pidfd.as_fd().as_raw_fd();
+    let none = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: a NULL siginfo means "as kill(2) does".
+    let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, none, 0) };
+    Errno::result(result)
+        .map(drop)
+        .call(|| format!("pidfd_send_signal({fd}, {signal})"))
+}
+
+/// Waits until the process has ended, at most `patience`; false when the time is over.
+pub fn wait_for_exit(pidfd: impl AsFd, patience: Duration) -> Result<bool> {
+    let deadline = Instant::now() + patience;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut fds, timeout) {
+            Ok(0) if Instant::now() >= deadline => return Ok(false),
+            Ok(0) | Err(Errno::EINTR) => {}
+            Ok(_) => return Ok(true),
+            Err(errno) => return Err(SyscallError::new("poll(pidfd)", errno)),
+        }
+    }
+}
+
+/// Moves the calling process into `namespace`, checking that it is of the type `kind`.
+///
+/// `EINVAL` if it is of another type (setns(2)).
+pub fn setns(namespace: impl AsFd, kind: CloneFlags) -> Result<()> {
+    nix::sched::setns(namespace.as_fd(), kind)
+        .call(|| format!("setns({}, {kind:?})", namespace.as_fd().as_raw_fd()))
+}
+
+/// As [`setns`] with a raw `CLONE_NEW*` value, for `CLONE_NEWTIME`, which nix does not know.
+pub fn setns_raw(namespace: impl AsFd, kind: u64) -> Result<()> {
+    let fd = namespace.as_fd().as_raw_fd();
+    // SAFETY: only integers are passed.
+    let result = unsafe { libc::setns(fd, kind as libc::c_int) };
+    Errno::result(result)
+        .map(drop)
+        .call(|| format!("setns({fd}, {kind:#x})"))
+}
+
+/// unshare(2) with raw `CLONE_NEW*` values.
+pub fn unshare_raw(flags: u64) -> Result<()> {
+    // SAFETY: only an integer is passed; namespaces hold no memory of ours.
+    let result = unsafe { libc::unshare(flags as libc::c_int) };
+    Errno::result(result)
+        .map(drop)
+        .call(|| format!("unshare({flags:#x})"))
+}
+
+/// Marks every descriptor from `first` on to be closed at execve (close_range(2), Linux 5.11).
+pub fn close_on_exec_from(first: RawFd) -> Result<()> {
+    const CLOSE_RANGE_CLOEXEC: libc::c_uint = 4;
+    // SAFETY: no descriptor is closed, only flagged, so no owned one is invalidated.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            first,
+            libc::c_uint::MAX,
+            CLOSE_RANGE_CLOEXEC,
+        )
+    };
+    Errno::result(result)
+        .map(drop)
+        .call(|| format!("close_range({first}, ~0, CLOEXEC)"))
+}
+
+/// Clears close-on-exec of the inherited descriptor `number`; `EBADF` if it is not open.
+pub fn keep_on_exec(number: RawFd) -> Result<()> {
+    // SAFETY: F_SETFD takes an integer and changes only a flag.
+    let result = unsafe { libc::fcntl(number, libc::F_SETFD, 0) };
+    Errno::result(result)
+        .map(drop)
+        .call(|| format!("fcntl({number}, F_SETFD, 0)"))
+}
+
+/// Whether descriptor `number` is open.
+pub fn is_open(number: RawFd) -> bool {
+    // SAFETY: F_GETFD only reads a flag.
+    unsafe { libc::fcntl(number, libc::F_GETFD) >= 0 }
+}
+
+/// Makes `fd` known as `number` too, without close-on-exec.
+pub fn dup_onto(fd: impl AsFd, number: RawFd) -> Result<()> {
+    // SAFETY: used for 0, 1 and 2 only, which nothing in this process owns as an OwnedFd.
+    let result = unsafe { libc::dup2(fd.as_fd().as_raw_fd(), number) };
+    Errno::result(result)
+        .map(drop)
+        .call(|| format!("dup2({}, {number})", fd.as_fd().as_raw_fd()))
+}
+
+/// Sets one resource limit of process `pid` (prlimit(2)); `resource` is an `RLIMIT_*` number.
+pub fn prlimit(pid: Pid, resource: u32, soft: u64, hard: u64) -> Result<()> {
+    let limit = libc::rlimit {
+        rlim_cur: soft,
+        rlim_max: hard,
+    };
+    let old = std::ptr::null_mut::<libc::rlimit>();
+    // SAFETY: `limit` lives past the call; a NULL old limit is allowed.
+    let result = unsafe { libc::prlimit(pid.as_raw(), resource as _, &raw const limit, old) };
+    Errno::result(result)
+        .map(drop)
+        .call(|| format!("prlimit({pid}, {resource}, {{{soft}, {hard}}})"))
+}
+
+/// `PR_SET_CHILD_SUBREAPER`: orphans among our descendants become our children.
+pub fn become_subreaper() -> Result<()> {
+    nix::sys::prctl::set_child_subreaper(true).call(|| "prctl(PR_SET_CHILD_SUBREAPER)".into())
+}
+
+/// Lets the calling process run on every processor that its cpuset allows.
+pub fn reset_cpu_affinity() -> Result<()> {
+    let all = [!0u64; 1024 / 8];
+    // SAFETY: the mask lives past the call and has the length given (sched_setaffinity(2)).
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_sched_setaffinity,
+            0,
+            size_of_val(&all),
+            all.as_ptr(),
+        )
+    };
+    Errno::result(result)
+        .map(drop)
+        .call(|| "sched_setaffinity(0, all)".into())
+}
+
+/// Runs on the processors of `mask` (bit n of word n/64 is processor n).
+pub fn set_cpu_affinity(mask: &[u64]) -> Result<()> {
+    // SAFETY: the mask lives past the call and has the length given (sched_setaffinity(2)).
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_sched_setaffinity,
+            0,
+            size_of_val(mask),
+            mask.as_ptr(),
+        )
+    };
+    Errno::result(result)
+        .map(drop)
+        .call(|| format!("sched_setaffinity(0, {mask:x?})"))
+}
+
+/// What sched_setattr(2) takes; the kernel's `struct sched_attr` of 56 bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SchedAttr {
+    /// Size of this struct; [`set_scheduler`] fills it in.
+    pub size: u32,
+    /// `SCHED_*`.
+    pub policy: u32,
+    /// `SCHED_FLAG_*`.
+    pub flags: u64,
+    /// -20 to 19, for the time-sharing policies.
+    pub nice: i32,
+    /// 1 to 99, for the real-time policies.
+    pub priority: u32,
+    /// Nanoseconds, for `SCHED_DEADLINE`.
+    pub runtime: u64,
+    /// Nanoseconds, for `SCHED_DEADLINE`.
+    pub deadline: u64,
+    /// Nanoseconds, for `SCHED_DEADLINE`.
+    pub period: u64,
+    util_min: u32,
+    util_max: u32,
+}
+
+impl SchedAttr {
+    /// An attribute with everything zero: `SCHED_OTHER`, nice 0.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+/// Sets the scheduling policy of the calling process.
+pub fn set_scheduler(mut attr: SchedAttr) -> Result<()> {
+    attr.size = size_of::<SchedAttr>() as u32;
+    // SAFETY: `attr` is a live struct of the size it states.
+    let result = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw mut attr, 0) };
+    Errno::result(result)
+        .map(drop)
+        .call(|| format!("sched_setattr(0, {attr:?})"))
+}
+
+/// Sets the I/O priority of the calling process's group: `class` 1 to 3, `priority` 0 to 7.
+pub fn set_io_priority(class: u32, priority: u32) -> Result<()> {
+    const IOPRIO_WHO_PGRP: libc::c_int = 2;
+    let value = class << 13 | priority;
+    // SAFETY: only integers are passed.
+    let result = unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PGRP, 0, value) };
+    Errno::result(result)
+        .map(drop)
+        .call(|| format!("ioprio_set(PGRP, 0, {class}:{priority})"))
+}
+
+/// Sets the execution domain of the calling process (personality(2)).
+pub fn set_personality(persona: u64) -> Result<()> {
+    // SAFETY: only an integer is passed.
+    let result = unsafe { libc::personality(persona) };
+    Errno::result(result)
+        .map(drop)
+        .call(|| format!("personality({persona:#x})"))
+}
+
+/// Sets the NUMA policy of the calling process: `mode` with its flags, `nodes` one bit a node.
+pub fn set_memory_policy(mode: u32, nodes: &[u64]) -> Result<()> {
+    let bits = nodes.len() * 64;
+    // The kernel reads maxnode - 1 bits (set_mempolicy(2)).
+    let maxnode = if nodes.is_empty() { 0 } else { bits + 1 };
+    // SAFETY: the mask lives past the call and holds `bits` bits.
+    let result = unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, nodes.as_ptr(), maxnode) };
+    Errno::result(result)
+        .map(drop)
+        .call(|| format!("set_mempolicy({mode:#x}, {nodes:x?})"))
+}
+
+/// Replaces the program by the one `fd` is open on: `execveat(fd, "", .., AT_EMPTY_PATH)`.
+pub fn exec_fd(fd: impl AsFd, argv: &[&CStr], envp: &[&CStr]) -> SyscallError {
+    let call = format!("execveat({}, \"\", AT_EMPTY_PATH)", fd.as_fd().as_raw_fd());
+    match nix::unistd::fexecve(fd.as_fd(), argv, envp) {
+        Ok(never) => match never {},
+        Err(errno) => SyscallError::new(call, errno),
+    }
+}
+
+/// Ends the process at once: no destructor, no exit handler, which a forked child must not run.
+pub fn exit_now(status: i32) -> ! {
+    // SAFETY: _exit(2) touches no memory of ours.
+    unsafe { libc::_exit(status) }
+}

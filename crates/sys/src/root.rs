@@ -1,0 +1,279 @@
+//! [`Root`]: the root directory of a container, and the only way to one of its files.
+//!
+//! The tree below may belong to an attacker who changes it while we look: every lookup is one
+//! openat2(2) with `RESOLVE_IN_ROOT`, which the kernel resolves as if the process were inside,
+//! and what comes back is a descriptor, so nothing is resolved a second time (the class of
+//! CVE-2021-30465, CVE-2024-45310 and a dozen others). openat2 exists since Linux 5.6.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2};
+use nix::sys::stat::{Mode, SFlag, fstat, mkdirat};
+
+use crate::error::{Result, SyscallError, SyscallResult};
+
+/// An open directory that is `/` to everything below it.
+#[derive(Debug)]
+pub struct Root(OwnedFd);
+
+/// What [`Root::create_target`] makes where nothing is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// A directory, mode 0755.
+    Directory,
+    /// An empty regular file, mode 0644.
+    File,
+}
+
+/// Which symbolic links a lookup may go through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Links {
+    /// Those of the container's own tree, read as the container would read them.
+    InRoot,
+    /// None at all: `ELOOP` if a component is one.
+    Refused,
+}
+
+/// How often a lookup is tried again when a rename elsewhere made the kernel give up (`EAGAIN`).
+const LOOKUP_TRIES: u32 = 128;
+
+/// How many missing components, links included, [`Root::create_target`] is ready to make.
+const MAX_COMPONENTS: usize = 255;
+
+impl Root {
+    /// Takes the open directory `fd` for a container's root.
+    pub fn new(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+
+    /// Opens `path` (absolute, as the container means it) for looking: `O_PATH`.
+    pub fn lookup(&self, path: &Path, links: Links) -> Result<OwnedFd> {
+        self.open(path, OFlag::O_PATH, links)
+    }
+
+    /// Opens `path` for reading. A fifo or a device in its place does not hang the caller.
+    pub fn open_for_reading(&self, path: &Path) -> Result<OwnedFd> {
+        self.open(
+            path,
+            OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY,
+            Links::InRoot,
+        )
+    }
+
+    fn open(&self, path: &Path, flags: OFlag, links: Links) -> Result<OwnedFd> {
+        let resolve = match links {
+            Links::InRoot => ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS,
+            Links::Refused => ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_SYMLINKS,
+        };
+        let how = OpenHow::new()
+            .flags(flags | OFlag::O_CLOEXEC)
+            .resolve(resolve);
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match openat2(&self.0, path, how) {
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) if tries < LOOKUP_TRIES => {}
+                other => return other.call(|| self.describe(path, flags)),
+            }
+        }
+    }
+
+    /// Opens `path`, making its missing directories and, in the end, what `missing` says.
+    ///
+    /// Every component is made beneath the descriptor of the one before it. A dangling symbolic
+    /// link on the way is followed inside the root, and its target made there.
+    pub fn create_target(&self, path: &Path, missing: Missing, links: Links) -> Result<OwnedFd> {
+        match self.lookup(path, links) {
+            Err(error) if error.errno() == Errno::ENOENT => {}
+            other => return other,
+        }
+        let mut pending = components(path);
+        let mut at = self
+            .0
+            .try_clone()
+            .call(|| "fcntl(F_DUPFD_CLOEXEC)".into())?;
+        let mut reached = PathBuf::from("/");
+        let mut steps = 0;
+        while let Some(component) = pending.pop() {
+            steps += 1;
+            if steps > MAX_COMPONENTS {
+                return Err(SyscallError::new(
+                    self.describe(path, OFlag::O_PATH),
+                    Errno::ELOOP,
+                ));
+            }
+            if component == ".." {
+                reached.pop();
+                at = self.lookup(&reached, Links::InRoot)?;
+                continue;
+            }
+            let last = pending.is_empty() && missing == Missing::File;
+            let made = if last {
+                make_file(&at, &component)
+            } else {
+                make_directory(&at, &component)
+            };
+            match made {
+                Ok(()) | Err(Errno::EEXIST) => {}
+                Err(errno) => {
+                    let call = format!(
+                        "create({:?} in the container's root)",
+                        reached.join(&component)
+                    );
+                    return Err(SyscallError::new(call, errno));
+                }
+            }
+            let next = openat(
+                &at,
+                component.as_os_str(),
+                OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC,
+                Mode::empty(),
+            )
+            .call(|| format!("openat({reached:?}, {component:?}, O_PATH|O_NOFOLLOW)"))?;
+            if kind(&next)? != SFlag::S_IFLNK {
+                reached.push(&component);
+                at = next;
+                continue;
+            }
+            if links == Links::Refused {
+                return Err(SyscallError::new(
+                    self.describe(path, OFlag::O_PATH),
+                    Errno::ELOOP,
+                ));
+            }
+            let target = nix::fcntl::readlinkat(&next, "")
+                .call(|| format!("readlinkat({:?})", reached.join(&component)))?;
+            let target = Path::new(&target);
+            if target.is_absolute() {
+                reached = PathBuf::from("/");
+                at = self
+                    .0
+                    .try_clone()
+                    .call(|| "fcntl(F_DUPFD_CLOEXEC)".into())?;
+            }
+            pending.extend(components(target));
+        }
+        Ok(at)
+    }
+
+    /// The directory itself.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
+    fn describe(&self, path: &Path, flags: OFlag) -> String {
+        format!(
+            "openat2([{}]<rootfs>, {path:?}, {flags:?}, RESOLVE_IN_ROOT)",
+            self.0.as_raw_fd()
+        )
+    }
+}
+
+impl AsFd for Root {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// The type bits of an open file.
+pub fn kind(fd: impl AsFd) -> Result<SFlag> {
+    let stat = fstat(fd.as_fd()).call(|| format!("fstat({})", fd.as_fd().as_raw_fd()))?;
+    Ok(SFlag::from_bits_truncate(
+        stat.st_mode & SFlag::S_IFMT.bits(),
+    ))
+}
+
+/// The names and `..` of a path, last one first.
+fn components(path: &Path) -> Vec<std::ffi::OsString> {
+    let names = path.components().filter_map(|component| match component {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some("..".into()),
+        Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
+    });
+    let mut names: Vec<_> = names.collect();
+    names.reverse();
+    names
+}
+
+fn make_directory(at: &OwnedFd, name: &OsStr) -> nix::Result<()> {
+    mkdirat(at, name, Mode::from_bits_truncate(0o755))
+}
+
+fn make_file(at: &OwnedFd, name: &OsStr) -> nix::Result<()> {
+    let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC | OFlag::O_WRONLY;
+    openat(at, name, flags, Mode::from_bits_truncate(0o644)).map(drop)
+}
+
+/// Splits an absolute path of a container into its parent and its last name.
+///
+/// `EINVAL` for `/` and for a path that ends in `..`.
+pub fn split(path: &Path) -> Result<(&Path, &OsStr)> {
+    match (path.parent(), path.file_name()) {
+        (Some(parent), Some(name)) if !name.as_bytes().is_empty() => Ok((parent, name)),
+        _ => Err(SyscallError::new(format!("split({path:?})"), Errno::EINVAL)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn root() -> (tempfile::TempDir, Root) {
+        let dir = tempfile::tempdir().unwrap();
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let fd = nix::fcntl::open(dir.path(), flags, Mode::empty()).unwrap();
+        (dir, Root::new(fd))
+    }
+
+    #[test]
+    fn dot_dot_stays_inside() {
+        let (dir, root) = root();
+        root.create_target(Path::new("/../../a/../b/c"), Missing::File, Links::InRoot)
+            .unwrap();
+        assert!(dir.path().join("b/c").is_file());
+    }
+
+    #[test]
+    fn an_absolute_link_leads_into_the_root_and_its_target_is_made_there() {
+        let (dir, root) = root();
+        symlink("/nowhere/deep", dir.path().join("link")).unwrap();
+        root.create_target(Path::new("/link/x"), Missing::Directory, Links::InRoot)
+            .unwrap();
+        assert!(dir.path().join("nowhere/deep/x").is_dir());
+    }
+
+    #[test]
+    fn a_link_is_refused_where_none_may_be() {
+        let (dir, root) = root();
+        std::fs::create_dir(dir.path().join("real")).unwrap();
+        symlink("real", dir.path().join("proc")).unwrap();
+        let refused = root.create_target(Path::new("/proc"), Missing::Directory, Links::Refused);
+        assert_eq!(refused.unwrap_err().errno(), Errno::ELOOP);
+        let refused =
+            root.create_target(Path::new("/proc/a/b"), Missing::Directory, Links::Refused);
+        assert_eq!(refused.unwrap_err().errno(), Errno::ELOOP);
+        assert!(
+            std::fs::read_dir(dir.path().join("real"))
+                .unwrap()
+                .next()
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn a_loop_of_links_ends() {
+        let (dir, root) = root();
+        symlink("b", dir.path().join("a")).unwrap();
+        symlink("a", dir.path().join("b")).unwrap();
+        let error = root
+            .create_target(Path::new("/a/x"), Missing::File, Links::InRoot)
+            .unwrap_err();
+        assert_eq!(error.errno(), Errno::ELOOP);
+    }
+}

@@ -1,0 +1,87 @@
+//! Unix sockets that carry messages and descriptors (unix(7), cmsg(3)).
+
+use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
+    sendmsg, socketpair,
+};
+
+use crate::error::{Result, SyscallError, SyscallResult};
+
+/// The longest message of [`receive`]; a longer one is cut and refused.
+pub const MAX_MESSAGE: usize = 64 * 1024;
+
+/// The most descriptors that one message carries.
+const MAX_FDS: usize = 4;
+
+/// Two connected sockets that keep the borders of messages and see the other end close.
+pub fn seqpacket_pair() -> Result<(OwnedFd, OwnedFd)> {
+    socketpair(
+        AddressFamily::Unix,
+        SockType::SeqPacket,
+        None,
+        SockFlag::SOCK_CLOEXEC,
+    )
+    .call(|| "socketpair(AF_UNIX, SOCK_SEQPACKET)".into())
+}
+
+/// Sends one message with descriptors; `EPIPE` if the other end is closed, never `SIGPIPE`.
+pub fn send(socket: impl AsFd, message: &[u8], fds: &[BorrowedFd<'_>]) -> Result<()> {
+    let raw: Vec<_> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+    let control = [ControlMessage::ScmRights(&raw)];
+    let control = if raw.is_empty() {
+        &control[..0]
+    } else {
+        &control[..]
+    };
+    loop {
+        let number = socket.as_fd().as_raw_fd();
+        let flags = MsgFlags::MSG_NOSIGNAL;
+        match sendmsg::<()>(number, &[IoSlice::new(message)], control, flags, None) {
+            Err(Errno::EINTR) => {}
+            other => {
+                return other
+                    .map(drop)
+                    .call(|| format!("sendmsg({number}, {} bytes)", message.len()));
+            }
+        }
+    }
+}
+
+/// Receives one message with its descriptors; an empty one means that the other end is closed.
+pub fn receive(socket: impl AsFd) -> Result<(Vec<u8>, Vec<OwnedFd>)> {
+    let number = socket.as_fd().as_raw_fd();
+    let mut buffer = vec![0; MAX_MESSAGE];
+    let mut control = nix::cmsg_space!([std::os::fd::RawFd; MAX_FDS]);
+    let describe = || format!("recvmsg({number})");
+    loop {
+        let mut parts = [IoSliceMut::new(&mut buffer)];
+        let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+        let message = match recvmsg::<()>(number, &mut parts, Some(&mut control), flags) {
+            Err(Errno::EINTR) => continue,
+            other => other.call(describe)?,
+        };
+        let mut fds = Vec::new();
+        for part in message.cmsgs().call(describe)? {
+            if let ControlMessageOwned::ScmRights(raw) = part {
+                // SAFETY: the kernel has just installed these descriptors for us.
+                fds.extend(
+                    raw.into_iter()
+                        .map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }),
+                );
+            }
+        }
+        let cut = message
+            .flags
+            .intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC);
+        let length = message.bytes;
+        if cut {
+            return Err(SyscallError::new(describe(), Errno::EMSGSIZE));
+        }
+        buffer.truncate(length);
+        return Ok((buffer, fds));
+    }
+}

@@ -1,0 +1,24 @@
+//! Facts about this host, looked up once.
+
+use std::fs;
+use std::path::Path;
+
+/// What plans depend on beside the configuration.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// Whether SELinux is enabled.
+    pub selinux: bool,
+    /// Whether AppArmor is enabled.
+    pub apparmor: bool,
+}
+
+impl Host {
+    /// Looks them up. What cannot be read counts as absent.
+    pub fn look() -> Self {
+        let enabled = fs::read_to_string("/sys/module/apparmor/parameters/enabled");
+        Self {
+            selinux: fs::metadata(Path::new("/sys/fs/selinux/enforce")).is_ok(),
+            apparmor: enabled.is_ok_and(|text| text.starts_with('Y')),
+        }
+    }
+}

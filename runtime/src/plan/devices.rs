@@ -1,0 +1,136 @@
+//! Device nodes: the ones every container has, and those of `linux.devices`.
+
+use std::path::{Path, PathBuf};
+
+use nix::sys::stat::SFlag;
+use oci_spec::runtime::{LinuxDevice, LinuxDeviceType};
+
+use super::mounts::clean;
+use super::refusal::{Refusal, Result};
+
+/// A node to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceNode {
+    /// Absolute path in the container.
+    pub path: PathBuf,
+    /// Character device, block device or fifo.
+    pub kind: SFlag,
+    /// Major number.
+    pub major: u64,
+    /// Minor number.
+    pub minor: u64,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner, as the container counts.
+    pub uid: u32,
+    /// Group, as the container counts.
+    pub gid: u32,
+    /// The property that asked for it; empty for a default device.
+    pub pointer: String,
+}
+
+/// The default devices (config-linux.md, "Default Devices").
+const DEFAULT: [(&str, u64, u64); 6] = [
+    ("/dev/null", 1, 3),
+    ("/dev/zero", 1, 5),
+    ("/dev/full", 1, 7),
+    ("/dev/random", 1, 8),
+    ("/dev/urandom", 1, 9),
+    ("/dev/tty", 5, 0),
+];
+
+/// Links in `/dev` (runtime-linux.md, "Dev symbolic links"): name and target.
+pub const LINKS: [(&str, &str); 4] = [
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+];
+
+/// The default devices and those of the configuration, which win where both name a path.
+pub fn plan(devices: &[LinuxDevice]) -> Result<Vec<DeviceNode>> {
+    let listed: Vec<DeviceNode> = devices
+        .iter()
+        .enumerate()
+        // /dev/ptmx is a link to the container's own devpts, whatever engines list.
+        .filter(|(_, device)| clean(device.path()) != Path::new("/dev/ptmx"))
+        .map(|(index, device)| node(device, format!("/linux/devices/{index}")))
+        .collect::<Result<_>>()?;
+    let defaults = DEFAULT.iter().map(default_node);
+    let mut nodes: Vec<DeviceNode> =
+        defaults.filter(|default| listed.iter().all(|node| node.path != default.path)).collect();
+    nodes.extend(listed);
+    Ok(nodes)
+}
+
+fn default_node(&(path, major, minor): &(&str, u64, u64)) -> DeviceNode {
+    DeviceNode {
+        path: path.into(),
+        kind: SFlag::S_IFCHR,
+        major,
+        minor,
+        mode: 0o666,
+        uid: 0,
+        gid: 0,
+        pointer: String::new(),
+    }
+}
+
+fn node(device: &LinuxDevice, pointer: String) -> Result<DeviceNode> {
+    let kind = match device.typ() {
+        LinuxDeviceType::B => SFlag::S_IFBLK,
+        LinuxDeviceType::C | LinuxDeviceType::U => SFlag::S_IFCHR,
+        LinuxDeviceType::P => SFlag::S_IFIFO,
+        LinuxDeviceType::A => {
+            return Err(Refusal::new(pointer + "/type", "a device node cannot be of type \"a\""));
+        }
+    };
+    let number = |value: i64, name: &str| {
+        u64::try_from(value)
+            .map_err(|_| Refusal::new(format!("{pointer}/{name}"), format!("{value} is negative")))
+    };
+    let path = clean(device.path());
+    if path == Path::new("/") {
+        return Err(Refusal::new(pointer + "/path", "a device needs a path"));
+    }
+    Ok(DeviceNode {
+        path,
+        kind,
+        major: number(device.major(), "major")?,
+        minor: number(device.minor(), "minor")?,
+        mode: device.file_mode().unwrap_or(0o666) & 0o7777,
+        uid: device.uid().unwrap_or(0),
+        gid: device.gid().unwrap_or(0),
+        pointer,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(json: &str) -> Result<Vec<DeviceNode>> {
+        plan(&serde_json::from_str::<Vec<LinuxDevice>>(json).unwrap())
+    }
+
+    #[test]
+    fn a_listed_device_takes_the_place_of_the_default_one() {
+        let json = r#"[{"path":"/dev/../dev/null","type":"c","major":1,"minor":3,"fileMode":384}]"#;
+        let nodes = check(json).unwrap();
+        let null: Vec<_> = nodes.iter().filter(|node| node.path == Path::new("/dev/null")).collect();
+        assert_eq!((null.len(), null[0].mode), (1, 0o600));
+        assert_eq!(nodes.len(), DEFAULT.len());
+    }
+
+    #[test]
+    fn ptmx_stays_a_link() {
+        let nodes = check(r#"[{"path":"/dev/ptmx","type":"c","major":5,"minor":2}]"#).unwrap();
+        assert!(nodes.iter().all(|node| node.path != Path::new("/dev/ptmx")));
+    }
+
+    #[test]
+    fn a_negative_number_is_refused() {
+        let error = check(r#"[{"path":"/dev/x","type":"b","major":-1,"minor":0}]"#).unwrap_err();
+        assert_eq!(error.pointer, "/linux/devices/0/major");
+    }
+}

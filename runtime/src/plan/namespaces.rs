@@ -1,0 +1,315 @@
+//! Which namespaces the container makes, joins by path, or shares with the runtime.
+
+use std::path::{Path, PathBuf};
+
+use nix::sched::CloneFlags;
+use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType};
+
+use super::refusal::{Refusal, Result};
+use sys::process::CLONE_NEWTIME;
+
+/// A kind of namespace (namespaces(7)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Cgroup root directory.
+    Cgroup,
+    /// System V IPC and POSIX message queues.
+    Ipc,
+    /// Mount points.
+    Mount,
+    /// Network devices, stacks, ports.
+    Network,
+    /// Process ids.
+    Pid,
+    /// Boot and monotonic clocks.
+    Time,
+    /// User and group ids.
+    User,
+    /// Host name and NIS domain name.
+    Uts,
+}
+
+impl Kind {
+    /// All kinds, in the order in which namespaces given by path are joined.
+    pub const ALL: [Self; 8] = [
+        Self::User,
+        Self::Cgroup,
+        Self::Ipc,
+        Self::Uts,
+        Self::Network,
+        Self::Pid,
+        Self::Time,
+        Self::Mount,
+    ];
+
+    fn of(kind: LinuxNamespaceType) -> Self {
+        match kind {
+            LinuxNamespaceType::Cgroup => Self::Cgroup,
+            LinuxNamespaceType::Ipc => Self::Ipc,
+            LinuxNamespaceType::Mount => Self::Mount,
+            LinuxNamespaceType::Network => Self::Network,
+            LinuxNamespaceType::Pid => Self::Pid,
+            LinuxNamespaceType::Time => Self::Time,
+            LinuxNamespaceType::User => Self::User,
+            LinuxNamespaceType::Uts => Self::Uts,
+        }
+    }
+
+    /// Its `CLONE_NEW*` bit.
+    pub fn clone_flag(self) -> u64 {
+        let flag = match self {
+            Self::Cgroup => CloneFlags::CLONE_NEWCGROUP,
+            Self::Ipc => CloneFlags::CLONE_NEWIPC,
+            Self::Mount => CloneFlags::CLONE_NEWNS,
+            Self::Network => CloneFlags::CLONE_NEWNET,
+            Self::Pid => CloneFlags::CLONE_NEWPID,
+            Self::Time => return CLONE_NEWTIME,
+            Self::User => CloneFlags::CLONE_NEWUSER,
+            Self::Uts => CloneFlags::CLONE_NEWUTS,
+        };
+        u64::from(flag.bits() as u32)
+    }
+
+    /// Its name below `/proc/<pid>/ns`.
+    pub fn proc_name(self) -> &'static str {
+        match self {
+            Self::Cgroup => "cgroup",
+            Self::Ipc => "ipc",
+            Self::Mount => "mnt",
+            Self::Network => "net",
+            Self::Pid => "pid",
+            Self::Time => "time",
+            Self::User => "user",
+            Self::Uts => "uts",
+        }
+    }
+}
+
+/// A namespace given by path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Join {
+    /// What the path must lead to.
+    pub kind: Kind,
+    /// The path, absolute, in the runtime's mount namespace.
+    pub path: PathBuf,
+    /// The property that asked for it.
+    pub pointer: String,
+}
+
+/// The namespaces of the container: made, joined, or (not listed) those of the runtime.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Namespaces {
+    made: Vec<Kind>,
+    joined: Vec<Join>,
+}
+
+impl Namespaces {
+    /// Reads `linux.namespaces` (config-linux.md, "Namespaces").
+    pub fn plan(linux: Option<&Linux>) -> Result<Self> {
+        let mut namespaces = Self::default();
+        let listed = linux.and_then(|linux| linux.namespaces().as_deref()).unwrap_or_default();
+        for (index, namespace) in listed.iter().enumerate() {
+            let pointer = format!("/linux/namespaces/{index}");
+            let kind = Kind::of(namespace.typ());
+            if namespaces.is_private(kind) {
+                let reason = format!("malformed spec file: duplicated ns {:?}", kind.proc_name());
+                return Err(Refusal::new(pointer + "/type", reason));
+            }
+            match namespace.path().as_deref().filter(|path| !path.as_os_str().is_empty()) {
+                None => namespaces.made.push(kind),
+                Some(path) => namespaces.joined.push(join(kind, path, pointer + "/path")?),
+            }
+        }
+        namespaces.joined.sort_by_key(|join| Kind::ALL.iter().position(|&kind| kind == join.kind));
+        Ok(namespaces)
+    }
+
+    /// Whether the container gets a new namespace of this kind.
+    pub fn makes(&self, kind: Kind) -> bool {
+        self.made.contains(&kind)
+    }
+
+    /// The namespace of this kind that the container joins.
+    pub fn joined(&self, kind: Kind) -> Option<&Join> {
+        self.joined.iter().find(|join| join.kind == kind)
+    }
+
+    /// All that it joins, in joining order.
+    pub fn joins(&self) -> &[Join] {
+        &self.joined
+    }
+
+    /// Whether it has one of this kind that is not (by configuration) the runtime's.
+    pub fn is_private(&self, kind: Kind) -> bool {
+        self.makes(kind) || self.joined(kind).is_some()
+    }
+
+    /// The `CLONE_NEW*` bits for clone3.
+    ///
+    /// Without the cgroup namespace: its root is the cgroup that its maker is in, and the child
+    /// joins its cgroups only after clone3.
+    pub fn clone_flags(&self) -> u64 {
+        let made = self.made.iter().filter(|&&kind| kind != Kind::Cgroup);
+        made.fold(0, |flags, kind| flags | kind.clone_flag())
+    }
+}
+
+fn join(kind: Kind, path: &Path, pointer: String) -> Result<Join> {
+    if !path.is_absolute() {
+        return Err(Refusal::new(pointer, format!("{path:?} is not an absolute path")));
+    }
+    Ok(Join { kind, path: path.to_owned(), pointer })
+}
+
+/// A contiguous range of ids: `size` of them from `inside` on are those from `outside` on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdRange {
+    /// First id in the container.
+    pub inside: u32,
+    /// First id in the runtime's user namespace.
+    pub outside: u32,
+    /// How many.
+    pub size: u32,
+}
+
+/// The id maps of a new user namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IdMaps {
+    /// Users.
+    pub uids: Vec<IdRange>,
+    /// Groups.
+    pub gids: Vec<IdRange>,
+}
+
+impl IdMaps {
+    /// Reads the mappings (config-linux.md, "User namespace mappings"); none without a new
+    /// user namespace.
+    pub fn plan(linux: Option<&Linux>, namespaces: &Namespaces) -> Result<Option<Self>> {
+        let list = |mappings: Option<&Option<Vec<LinuxIdMapping>>>| -> Vec<IdRange> {
+            mappings.and_then(Option::as_ref).into_iter().flatten().map(IdRange::from).collect()
+        };
+        let maps = Self {
+            uids: list(linux.map(Linux::uid_mappings)),
+            gids: list(linux.map(Linux::gid_mappings)),
+        };
+        let given = !maps.uids.is_empty() || !maps.gids.is_empty();
+        if let Some(join) = namespaces.joined(Kind::User) {
+            // The joined namespace has its maps already; listing them again only repeats it.
+            return if given { maps.check_against(&join.path).map(|()| None) } else { Ok(None) };
+        }
+        match (namespaces.makes(Kind::User), given) {
+            (false, true) => Err(Refusal::new(
+                "/linux/uidMappings",
+                "user namespace mappings specified, but user namespace isn't enabled in the config",
+            )),
+            (false, false) => Ok(None),
+            (true, _) if maps.uids.is_empty() || maps.gids.is_empty() => Err(Refusal::new(
+                if maps.uids.is_empty() { "/linux/uidMappings" } else { "/linux/gidMappings" },
+                "user namespaces enabled, but no namespace path to join nor mappings to apply specified",
+            )),
+            (true, _) => Ok(Some(maps)),
+        }
+    }
+
+    /// Refuses maps that differ from those of the user namespace at `path`.
+    fn check_against(&self, path: &Path) -> Result<()> {
+        // Only /proc/<pid>/ns/user leads to the maps; for a bind mount the kernel shows none.
+        let Some(process) = path.to_str().and_then(|path| path.strip_suffix("/ns/user")) else {
+            return Ok(());
+        };
+        let same = |name: &str, ranges: &[IdRange]| {
+            std::fs::read_to_string(format!("{process}/{name}"))
+                .map_or(true, |text| parse_map(&text) == ranges)
+        };
+        if same("uid_map", &self.uids) && same("gid_map", &self.gids) {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            "/linux/uidMappings",
+            "user namespaces enabled, but both namespace path and non-matching mapping specified \
+             -- you may only provide one",
+        ))
+    }
+
+    /// The id outside that `inside` stands for.
+    pub fn outside(ranges: &[IdRange], inside: u32) -> Option<u32> {
+        ranges
+            .iter()
+            .find(|range| inside >= range.inside && inside - range.inside < range.size)
+            .map(|range| range.outside + (inside - range.inside))
+    }
+
+    /// The text for `/proc/<pid>/uid_map` or `gid_map` (user_namespaces(7)).
+    pub fn text(ranges: &[IdRange]) -> String {
+        ranges.iter().map(|r| format!("{} {} {}\n", r.inside, r.outside, r.size)).collect()
+    }
+}
+
+impl From<&LinuxIdMapping> for IdRange {
+    fn from(mapping: &LinuxIdMapping) -> Self {
+        Self { inside: mapping.container_id(), outside: mapping.host_id(), size: mapping.size() }
+    }
+}
+
+fn parse_map(text: &str) -> Vec<IdRange> {
+    let range = |line: &str| {
+        let mut numbers = line.split_whitespace().map(str::parse::<u32>);
+        let mut next = || numbers.next()?.ok();
+        Some(IdRange { inside: next()?, outside: next()?, size: next()? })
+    };
+    text.lines().filter_map(range).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(json: &str) -> Result<Namespaces> {
+        Namespaces::plan(Some(&serde_json::from_str(json).unwrap()))
+    }
+
+    #[test]
+    fn an_empty_path_means_a_new_namespace() {
+        let namespaces = plan(r#"{"namespaces":[{"type":"network","path":""}]}"#).unwrap();
+        assert!(namespaces.makes(Kind::Network));
+    }
+
+    #[test]
+    fn the_same_kind_twice_is_refused_with_its_pointer() {
+        let error = plan(r#"{"namespaces":[{"type":"pid"},{"type":"pid","path":"/x"}]}"#);
+        assert_eq!(error.unwrap_err().pointer, "/linux/namespaces/1/type");
+    }
+
+    #[test]
+    fn a_relative_path_is_refused() {
+        let error = plan(r#"{"namespaces":[{"type":"pid","path":"proc/1/ns/pid"}]}"#).unwrap_err();
+        assert_eq!(error.pointer, "/linux/namespaces/0/path");
+    }
+
+    #[test]
+    fn the_cgroup_namespace_is_not_made_by_clone() {
+        let namespaces = plan(r#"{"namespaces":[{"type":"cgroup"},{"type":"uts"}]}"#).unwrap();
+        assert_eq!(namespaces.clone_flags(), Kind::Uts.clone_flag());
+    }
+
+    #[test]
+    fn an_id_outside_of_every_range_has_no_mapping() {
+        let ranges = [IdRange { inside: 0, outside: 1000, size: 1 }, IdRange { inside: 10, outside: 5, size: 2 }];
+        assert_eq!(IdMaps::outside(&ranges, 11), Some(6));
+        assert_eq!(IdMaps::outside(&ranges, 1), None);
+        assert_eq!(IdMaps::outside(&ranges, 12), None);
+    }
+
+    #[test]
+    fn mappings_and_the_namespace_need_each_other() {
+        let linux: Linux = serde_json::from_str(
+            r#"{"uidMappings":[{"containerID":0,"hostID":1000,"size":1}]}"#,
+        )
+        .unwrap();
+        let namespaces = Namespaces::plan(Some(&linux)).unwrap();
+        assert!(IdMaps::plan(Some(&linux), &namespaces).is_err());
+        let linux: Linux = serde_json::from_str(r#"{"namespaces":[{"type":"user"}]}"#).unwrap();
+        let namespaces = Namespaces::plan(Some(&linux)).unwrap();
+        assert!(IdMaps::plan(Some(&linux), &namespaces).is_err());
+    }
+}
