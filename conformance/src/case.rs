@@ -113,9 +113,9 @@ impl<'a> Case<'a> {
 
     /// What the host and this row's state directories carry now.
     pub(crate) fn snapshot(&self) -> Verdict<Snapshot> {
-        Ok(self
-            .host
-            .snapshot(&[&self.path("state"), "/run", "/var/lib"])?)
+        let cgroups = format!("{}-", self.cgroup_prefix());
+        let directories = [&self.path("state"), "/run", "/var/lib"];
+        Ok(self.host.snapshot(&cgroups, &directories)?)
     }
 
     /// A bundle for one container, not yet known to the runtime. Its cgroup is ours alone.

@@ -135,8 +135,8 @@ fn a_listed_default_device_takes_the_listed_mode(case: &Case<'_>) -> Verdict {
     Ok(())
 }
 
-/// A container that may make nodes and tries to read kmsg's (1,11), with these further rules.
-fn opens_kmsg(case: &Case<'_>, rules: &[serde_json::Value]) -> Verdict<bool> {
+/// A container that may make nodes and tries to open fuse's (10,229), with these further rules.
+fn opens_fuse(case: &Case<'_>, rules: &[serde_json::Value]) -> Verdict<bool> {
     let mut config = Config::new()
         .set(
             "/process/capabilities",
@@ -149,7 +149,7 @@ fn opens_kmsg(case: &Case<'_>, rules: &[serde_json::Value]) -> Verdict<bool> {
     for rule in rules {
         config = config.push("/linux/resources/devices", rule.clone());
     }
-    let script = "mknod /dev/probe c 1 11 || exit 9; (exec 3</dev/probe) 2>/dev/null && echo opened || echo denied";
+    let script = "mknod /dev/probe c 10 229 || exit 9; (exec 3</dev/probe) 2>/dev/null && echo opened || echo denied";
     let output = case.container(config.sh(script))?.output()?;
     ensure!(
         output == "opened" || output == "denied",
@@ -161,13 +161,13 @@ fn opens_kmsg(case: &Case<'_>, rules: &[serde_json::Value]) -> Verdict<bool> {
 fn a_device_that_is_not_allowed_cannot_be_opened(case: &Case<'_>) -> Verdict {
     needs_devices(case)?;
     ensure!(
-        !opens_kmsg(case, &[])?,
+        !opens_fuse(case, &[])?,
         "a device that no rule allows was opened"
     );
-    let allow = json!({ "allow": true, "type": "c", "major": 1, "minor": 11, "access": "rw" });
-    let deny = json!({ "allow": false, "type": "c", "major": 1, "minor": 11, "access": "rw" });
+    let allow = json!({ "allow": true, "type": "c", "major": 10, "minor": 229, "access": "rw" });
+    let deny = json!({ "allow": false, "type": "c", "major": 10, "minor": 229, "access": "rw" });
     ensure!(
-        !opens_kmsg(case, &[allow, deny])?,
+        !opens_fuse(case, &[allow, deny])?,
         "the later rule denies, and the device was opened"
     );
     Ok(())
@@ -175,9 +175,9 @@ fn a_device_that_is_not_allowed_cannot_be_opened(case: &Case<'_>) -> Verdict {
 
 fn a_device_that_is_allowed_can_be_opened(case: &Case<'_>) -> Verdict {
     needs_devices(case)?;
-    let allow = json!({ "allow": true, "type": "c", "major": 1, "minor": 11, "access": "rw" });
+    let allow = json!({ "allow": true, "type": "c", "major": 10, "minor": 229, "access": "rw" });
     ensure!(
-        opens_kmsg(case, &[allow])?,
+        opens_fuse(case, &[allow])?,
         "a device that a rule allows was denied"
     );
     Ok(())

@@ -358,8 +358,7 @@ fn a_hostname_without_a_uts_namespace_is_refused(case: &Case<'_>) -> Verdict {
 }
 
 fn lo_is_up_in_a_new_network_namespace(case: &Case<'_>) -> Verdict {
-    let container =
-        case.container(Config::new().sh("ip link show lo; ping -c1 -W2 127.0.0.1 >&2"))?;
+    let container = case.container(Config::new().args(&["ip", "link", "show", "lo"]))?;
     ensure!(container.output()?.contains("LOOPBACK,UP"), "lo is down");
     Ok(())
 }

@@ -120,9 +120,9 @@ impl Host {
         ))
     }
 
-    /// What the host carries now; see [`Snapshot`].
-    pub fn snapshot(&self, directories: &[&str]) -> Result<Snapshot> {
-        Snapshot::take(self, directories)
+    /// What the host carries now; see [`Snapshot`]. `cgroups` is how the test's own names start.
+    pub fn snapshot(&self, cgroups: &str, directories: &[&str]) -> Result<Snapshot> {
+        Snapshot::take(self, cgroups, directories)
     }
 }
 
@@ -187,16 +187,16 @@ mod tests {
             return;
         };
         let host = Host::start(Cgroups::AsMounted).unwrap();
-        let before = host.snapshot(&["/var/lib"]).unwrap();
+        let before = host.snapshot("dvt-", &["/var/lib"]).unwrap();
         assert!(
             before
-                .difference(&host.snapshot(&["/var/lib"]).unwrap())
+                .difference(&host.snapshot("dvt-", &["/var/lib"]).unwrap())
                 .is_empty()
         );
         host.sh("ip link add left0 type bridge; nft add table ip left; touch /var/lib/left")
             .unwrap();
         let difference = before
-            .difference(&host.snapshot(&["/var/lib"]).unwrap())
+            .difference(&host.snapshot("dvt-", &["/var/lib"]).unwrap())
             .join("\n");
         for found in ["left0", "table ip left", "/var/lib/left"] {
             assert!(

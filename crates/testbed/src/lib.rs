@@ -10,6 +10,7 @@
 
 pub mod bundle; // a rootfs of busybox and the directory around it
 pub mod config; // config.json as a value with an edit for each property
+pub mod console; // the engine's end of --console-socket
 pub mod host; // private mount, network, IPC and PID namespaces to play the host
 pub mod invocation; // one command with a deadline, and everything it answered
 pub mod requires; // what a test needs of the machine, skipped aloud
@@ -17,6 +18,7 @@ pub mod snapshot; // what a host carries, and the difference of two moments
 
 pub use bundle::{Bundle, Rootfs};
 pub use config::Config;
+pub use console::Console;
 pub use host::{Cgroups, Host};
 pub use invocation::{Invocation, Outcome};
 pub use snapshot::Snapshot;

@@ -1,14 +1,14 @@
 //! [`Snapshot`]: what a host carries at one moment, and the difference of two moments.
 //!
 //! Links, addresses, routes, packet filter rules of all three tools, mounts, cgroups whose name
-//! starts as ours do, and the files below given directories. Counters, handles and numbers that
+//! starts as the caller's do, and the files below given directories. Counters, handles and numbers that
 //! the kernel chose are left out.
 
 use std::collections::BTreeMap;
 
 use crate::{Host, Result};
 
-/// Cgroups of tests carry this prefix; the machine's other cgroups are nobody's business.
+/// Cgroups of tests start like this; the machine's other cgroups are nobody's business.
 pub const CGROUP_PREFIX: &str = "dvt-";
 
 /// What a host carries, by kind.
@@ -26,14 +26,14 @@ echo '== iptables';   iptables-save  2>/dev/null | grep -v '^#' | sed 's/\[[0-9]
 echo '== ip6tables';  ip6tables-save 2>/dev/null | grep -v '^#' | sed 's/\[[0-9]*:[0-9]*\]//'
 echo '== mounts';     awk '{print $5}' /proc/self/mountinfo | sort
 echo '== netns';      ls /run/netns
-echo '== cgroups';    find /sys/fs/cgroup -xdev -maxdepth 1 -type d | while read -r d; do
-                          find "$d" -maxdepth 2 -type d -name 'dvt-*'; done | sort
+echo '== cgroups';    find /sys/fs/cgroup -mindepth 2 -maxdepth 3 -type d -name "$1*" | sort; shift
 echo '== files';      [ $# -eq 0 ] || find "$@" 2>/dev/null | sort
 "#;
 
 impl Snapshot {
-    pub(crate) fn take(host: &Host, directories: &[&str]) -> Result<Self> {
-        let argv = ["sh", "-c", LOOK, "sh"].iter().chain(directories).copied();
+    pub(crate) fn take(host: &Host, cgroups: &str, directories: &[&str]) -> Result<Self> {
+        let argv = ["sh", "-c", LOOK, "sh", cgroups].into_iter();
+        let argv = argv.chain(directories.iter().copied());
         let text = host.command(argv).run()?.text();
         let mut sections = BTreeMap::new();
         let mut current = String::new();
