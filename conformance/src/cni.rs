@@ -2,4 +2,16 @@
 
 use crate::row::Row;
 
-pub(crate) const ROWS: &[&[Row]] = &[];
+mod bridge;
+mod host_local;
+mod loopback;
+mod portmap;
+mod protocol;
+
+pub(crate) const ROWS: &[&[Row]] = &[
+    protocol::ROWS,
+    bridge::ROWS,
+    host_local::ROWS,
+    portmap::ROWS,
+    loopback::ROWS,
+];

@@ -393,15 +393,9 @@ fn create_broken_by(case: &Case<'_>, kind: &str) -> Verdict {
 
 fn nothing_is_left(case: &Case<'_>, container: &Container<'_>) -> Verdict {
     container.command(&["state"])?.run()?.is_refused()?;
-    let cgroups = case.sh(&format!(
-        "find /sys/fs/cgroup -maxdepth 2 -name '*{}'",
-        container.id
-    ))?;
-    let ours = cgroups
-        .lines()
-        .filter(|line| line.ends_with(&container.cgroup))
-        .count();
-    ensure_eq!(ours, 0, "cgroups left: {cgroups}");
+    let find = "find /sys/fs/cgroup -mindepth 2 -maxdepth 2 -fstype cgroup -path";
+    let cgroups = case.sh(&format!("{find} '*{}'", container.cgroup))?;
+    ensure_eq!(cgroups, "", "cgroups left");
     Ok(())
 }
 

@@ -40,6 +40,8 @@ tmpfs) # The hierarchies below stay writable: this seals only the directory of m
     mount -o remount,bind,ro /sys/fs/cgroup
     if [ "$1" = without-unified ] && mountpoint -q /sys/fs/cgroup/unified; then
         umount /sys/fs/cgroup/unified
+        # crun makes directories at this place as if it were a hierarchy: they stay private.
+        mount -t tmpfs -o mode=755 tmpfs /sys/fs/cgroup/unified
     fi ;;
 esac
 echo ready

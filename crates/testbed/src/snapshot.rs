@@ -26,7 +26,8 @@ echo '== iptables';   iptables-save  2>/dev/null | grep -v '^#' | sed 's/\[[0-9]
 echo '== ip6tables';  ip6tables-save 2>/dev/null | grep -v '^#' | sed 's/\[[0-9]*:[0-9]*\]//'
 echo '== mounts';     awk '{print $5}' /proc/self/mountinfo | sort
 echo '== netns';      ls /run/netns
-echo '== cgroups';    find /sys/fs/cgroup -mindepth 2 -maxdepth 3 -type d -name "$1*" | sort; shift
+echo '== cgroups';    find /sys/fs/cgroup -mindepth 2 -maxdepth 3 -type d -name "$1*" \
+                      \( -fstype cgroup -o -fstype cgroup2 \) | sort; shift
 echo '== files';      [ $# -eq 0 ] || find "$@" 2>/dev/null | sort
 "#;
 
