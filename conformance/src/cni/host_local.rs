@@ -314,16 +314,18 @@ fn a_request_that_cannot_be_met_is_refused(case: &Case<'_>) -> Verdict {
 }
 
 /// A range of one address that is taken.
-fn full(case: &Case<'_>) -> Verdict<Value> {
+fn full(case: &Case<'_>, version: &str) -> Verdict<Value> {
     let ipam =
         json!({ "subnet": "10.77.0.0/24", "rangeStart": "10.77.0.9", "rangeEnd": "10.77.0.9" });
-    let conf = with(&conf(case, ipam), "cniVersion", "1.1.0");
+    let conf = with(&conf(case, ipam), "cniVersion", version);
     address(case, "first", &conf)?;
     Ok(conf)
 }
 
 fn an_exhausted_range_is_a_clear_error(case: &Case<'_>) -> Verdict {
-    let error = case.cni("ADD", &at("second"), &full(case)?)?.error()?;
+    let error = case
+        .cni("ADD", &at("second"), &full(case, "1.0.0")?)?
+        .error()?;
     let text = error.to_string().to_lowercase();
     ensure!(
         text.contains("no ip addresses available") || text.contains("no address"),
@@ -338,7 +340,9 @@ fn an_exhausted_range_is_a_clear_error(case: &Case<'_>) -> Verdict {
 }
 
 fn an_exhausted_range_has_a_code_of_its_own(case: &Case<'_>) -> Verdict {
-    let error = case.cni("ADD", &at("second"), &full(case)?)?.error()?;
+    let error = case
+        .cni("ADD", &at("second"), &full(case, "1.0.0")?)?
+        .error()?;
     let code = error["code"].as_u64().unwrap_or_default();
     ensure!(code == 11 || (100..999).contains(&code), "code of {error}");
     Ok(())
@@ -598,7 +602,7 @@ fn status_tells_a_full_range(case: &Case<'_>) -> Verdict {
         &with(&small(case), "cniVersion", "1.1.0"),
     )?
     .silent()?;
-    case.cni("STATUS", &nobody(), &full(case)?)?
+    case.cni("STATUS", &nobody(), &full(case, "1.1.0")?)?
         .refused_with(&[50, 51])?;
     Ok(())
 }

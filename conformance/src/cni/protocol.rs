@@ -292,9 +292,8 @@ fn every_missing_variable_is_named(case: &Case<'_>) -> Verdict {
 
 fn an_unknown_verb_is_code_4(case: &Case<'_>) -> Verdict {
     for plugin in PLUGINS {
-        case.plugin(plugin, "FOO")?
-            .stdin(&ipam(case))
-            .refused_with(&[4])?;
+        let conf = with(&ipam(case), "type", plugin);
+        case.cni("FOO", &nowhere(), &conf)?.refused_with(&[4])?;
     }
     Ok(())
 }
@@ -604,12 +603,13 @@ fn a_result_that_cannot_be_converted_leaves_nothing(case: &Case<'_>) -> Verdict 
 
 fn a_prev_result_of_another_family_is_refused(case: &Case<'_>) -> Verdict {
     let at = case.sandbox("c1")?;
-    let previous = json!({ "cniVersion": "1.1.0", "ips": [{ "address": "10.77.0.2/24" }] });
-    let conf = json!({ "cniVersion": "1.0.0", "name": "net", "type": "portmap" });
-    case.add(&at, &with_prev(&conf, &previous))?;
-    let conf = with(&conf, "cniVersion", "0.4.0");
-    case.cni("ADD", &at, &with_prev(&conf, &previous))?
-        .error()?;
+    let conf = json!({ "cniVersion": "0.4.0", "name": "net", "type": "portmap" });
+    let ip = json!({ "version": "4", "address": "10.77.0.2/24" });
+    let same = json!({ "cniVersion": "0.3.1", "ips": [ip] });
+    let result = case.add(&at, &with_prev(&conf, &same))?;
+    ensure_eq!(result["cniVersion"], "0.4.0", "cniVersion of {result}");
+    let other = json!({ "cniVersion": "1.0.0", "ips": [{ "address": "10.77.0.2/24" }] });
+    case.cni("ADD", &at, &with_prev(&conf, &other))?.error()?;
     Ok(())
 }
 

@@ -85,7 +85,15 @@ impl Host {
         }
         let target = only_child(unshare.id())?;
         let enter = [
-            "nsenter", "-t", &target, "-m", "-n", "-i", "-p", "--wd=/", "--",
+            "/usr/bin/nsenter",
+            "-t",
+            &target,
+            "-m",
+            "-n",
+            "-i",
+            "-p",
+            "--wd=/",
+            "--",
         ];
         Ok(Self {
             unshare,

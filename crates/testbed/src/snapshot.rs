@@ -16,20 +16,7 @@ pub const CGROUP_PREFIX: &str = "dvt-";
 pub struct Snapshot(BTreeMap<String, Vec<String>>);
 
 /// One shell, so that a snapshot costs one process tree. Sections start with `== name`.
-const LOOK: &str = r#"
-export LC_ALL=C
-echo '== links';      ip -o link | sed 's/^[0-9]*: //; s/@.*//; s/: .*//' | sort
-echo '== addresses';  ip -o addr | sed 's/^[0-9]*: //; s/ *valid_lft.*//; s/\\//' | sort
-echo '== routes';     { ip -4 route; ip -6 route; } | sort
-echo '== nft';        nft -s list ruleset
-echo '== iptables';   iptables-save  2>/dev/null | grep -v '^#' | sed 's/\[[0-9]*:[0-9]*\]//'
-echo '== ip6tables';  ip6tables-save 2>/dev/null | grep -v '^#' | sed 's/\[[0-9]*:[0-9]*\]//'
-echo '== mounts';     awk '{print $5}' /proc/self/mountinfo | sort
-echo '== netns';      ls /run/netns
-echo '== cgroups';    find /sys/fs/cgroup -mindepth 2 -maxdepth 3 -type d -name "$1*" \
-                      \( -fstype cgroup -o -fstype cgroup2 \) | sort; shift
-echo '== files';      [ $# -eq 0 ] || find "$@" 2>/dev/null | sort
-"#;
+const LOOK: &str = include_str!("snapshot.sh");
 
 impl Snapshot {
     pub(crate) fn take(host: &Host, cgroups: &str, directories: &[&str]) -> Result<Self> {
