@@ -1,1 +1,73 @@
 //! CNI `bridge`: connects a container to a Linux bridge on the host.
+//!
+//! ADD reads `config`, claims the interface name by making the veth pair, asks the IPAM plugin,
+//! lets `topology` decide (without looking at the host) and makes the host so. What it makes
+//! names its owner: the host's end of the pair by its alias, rules by their comments. So DEL and
+//! GC need neither a namespace nor a previous result.
+
+mod add; // the numbered story of ADD
+mod check; // prevResult and configuration against the host
+mod config; // the configuration, refused or understood
+mod del; // independent steps, each tolerating that there is nothing to do
+mod gc; // what no valid attachment owns
+mod topology; // PURE: configuration and IPAM result to addresses, routes, gateways
+
+use cni::{
+    AddRequest, Attachment, Attempt, CheckRequest, Code, DelRequest, Error, GcRequest, NetworkName,
+    StatusRequest,
+};
+use cni_plugin::{Claim, Plugin, delegate};
+use firewall::Owner;
+
+/// The plugin.
+pub struct Bridge;
+
+impl Plugin for Bridge {
+    const NAME: &'static str = "bridge";
+
+    fn add(request: &AddRequest, claim: &mut Claim) -> Result<cni::Result, Error> {
+        add::add(request, claim)
+    }
+
+    fn del(request: &DelRequest) -> Result<(), Error> {
+        del::del(request)
+    }
+
+    fn check(request: &CheckRequest) -> Result<(), Error> {
+        check::check(request)
+    }
+
+    fn gc(request: &GcRequest) -> Result<(), Error> {
+        gc::gc(request)
+    }
+
+    fn status(request: &StatusRequest) -> Result<(), Error> {
+        match request.invocation.config.ipam_type()? {
+            Some(ipam) => delegate::status(&ipam, request),
+            None => Ok(()),
+        }
+    }
+}
+
+fn owner(network: &NetworkName, attachment: &Attachment) -> Owner {
+    Owner {
+        network: network.to_string(),
+        container: attachment.container_id.to_string(),
+        ifname: attachment.ifname.to_string(),
+    }
+}
+
+/// The host refused something: code 100, or 11 when it may work later.
+fn on_host<T>(
+    result: Result<T, netlink::Error>,
+    what: impl FnOnce() -> String,
+) -> Result<T, Error> {
+    let late = matches!(result, Err(netlink::Error::Timeout { .. }));
+    result.attempt(if late { Code::TRY_AGAIN } else { Code::PLUGIN }, what)
+}
+
+/// As [`on_host`], for rules.
+fn in_firewall<T>(result: firewall::Result<T>, what: impl FnOnce() -> String) -> Result<T, Error> {
+    let late = matches!(&result, Err(error) if error.is_transient());
+    result.attempt(if late { Code::TRY_AGAIN } else { Code::PLUGIN }, what)
+}

@@ -1,1 +1,63 @@
 //! CNI `portmap`: forwards ports of the host to a container.
+//!
+//! A chained plugin: the addresses come from the previous result, which is passed on unchanged.
+//! What exists afterwards are rules, and each names its owner (network, container id, interface),
+//! so DEL needs no port mapping and GC no list of containers.
+
+mod add; // refuse conflicts, install, forget stale UDP flows
+mod check; // is every rule still there?
+mod config; // the configuration, refused or understood
+mod del; // remove what the owner has, by whichever back end
+mod gc; // remove what no valid attachment owns
+mod host; // what the host has now: published ports, listening sockets
+mod iptables; // the rules as chains of the nat table
+mod nftables; // the rules as tables of our own
+mod rules; // PURE: mappings to rules, for both back ends
+
+use cni::{
+    AddRequest, Attachment, Attempt, CheckRequest, Code, DelRequest, Error, GcRequest, NetworkName,
+    StatusRequest,
+};
+use cni_plugin::{Claim, Plugin};
+use firewall::Owner;
+
+/// The plugin.
+pub struct Portmap;
+
+impl Plugin for Portmap {
+    const NAME: &'static str = "portmap";
+
+    fn add(request: &AddRequest, claim: &mut Claim) -> Result<cni::Result, Error> {
+        add::add(request, claim)
+    }
+
+    fn del(request: &DelRequest) -> Result<(), Error> {
+        del::del(request)
+    }
+
+    fn check(request: &CheckRequest) -> Result<(), Error> {
+        check::check(request)
+    }
+
+    fn gc(request: &GcRequest) -> Result<(), Error> {
+        gc::gc(request)
+    }
+
+    fn status(_: &StatusRequest) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+fn owner(network: &NetworkName, attachment: &Attachment) -> Owner {
+    Owner {
+        network: network.to_string(),
+        container: attachment.container_id.to_string(),
+        ifname: attachment.ifname.to_string(),
+    }
+}
+
+/// The host refused something: code 100, or 11 when it may work later.
+fn in_firewall<T>(result: firewall::Result<T>, what: impl FnOnce() -> String) -> Result<T, Error> {
+    let late = matches!(&result, Err(error) if error.is_transient());
+    result.attempt(if late { Code::TRY_AGAIN } else { Code::PLUGIN }, what)
+}

@@ -1,1 +1,17 @@
-//! Links, addresses, routes, neighbours and rules over rtnetlink.
+//! Links, addresses and routes over rtnetlink, synchronously.
+//!
+//! [`Socket`] carries requests to the kernel; the files beside it give it the nouns. Nothing here
+//! decides what a container's network looks like, and nothing waits without a deadline. Why there
+//! is no async runtime below this: docs/decisions/0003-netlink-without-tokio.md.
+
+pub mod address; // IP addresses of a link, and waiting for duplicate address detection
+pub mod attribute; // type-length-value, for families without a crate of their own
+mod error;
+pub mod link; // bridges, veth pairs, bridge ports and their VLANs
+pub mod route; // routes with everything that CNI 1.1.0 can say about them
+mod socket;
+pub mod sysctl; // /proc/sys/net of the calling thread's namespace
+
+pub use error::{Error, Result};
+pub use link::{Link, Mac};
+pub use socket::{Events, Message, Socket};

@@ -5,6 +5,7 @@
 //! line of strace. No policy lives here: what to mount, where to join and when to give up is the
 //! caller's business.
 
+pub mod child; // run an executable to its end, with a deadline
 pub mod credentials; // users, groups, capabilities, keyring
 pub mod dir; // an open directory: read, create, replace, lock, always by one name
 pub mod error; // SyscallError
@@ -12,6 +13,7 @@ pub mod interface; // lo up
 pub mod memfd; // sealed copies
 pub mod mount; // mounts by descriptor, pivot_root
 pub mod namespace; // network namespaces, and running code inside one
+pub mod poll; // waiting for a descriptor, with a deadline
 pub mod process; // clone3, pidfds, waiting, scheduling
 pub mod root; // a container's root directory: openat2 with RESOLVE_IN_ROOT
 pub mod seccomp; // seccomp(2): load a filter, probe actions

@@ -1,0 +1,538 @@
+//! ADD, as numbered steps.
+//!
+//! 1 refuse what can be refused without touching anything, 2 claim the interface name by making
+//! the veth pair, 3 bridge, 4 port, 5 IPAM, 6 the container's side, 7 the bridge's addresses and
+//! forwarding, 8 masquerading, 9 wait until frames flow, 10 the result. From the claim on, an
+//! error makes `cni_plugin` run DEL.
+
+use std::time::{Duration, Instant};
+
+use cni::{AddRequest, Attempt, Code, Error, Interface};
+use cni_plugin::{Claim, delegate};
+use firewall::Owner;
+use firewall::masquerade::Masquerade;
+use firewall::spoofing::Guard;
+use ipnet::IpNet;
+use netlink::address::{RTNLGRP_IPV6_IFADDR, Settled};
+use netlink::link::{BridgeOptions, PortFlag, PortVlan, RTNLGRP_LINK, Setting, Veth, VlanOf};
+use netlink::{Events, Link, Socket, sysctl};
+use sys::{Errno, NetNs};
+
+use crate::config::{BridgeConfig, Gateway, Vlans};
+use crate::topology::Topology;
+use crate::{in_firewall, on_host, owner};
+
+/// RFC 4862 asks for one probe and one second; a loaded host may be slow with both.
+const DETECTION_PATIENCE: Duration = Duration::from_secs(5);
+/// A port forwards as soon as its carrier is seen, unless somebody switched STP on.
+const PORT_PATIENCE: Duration = Duration::from_secs(3);
+/// How many names for the host's end are tried before giving up.
+pub(crate) const LINK_NAMES: u32 = 10;
+
+/// Attaches the container.
+pub(crate) fn add(request: &AddRequest, claim: &mut Claim) -> Result<cni::Result, Error> {
+    let config = BridgeConfig::parse(&request.invocation)?;
+    let mut job = Job::prepare(request, &config)?;
+    job.claim()?;
+    claim.made();
+    job.make_bridge()?;
+    job.make_port()?;
+    let topology = job.ask_ipam()?;
+    job.configure_container(topology.as_ref())?;
+    if let Some(topology) = &topology {
+        job.make_gateway(topology)?;
+        job.masquerade(topology)?;
+    }
+    job.wait_for_port()?;
+    job.result(topology)
+}
+
+/// An ADD under way.
+struct Job<'a> {
+    request: &'a AddRequest,
+    config: &'a BridgeConfig,
+    owner: Owner,
+    netns: NetNs,
+    host_netns: NetNs,
+    host: Socket,
+    container: Socket,
+    bridge: u32,
+    port: Link,
+    inside: Link,
+    vlan_gateway: Option<u32>,
+}
+
+impl<'a> Job<'a> {
+    fn prepare(request: &'a AddRequest, config: &'a BridgeConfig) -> Result<Self, Error> {
+        let invocation = &request.invocation;
+        match &config.ipam {
+            Some(ipam) => drop(delegate::find(ipam, &invocation.path)?),
+            None => cni::Result::default().expressible_in(invocation.config.cni_version)?,
+        }
+        let path = &request.netns;
+        let netns =
+            NetNs::open(path).attempt(Code::NETNS, || format!("failed to open netns {path:?}"))?;
+        let host_netns = NetNs::current().attempt(Code::PLUGIN, || "open own netns".into())?;
+        let mut host = on_host(Socket::route(), || "open a route socket".into())?;
+        let container = on_host(Socket::route_in(&netns), || format!("enter netns {path:?}"))?;
+        let present = on_host(host.link(&config.bridge), || {
+            format!("look up {:?}", config.bridge)
+        })?;
+        refuse_other_kind(present.as_ref(), config)?;
+        Ok(Self {
+            owner: owner(&invocation.config.name, &request.attachment),
+            request,
+            config,
+            netns,
+            host_netns,
+            host,
+            container,
+            bridge: 0,
+            port: Link::default(),
+            inside: Link::default(),
+            vlan_gateway: None,
+        })
+    }
+
+    fn ifname(&self) -> &'a str {
+        self.request.attachment.ifname.as_str()
+    }
+
+    /// The kernel refuses a second link of one name: that is the claim.
+    fn claim(&mut self) -> Result<(), Error> {
+        let (ifname, netns) = (self.ifname(), &self.request.netns);
+        let what = || format!("create {ifname:?} in {netns:?}");
+        for attempt in 0..LINK_NAMES {
+            let peer = self.owner.link(attempt);
+            let veth = Veth {
+                name: ifname,
+                mac: self.config.mac,
+                mtu: self.config.mtu,
+                peer: &peer,
+                peer_netns: &self.host_netns,
+            };
+            match self.container.create_veth(&veth) {
+                Err(error) if error.errno() == Some(Errno::EEXIST) => {
+                    if on_host(self.container.link(ifname), what)?.is_some() {
+                        let msg = format!("container veth name ({ifname:?}) already exists");
+                        return Err(Error::new(Code::PLUGIN, msg).details(netns));
+                    }
+                }
+                made => {
+                    on_host(made, what)?;
+                    self.port.name = peer;
+                    return Ok(());
+                }
+            }
+        }
+        Err(Error::new(Code::TRY_AGAIN, what()).details("all names for the host's end are taken"))
+    }
+
+    fn make_bridge(&mut self) -> Result<(), Error> {
+        let name = &self.config.bridge;
+        let what = || format!("make bridge {name:?}");
+        let options = BridgeOptions {
+            mtu: self.config.mtu,
+            vlan_filtering: self.config.vlans.is_some(),
+        };
+        let made = match self.host.link(name) {
+            Ok(Some(_)) => false,
+            _ => match self.host.create_bridge(name, options) {
+                Err(error) if error.errno() == Some(Errno::EEXIST) => false, // by another ADD
+                made => on_host(made, what).map(|()| true)?,
+            },
+        };
+        let link = on_host(self.host.link(name), what)?;
+        refuse_other_kind(link.as_ref(), self.config)?;
+        let link =
+            link.ok_or_else(|| Error::new(Code::TRY_AGAIN, what()).details("it vanished"))?;
+        self.bridge = link.index;
+        let mut settings = Vec::new();
+        // Given an address once, a bridge stops taking that of its lowest port.
+        settings.extend(link.mac.filter(|_| made).map(Setting::Mac));
+        settings.extend((!link.is_up).then_some(Setting::Up));
+        let promiscuous = self.config.promiscuous && !link.is_promiscuous;
+        settings.extend(promiscuous.then_some(Setting::Promiscuous));
+        if !settings.is_empty() {
+            on_host(self.host.change_link(link.index, &settings), what)?;
+        }
+        refuse_router_advertisements(name)
+    }
+
+    fn make_port(&mut self) -> Result<(), Error> {
+        let name = self.port.name.clone();
+        let what = || format!("attach {name:?} to bridge {:?}", self.config.bridge);
+        let (host, container) = (&mut self.host, &mut self.container);
+        let gone = || Error::new(Code::PLUGIN, what()).details("it vanished");
+        self.port = on_host(host.link(&name), what)?.ok_or_else(gone)?;
+        self.inside = on_host(
+            container.link(self.request.attachment.ifname.as_str()),
+            what,
+        )?
+        .ok_or_else(gone)?;
+        refuse_router_advertisements(&name)?;
+        let settings = [
+            Setting::Master(self.bridge),
+            Setting::Alias(self.owner.comment()),
+        ];
+        on_host(host.change_link(self.port.index, &settings), what)?;
+        let flags = [
+            (self.config.hairpin, PortFlag::Hairpin),
+            (self.config.isolated, PortFlag::Isolated),
+        ];
+        let flags: Vec<_> = flags
+            .iter()
+            .filter(|(on, _)| *on)
+            .map(|(_, flag)| *flag)
+            .collect();
+        if !flags.is_empty() {
+            on_host(host.set_port_flags(self.port.index, &flags), what)?;
+        }
+        if let Some(vlans) = &self.config.vlans {
+            on_host(set_vlans(host, self.port.index, vlans), what)?;
+        }
+        // Up only now: no frame passes before the port is what it shall be.
+        on_host(host.change_link(self.port.index, &[Setting::Up]), what)?;
+        self.guard_mac()
+    }
+
+    fn guard_mac(&self) -> Result<(), Error> {
+        let Some(mac) = self.inside.mac.filter(|_| self.config.mac_spoof_check) else {
+            return Ok(());
+        };
+        let guard = Guard {
+            owner: &self.owner,
+            link: &self.port.name,
+            mac,
+        };
+        in_firewall(guard.install(), || {
+            format!("install macspoofchk for {:?}", self.port.name)
+        })
+    }
+
+    fn ask_ipam(&self) -> Result<Option<Topology>, Error> {
+        let Some(ipam) = &self.config.ipam else {
+            return Ok(None);
+        };
+        let assigned = delegate::add(ipam, self.request)?;
+        Topology::new(self.config, &assigned).map(Some)
+    }
+
+    fn configure_container(&mut self, topology: Option<&Topology>) -> Result<(), Error> {
+        if self.config.leave_container_link_down {
+            return Ok(());
+        }
+        let ifname = self.ifname();
+        let has_v6 = topology.is_some_and(|topology| topology.families()[1]);
+        let detect = self.config.detect_duplicates;
+        let settings = self.netns.run(|| container_sysctls(ifname, has_v6, detect));
+        settings.attempt(Code::PLUGIN, || format!("configure {ifname:?}"))?;
+        let index = self.inside.index;
+        let awaited = has_v6 && detect;
+        let what = || format!("configure {ifname:?} in {:?}", self.request.netns);
+        for address in topology.iter().flat_map(|topology| topology.addresses()) {
+            on_host(self.container.add_address(index, address), what)?;
+        }
+        on_host(self.container.change_link(index, &[Setting::Up]), what)?;
+        if awaited {
+            self.wait_for_detection()?;
+        }
+        for route in topology
+            .iter()
+            .flat_map(|topology| topology.kernel_routes(index))
+        {
+            on_host(self.container.add_route(&route), what)?;
+        }
+        Ok(())
+    }
+
+    fn wait_for_detection(&mut self) -> Result<(), Error> {
+        let deadline = Instant::now() + DETECTION_PATIENCE;
+        let ifname = self.ifname();
+        let what = || format!("wait for duplicate address detection on {ifname:?}");
+        let events = Events::route_in(&self.netns, RTNLGRP_IPV6_IFADDR);
+        let mut events = on_host(events, what)?;
+        let index = self.inside.index;
+        match on_host(
+            self.container
+                .settle_addresses(index, &mut events, deadline),
+            what,
+        )? {
+            Settled::Usable => Ok(()),
+            Settled::Duplicate(net) => Err(Error::new(
+                Code::PLUGIN,
+                format!("{net} is in use by somebody else"),
+            )),
+            Settled::TooLate => {
+                Err(Error::new(Code::TRY_AGAIN, what()).details("not over in time"))
+            }
+        }
+    }
+
+    fn make_gateway(&mut self, topology: &Topology) -> Result<(), Error> {
+        if self.config.gateway == Gateway::None {
+            return Ok(());
+        }
+        let native = self.config.vlans.as_ref().and_then(|vlans| vlans.native);
+        let link = match native {
+            Some(vlan) => self.ensure_vlan_gateway(vlan)?,
+            None => self.bridge,
+        };
+        for gateway in &topology.gateways {
+            self.ensure_address(link, *gateway, &topology.gateways)?;
+        }
+        for (used, name) in topology.families().into_iter().zip(FORWARDING) {
+            if used {
+                let what = || format!("enable forwarding: {name}");
+                sysctl::ensure(name, "1").attempt(Code::PLUGIN, what)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A bridge may have many gateways of ours, but none that we do not know, unless forced.
+    fn ensure_address(&mut self, link: u32, wanted: IpNet, all: &[IpNet]) -> Result<(), Error> {
+        let name = &self.config.bridge;
+        let what = || format!("give {name:?} the address {wanted}");
+        let present = on_host(self.host.addresses(link), what)?;
+        if present.iter().any(|address| address.net == wanted) {
+            return Ok(());
+        }
+        for other in present.iter().map(|address| address.net) {
+            let clashes = match (other, wanted) {
+                (IpNet::V4(_), IpNet::V4(_)) => !all.contains(&other),
+                (IpNet::V6(other), IpNet::V6(wanted)) => {
+                    other.contains(&wanted.addr()) || wanted.contains(&other.addr())
+                }
+                _ => false,
+            };
+            if clashes && !self.config.force_address {
+                let msg = format!("{name:?} already has an IP address different from {wanted}");
+                return Err(Error::config(msg).details(other));
+            }
+            if clashes {
+                on_host(self.host.remove_address(link, other), what)?;
+            }
+        }
+        match self.host.add_address(link, wanted) {
+            Err(error) if error.errno() == Some(Errno::EEXIST) => {} // by another ADD
+            added => on_host(added, what)?,
+        }
+        self.pin_mac(link)
+    }
+
+    /// Neighbours keep the gateway's Ethernet address; it must not follow the ports.
+    fn pin_mac(&mut self, link: u32) -> Result<(), Error> {
+        let what = || format!("pin the Ethernet address of {:?}", self.config.bridge);
+        let present = on_host(self.host.link_by_index(link), what)?;
+        match present.and_then(|link| link.mac) {
+            Some(mac) => on_host(self.host.change_link(link, &[Setting::Mac(mac)]), what),
+            None => Ok(()),
+        }
+    }
+
+    /// `<bridge>.<vlan>`: the host's own foot in a VLAN, with its other end a port of the bridge.
+    fn ensure_vlan_gateway(&mut self, vlan: u16) -> Result<u32, Error> {
+        let name = format!("{}.{vlan}", self.config.bridge);
+        let what = || format!("make the VLAN gateway {name:?}");
+        if on_host(self.host.link(&name), what)?.is_none() {
+            let peer = self.owner.link(u32::from(vlan) + LINK_NAMES);
+            let veth = Veth {
+                name: &name,
+                mac: None,
+                mtu: self.config.mtu,
+                peer: &peer,
+                peer_netns: &self.host_netns,
+            };
+            match self.host.create_veth(&veth) {
+                Err(error) if error.errno() == Some(Errno::EEXIST) => {} // by another ADD
+                made => {
+                    on_host(made, what)?;
+                    on_host(self.attach_vlan_gateway(&peer, vlan), what)?;
+                }
+            }
+        }
+        let link = on_host(self.host.link(&name), what)?;
+        let link =
+            link.ok_or_else(|| Error::new(Code::TRY_AGAIN, what()).details("it vanished"))?;
+        on_host(self.host.change_link(link.index, &[Setting::Up]), what)?;
+        self.vlan_gateway = Some(link.index);
+        Ok(link.index)
+    }
+
+    fn attach_vlan_gateway(&mut self, peer: &str, vlan: u16) -> Result<(), netlink::Error> {
+        let Some(port) = self.host.link(peer)? else {
+            return Ok(());
+        };
+        self.host
+            .change_link(port.index, &[Setting::Master(self.bridge)])?;
+        let vlans = Vlans {
+            native: Some(vlan),
+            trunk: Default::default(),
+            keep_default: false,
+        };
+        set_vlans(&mut self.host, port.index, &vlans)?;
+        self.host.change_link(port.index, &[Setting::Up])
+    }
+
+    fn masquerade(&self, topology: &Topology) -> Result<(), Error> {
+        let Some(back_end) = self.config.masquerade else {
+            return Ok(());
+        };
+        let masquerade = Masquerade {
+            owner: &self.owner,
+            addresses: &topology.addresses(),
+        };
+        in_firewall(masquerade.install(back_end), || {
+            "install ipMasq rules".into()
+        })
+    }
+
+    /// Until the port forwards, the first packets of the container would be lost.
+    fn wait_for_port(&mut self) -> Result<(), Error> {
+        if self.config.leave_container_link_down {
+            return Ok(());
+        }
+        let what = || format!("wait for bridge port {:?}", self.port.name);
+        let deadline = Instant::now() + PORT_PATIENCE;
+        let mut events = None;
+        loop {
+            let port = on_host(self.host.link_by_index(self.port.index), what)?;
+            match port {
+                Some(port) if port.is_operational => return Ok(()),
+                None => return Err(Error::new(Code::PLUGIN, what()).details("it vanished")),
+                Some(_) => {}
+            }
+            let Some(listening) = &mut events else {
+                // Listen first, then look again: nothing can happen unseen in between.
+                events = Some(on_host(Events::route(RTNLGRP_LINK), what)?);
+                continue;
+            };
+            if !on_host(listening.wait(deadline), what)? {
+                let msg = format!(
+                    "bridge port in error state: {:?} has no carrier",
+                    self.port.name
+                );
+                return Err(Error::new(Code::PLUGIN, msg));
+            }
+        }
+    }
+
+    fn result(mut self, topology: Option<Topology>) -> Result<cni::Result, Error> {
+        let topology = topology.unwrap_or_default();
+        let mut interfaces = Vec::new();
+        let what = || "read back the links".to_owned();
+        for index in [Some(self.bridge), Some(self.port.index)]
+            .into_iter()
+            .flatten()
+        {
+            interfaces.extend(on_host(self.host.link_by_index(index), what)?.map(interface));
+        }
+        let inside = on_host(self.container.link_by_index(self.inside.index), what)?;
+        let sandbox = self.request.netns.clone();
+        interfaces.extend(inside.map(|link| Interface {
+            sandbox,
+            ..interface(link)
+        }));
+        if let Some(index) = self.vlan_gateway {
+            interfaces.extend(on_host(self.host.link_by_index(index), what)?.map(interface));
+        }
+        let dns = if self.config.ipam.is_some() {
+            topology.dns
+        } else {
+            self.config.dns.clone()
+        };
+        Ok(cni::Result {
+            interfaces,
+            ips: topology.ips,
+            routes: topology.routes,
+            dns,
+        })
+    }
+}
+
+/// `net.ipv4.ip_forward` and `net.ipv6.conf.all.forwarding`.
+pub(crate) const FORWARDING: [&str; 2] = ["ipv4/ip_forward", "ipv6/conf/all/forwarding"];
+
+fn refuse_other_kind(link: Option<&Link>, config: &BridgeConfig) -> Result<(), Error> {
+    match link {
+        Some(link) if link.kind.as_deref() != Some("bridge") => {
+            let msg = format!("{:?} already exists but is not a bridge", config.bridge);
+            Err(Error::config(msg).details(link.kind.clone().unwrap_or_default()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A container must not be able to give the host routes (CVE-2020-10749).
+fn refuse_router_advertisements(link: &str) -> Result<(), Error> {
+    let name = format!("ipv6/conf/{link}/accept_ra");
+    match sysctl::ensure(&name, "0") {
+        Err(error) if error.errno() == Errno::ENOENT => Ok(()), // a host without IPv6
+        done => done.attempt(Code::PLUGIN, || {
+            format!("refuse router advertisements on {link:?}")
+        }),
+    }
+}
+
+fn container_sysctls(ifname: &str, has_v6: bool, detect: bool) -> sys::Result<()> {
+    let v6 = |name: &str| format!("ipv6/conf/{ifname}/{name}");
+    // Neighbours learn a re-used address's new Ethernet address at once.
+    sysctl::ensure(&format!("ipv4/conf/{ifname}/arp_notify"), "1")?;
+    let mut settings = vec![(v6("accept_dad"), if detect { "1" } else { "0" })];
+    if detect {
+        settings.insert(0, (v6("enhanced_dad"), "1"));
+    }
+    if has_v6 {
+        settings.push(("ipv6/conf/lo/disable_ipv6".into(), "0"));
+        settings.push((v6("disable_ipv6"), "0"));
+        settings.push((v6("keep_addr_on_down"), "1"));
+    }
+    for (name, value) in settings {
+        match sysctl::ensure(&name, value) {
+            // A kernel without IPv6 has none of these; with an IPv6 address that is an error.
+            Err(error) if error.errno() == Errno::ENOENT && !has_v6 => {}
+            done => done?,
+        }
+    }
+    Ok(())
+}
+
+/// Gives a port its VLANs. The kernel put it into VLAN 1 when it became a port.
+fn set_vlans(host: &mut Socket, port: u32, vlans: &Vlans) -> Result<(), netlink::Error> {
+    if !vlans.keep_default {
+        host.remove_vlans(
+            VlanOf::Port(port),
+            &[PortVlan {
+                id: 1,
+                native: true,
+            }],
+        )?;
+    }
+    let native = vlans
+        .native
+        .or(if vlans.keep_default { None } else { Some(1) });
+    let mut wanted: Vec<_> = vlans
+        .trunk
+        .iter()
+        .map(|id| PortVlan {
+            id: *id,
+            native: false,
+        })
+        .collect();
+    wanted.extend(native.map(|id| PortVlan { id, native: true }));
+    // A message holds some thousand entries; a trunk of all VLANs needs more than one.
+    for part in wanted.chunks(1000) {
+        host.add_vlans(VlanOf::Port(port), part)?;
+    }
+    Ok(())
+}
+
+fn interface(link: Link) -> Interface {
+    Interface {
+        name: link.name,
+        mac: link.mac.map(|mac| mac.to_string()).unwrap_or_default(),
+        mtu: link.mtu,
+        ..Interface::default()
+    }
+}

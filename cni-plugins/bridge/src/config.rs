@@ -1,0 +1,268 @@
+//! The configuration of a bridge network: decoded, checked, and turned into what ADD needs.
+//!
+//! Every refusal is here and names the key (code 7), so that nothing is refused half-way.
+
+use std::collections::BTreeSet;
+
+use cni::{Args, Dns, Error, IfName, Invocation};
+use firewall::BackEnd;
+use netlink::Mac;
+use serde::Deserialize;
+
+/// What a bridge network shall be like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BridgeConfig {
+    pub(crate) bridge: String,
+    pub(crate) gateway: Gateway,
+    pub(crate) force_address: bool,
+    /// `ipMasq`, by which back end.
+    pub(crate) masquerade: Option<BackEnd>,
+    pub(crate) mtu: Option<u32>,
+    pub(crate) hairpin: bool,
+    pub(crate) promiscuous: bool,
+    pub(crate) isolated: bool,
+    pub(crate) vlans: Option<Vlans>,
+    pub(crate) mac_spoof_check: bool,
+    pub(crate) detect_duplicates: bool,
+    pub(crate) leave_container_link_down: bool,
+    pub(crate) mac: Option<Mac>,
+    pub(crate) ipam: Option<String>,
+    pub(crate) dns: Dns,
+}
+
+/// What the bridge is to its containers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Gateway {
+    /// A switch.
+    None,
+    /// Has the gateway's address and forwards.
+    Address,
+    /// And the container's default route leads to it.
+    DefaultRoute,
+}
+
+/// The VLANs of a container's port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Vlans {
+    /// Of untagged frames; `None` only with a trunk, and then VLAN 1.
+    pub(crate) native: Option<u16>,
+    pub(crate) trunk: BTreeSet<u16>,
+    pub(crate) keep_default: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Keys {
+    bridge: String,
+    is_gateway: bool,
+    is_default_gateway: bool,
+    force_address: bool,
+    ip_masq: bool,
+    ip_masq_backend: Option<String>,
+    mtu: i64,
+    hairpin_mode: bool,
+    promisc_mode: bool,
+    vlan: i64,
+    vlan_trunk: Option<Vec<Trunk>>,
+    preserve_default_vlan: bool,
+    macspoofchk: bool,
+    enabledad: bool,
+    disable_container_interface: bool,
+    port_isolation: bool,
+    args: ArgsKey,
+    runtime_config: MacKey,
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        Self {
+            bridge: "cni0".into(),
+            is_gateway: false,
+            is_default_gateway: false,
+            force_address: false,
+            ip_masq: false,
+            ip_masq_backend: None,
+            mtu: 0,
+            hairpin_mode: false,
+            promisc_mode: false,
+            vlan: 0,
+            vlan_trunk: None,
+            preserve_default_vlan: false,
+            macspoofchk: false,
+            enabledad: false,
+            disable_container_interface: false,
+            port_isolation: false,
+            args: ArgsKey::default(),
+            runtime_config: MacKey::default(),
+        }
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ArgsKey {
+    cni: MacKey,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct MacKey {
+    mac: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Trunk {
+    id: Option<i64>,
+    #[serde(rename = "minID")]
+    min: Option<i64>,
+    #[serde(rename = "maxID")]
+    max: Option<i64>,
+}
+
+impl BridgeConfig {
+    /// Reads configuration and `CNI_ARGS`.
+    pub(crate) fn parse(invocation: &Invocation) -> Result<Self, Error> {
+        let keys: Keys = invocation.config.keys()?;
+        let ipam = invocation.config.ipam_type()?;
+        refuse_conflicts(&keys, ipam.as_deref())?;
+        keys.bridge.parse::<IfName>().map_err(|error| {
+            let msg = format!("bridge: {:?} cannot be the name of a bridge", keys.bridge);
+            Error::config(msg).details(error)
+        })?;
+        Ok(Self {
+            gateway: gateway(&keys),
+            force_address: keys.force_address,
+            masquerade: masquerade(&keys)?,
+            mtu: mtu(keys.mtu)?,
+            hairpin: keys.hairpin_mode,
+            promiscuous: keys.promisc_mode,
+            isolated: keys.port_isolation,
+            vlans: vlans(&keys)?,
+            mac_spoof_check: keys.macspoofchk,
+            detect_duplicates: keys.enabledad,
+            leave_container_link_down: keys.disable_container_interface,
+            mac: mac(&keys, &invocation.args)?,
+            ipam,
+            dns: invocation.config.dns()?,
+            bridge: keys.bridge,
+        })
+    }
+}
+
+fn refuse_conflicts(keys: &Keys, ipam: Option<&str>) -> Result<(), Error> {
+    if keys.hairpin_mode && keys.promisc_mode {
+        let msg = "cannot set hairpin mode and promiscuous mode at the same time";
+        return Err(Error::config(msg).details("hairpinMode, promiscMode"));
+    }
+    if keys.disable_container_interface && ipam.is_some() {
+        let msg = "cannot use IPAM when DisableContainerInterface flag is set";
+        return Err(Error::config(msg).details("disableContainerInterface, ipam.type"));
+    }
+    Ok(())
+}
+
+fn gateway(keys: &Keys) -> Gateway {
+    match (keys.is_default_gateway, keys.is_gateway) {
+        (true, _) => Gateway::DefaultRoute,
+        (false, true) => Gateway::Address,
+        (false, false) => Gateway::None,
+    }
+}
+
+/// The back end is looked at only where it is used, as in the reference.
+fn masquerade(keys: &Keys) -> Result<Option<BackEnd>, Error> {
+    match keys.ip_masq_backend.as_deref() {
+        _ if !keys.ip_masq => Ok(None),
+        None | Some("") => Ok(Some(BackEnd::automatic())),
+        Some(name) => match name.parse() {
+            Ok(back_end) => Ok(Some(back_end)),
+            Err(()) => Err(Error::config(format!("unknown ipmasq backend {name:?}"))),
+        },
+    }
+}
+
+fn mtu(mtu: i64) -> Result<Option<u32>, Error> {
+    match u32::try_from(mtu) {
+        Ok(0) => Ok(None),
+        Ok(mtu @ 68..=65535) => Ok(Some(mtu)),
+        _ => Err(Error::config(format!(
+            "mtu: {mtu} is not between 68 and 65535"
+        ))),
+    }
+}
+
+fn mac(keys: &Keys, args: &str) -> Result<Option<Mac>, Error> {
+    let args = Args::parse(args, &["MAC"])?;
+    let sources = [
+        ("runtimeConfig.mac", keys.runtime_config.mac.as_str()),
+        ("args.cni.mac", keys.args.cni.mac.as_str()),
+        ("CNI_ARGS MAC", args.value("MAC").unwrap_or_default()),
+    ];
+    let Some((key, text)) = sources.into_iter().find(|(_, text)| !text.is_empty()) else {
+        return Ok(None);
+    };
+    text.parse()
+        .map(Some)
+        .map_err(|error| Error::config(format!("{key}: {error}")))
+}
+
+fn vlans(keys: &Keys) -> Result<Option<Vlans>, Error> {
+    if !(0..=4094).contains(&keys.vlan) {
+        let msg = format!("invalid VLAN ID {} (must be between 0 and 4094)", keys.vlan);
+        return Err(Error::config(msg));
+    }
+    if keys.vlan == 0 && keys.vlan_trunk.is_none() {
+        return Ok(None);
+    }
+    let mut trunk = BTreeSet::new();
+    for entry in keys.vlan_trunk.iter().flatten() {
+        add_trunk(entry, &mut trunk)?;
+    }
+    Ok(Some(Vlans {
+        native: u16::try_from(keys.vlan).ok().filter(|id| *id != 0),
+        trunk,
+        keep_default: keys.preserve_default_vlan,
+    }))
+}
+
+fn add_trunk(entry: &Trunk, trunk: &mut BTreeSet<u16>) -> Result<(), Error> {
+    let (min, max) = match (entry.min, entry.max) {
+        (Some(min), Some(max)) => (vlan_id(min, "minID")?, vlan_id(max, "maxID")?),
+        (None, None) => match entry.id {
+            Some(id) => (vlan_id(id, "id")?, vlan_id(id, "id")?),
+            None => {
+                return Err(Error::config(
+                    "vlanTrunk: an entry without id, minID and maxID",
+                ));
+            }
+        },
+        _ => {
+            let msg = "minID and maxID should be configured simultaneously, minID is missing";
+            let other = if entry.max.is_none() {
+                msg.replace("minID is", "maxID is")
+            } else {
+                msg.into()
+            };
+            return Err(Error::config(other));
+        }
+    };
+    if min > max {
+        return Err(Error::config(
+            "minID is greater than maxID in trunk parameter",
+        ));
+    }
+    trunk.extend(min..=max);
+    // A range may come with a single number beside it.
+    if let (Some(id), Some(_)) = (entry.id, entry.min) {
+        trunk.insert(vlan_id(id, "id")?);
+    }
+    Ok(())
+}
+
+fn vlan_id(id: i64, key: &str) -> Result<u16, Error> {
+    match u16::try_from(id) {
+        Ok(id @ 1..=4094) => Ok(id),
+        _ => Err(Error::config(format!("incorrect trunk {key} parameter")).details(id)),
+    }
+}

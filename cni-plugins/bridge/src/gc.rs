@@ -1,0 +1,62 @@
+//! GC: what the host has of this network and no valid attachment owns.
+//!
+//! Ports are known by their alias, rules by their comments, addresses by the IPAM plugin. The
+//! bridge itself is shared with whoever else uses it, and stays.
+
+use cni::{Error, GcRequest, NetworkName, ValidAttachments};
+use cni_plugin::delegate;
+use firewall::{Owner, Stamp, masquerade, spoofing};
+use netlink::Socket;
+
+use crate::del::first_error;
+use crate::{in_firewall, on_host};
+
+/// Frees what is stale; without a list nothing is known to be.
+pub(crate) fn gc(request: &GcRequest) -> Result<(), Error> {
+    let network = &request.invocation.config.name;
+    let Some(valid) = &request.valid else {
+        return Ok(());
+    };
+    let tokens = tokens(network, valid);
+    let is_valid = |token: &str| tokens.iter().any(|valid| valid == token);
+    let ipam = match request.invocation.config.ipam_type()? {
+        Some(ipam) => delegate::gc(&ipam, request),
+        None => Ok(()),
+    };
+    first_error([
+        delete_ports(network, is_valid),
+        ipam,
+        in_firewall(spoofing::sweep(network.as_str(), is_valid), || {
+            "sweep macspoofchk".into()
+        }),
+        in_firewall(masquerade::sweep(network.as_str(), is_valid), || {
+            "sweep ipMasq".into()
+        }),
+    ])
+}
+
+fn tokens(network: &NetworkName, valid: &ValidAttachments) -> Vec<String> {
+    let token = |(container, ifname): (&str, &str)| {
+        let owner = Owner {
+            network: network.to_string(),
+            container: container.into(),
+            ifname: ifname.into(),
+        };
+        owner.token()
+    };
+    valid.iter().map(token).collect()
+}
+
+fn delete_ports(network: &NetworkName, is_valid: impl Fn(&str) -> bool) -> Result<(), Error> {
+    let what = || "delete stale ports".to_owned();
+    let mut host = on_host(Socket::route(), what)?;
+    for link in on_host(host.links(), what)? {
+        let stamp = link.alias.as_deref().and_then(Stamp::parse);
+        let is_veth = link.kind.as_deref() == Some("veth");
+        let is_stale = |s: Stamp| s.is_of_network(network.as_str()) && !is_valid(&s.token);
+        if is_veth && stamp.is_some_and(is_stale) {
+            on_host(host.delete_link(link.index), what)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,52 @@
+//! DEL: whatever the owner has, in both back ends and both families.
+//!
+//! The configuration is not asked for the mappings: runtimes often give none on DEL. An owner
+//! without rules costs no process.
+
+use cni::{Attempt, Code, DelRequest, Error};
+use firewall::nftables::Nftables;
+use firewall::{Stamp, conntrack, legacy_chain};
+
+use crate::add::lock;
+use crate::rules::{OLD_SNAT_PREFIX, OWN_PREFIX};
+use crate::{in_firewall, iptables, nftables, owner};
+
+/// Takes the container's ports back.
+pub(crate) fn del(request: &DelRequest) -> Result<(), Error> {
+    let owner = owner(&request.invocation.config.name, &request.attachment);
+    let token = owner.token();
+    let chains = [
+        owner.chain(OWN_PREFIX),
+        legacy_chain(OWN_PREFIX, &owner),
+        legacy_chain(OLD_SNAT_PREFIX, &owner),
+    ];
+    // The reference's nftables rules say nothing but the container's id.
+    let is_ours = |comment: &str| {
+        comment == owner.container || Stamp::parse(comment).is_some_and(|s| s.token == token)
+    };
+    remove(is_ours, |_, chain| chains.iter().any(|name| name == chain))
+}
+
+/// Removes rules by comment (nftables) and chains by name (iptables), and what connection
+/// tracking remembers of them: clients would go on sending to an address that is no longer there.
+pub(crate) fn remove(
+    by_comment: impl Fn(&str) -> bool,
+    by_chain: impl iptables::Wanted,
+) -> Result<(), Error> {
+    let mut nft = in_firewall(Nftables::open(), || "open nftables".into())?;
+    let what = || "remove port mappings".to_owned();
+    let native = in_firewall(nftables::remove(&mut nft, by_comment), what);
+    let legacy = match in_firewall(iptables::families(&mut nft), what)?.as_slice() {
+        [] => Ok(Vec::new()),
+        // nftables needs no lock; programs that read and then write get along better with one.
+        families => {
+            let _lock = lock()?;
+            in_firewall(iptables::remove(families, by_chain), what)
+        }
+    };
+    let mut ports = native?;
+    ports.extend(legacy?);
+    ports.sort_unstable();
+    ports.dedup();
+    conntrack::forget_udp(&ports).attempt(Code::PLUGIN, || "forget UDP flows".into())
+}

@@ -1,0 +1,194 @@
+//! What the host has now that a new mapping could collide with.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use cni::{Code, Error};
+use firewall::{Protocol, Stamp};
+
+use crate::config::Mapping;
+
+/// A port of the host that another container has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Published {
+    pub(crate) container: String,
+    pub(crate) protocol: Protocol,
+    pub(crate) address: Option<IpAddr>,
+    pub(crate) port: u16,
+}
+
+impl Published {
+    /// Whether a packet could be meant for both.
+    pub(crate) fn collides(&self, mapping: &Mapping) -> bool {
+        self.protocol == mapping.protocol
+            && self.port == mapping.host_port
+            && overlap(self.address, mapping.only_address())
+    }
+
+    /// Whether it belongs to this container, as far as the rule's comment tells.
+    pub(crate) fn is_of(&self, container: &str) -> bool {
+        let stamp = Stamp {
+            token: String::new(),
+            container: self.container.clone(),
+        };
+        stamp.is_of_container(container)
+    }
+}
+
+/// Error: another container has the port. The first code of this plugin's own.
+pub(crate) fn taken(mapping: &Mapping, by: &Published) -> Error {
+    let msg = format!(
+        "host port {} is taken by container {:?}",
+        Shown(mapping),
+        by.container
+    );
+    Error::new(Code::PLUGIN, msg)
+}
+
+/// Refuses a mapping that would hide a socket of the host from its clients.
+pub(crate) fn refuse_listening(mappings: &[Mapping]) -> Result<(), Error> {
+    for (name, protocol, state) in SOCKETS {
+        if !mappings.iter().any(|mapping| mapping.protocol == protocol) {
+            continue;
+        }
+        let text = std::fs::read_to_string(format!("/proc/thread-self/net/{name}"));
+        // A kernel without the protocol has no such file, and no such sockets.
+        for socket in text
+            .unwrap_or_default()
+            .lines()
+            .filter_map(|line| listening(line, state))
+        {
+            let same = |mapping: &&Mapping| {
+                mapping.protocol == protocol
+                    && mapping.host_port == socket.port
+                    && overlap(Some(socket.address), mapping.only_address())
+            };
+            if let Some(mapping) = mappings.iter().find(same) {
+                return Err(shadowed(mapping, &socket));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// proc(5): the file, its protocol, and the state of a socket that waits for strangers.
+const SOCKETS: [(&str, Protocol, &str); 4] = [
+    ("tcp", Protocol::Tcp, "0A"),
+    ("tcp6", Protocol::Tcp, "0A"),
+    ("udp", Protocol::Udp, "07"),
+    ("udp6", Protocol::Udp, "07"),
+];
+
+struct Listening {
+    address: IpAddr,
+    port: u16,
+    inode: String,
+}
+
+fn shadowed(mapping: &Mapping, socket: &Listening) -> Error {
+    let at = std::net::SocketAddr::new(socket.address, socket.port);
+    let msg = format!(
+        "host port {} is in use: a socket listens on {at}",
+        Shown(mapping)
+    );
+    let details = match process_of(&socket.inode) {
+        Some(process) => format!("the socket belongs to {process}"),
+        None => format!("the socket's inode is {}", socket.inode),
+    };
+    Error::new(Code::PLUGIN, msg).details(details)
+}
+
+/// The process that has the socket, for people. Best effort: it may be in another pid namespace.
+fn process_of(inode: &str) -> Option<String> {
+    let link = format!("socket:[{inode}]");
+    std::fs::read_dir("/proc")
+        .ok()?
+        .flatten()
+        .find_map(|process| {
+            let pid = process
+                .file_name()
+                .into_string()
+                .ok()?
+                .parse::<u32>()
+                .ok()?;
+            let mut fds = std::fs::read_dir(process.path().join("fd")).ok()?.flatten();
+            fds.find(|fd| {
+                std::fs::read_link(fd.path()).is_ok_and(|to| to.as_os_str() == link.as_str())
+            })?;
+            let name = std::fs::read_to_string(process.path().join("comm")).ok()?;
+            Some(format!("process {pid} ({})", name.trim_end()))
+        })
+}
+
+/// A line of /proc/net/tcp and its like: `0: 0100007F:1F90 00000000:0000 0A ... inode`.
+fn listening(line: &str, state: &str) -> Option<Listening> {
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    if *fields.get(3)? != state {
+        return None;
+    }
+    let (address, port) = fields.get(1)?.split_once(':')?;
+    Some(Listening {
+        address: address_of(address)?,
+        port: u16::from_str_radix(port, 16).ok()?,
+        inode: (*fields.get(9)?).to_owned(),
+    })
+}
+
+/// The kernel prints 32-bit words of the address as numbers of its own byte order.
+fn address_of(hex: &str) -> Option<IpAddr> {
+    let mut bytes = Vec::new();
+    for start in (0..hex.len()).step_by(8) {
+        let word = u32::from_str_radix(hex.get(start..start + 8)?, 16).ok()?;
+        bytes.extend(word.to_ne_bytes());
+    }
+    match bytes.len() {
+        4 => <[u8; 4]>::try_from(bytes)
+            .ok()
+            .map(|b| IpAddr::V4(Ipv4Addr::from(b))),
+        _ => <[u8; 16]>::try_from(bytes)
+            .ok()
+            .map(|b| Ipv6Addr::from(b).to_canonical()),
+    }
+}
+
+/// Whether two addresses can be one packet's destination; none, or an unspecified one, is any.
+/// `::` of a socket takes IPv4 too, which is why families are not told apart there.
+fn overlap(one: Option<IpAddr>, other: Option<IpAddr>) -> bool {
+    let is_any = |ip: Option<IpAddr>| ip.is_none_or(|ip| ip.is_unspecified());
+    is_any(one) || is_any(other) || one == other
+}
+
+/// A mapping's host side, for people.
+struct Shown<'a>(&'a Mapping);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(ip) = self.0.only_address() {
+            write!(f, "{ip} ")?;
+        }
+        write!(f, "{}/{}", self.0.host_port, self.0.protocol)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listening_socket_is_read_from_proc() {
+        let tcp = "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1 0 100 0 0 10 0";
+        let socket = listening(tcp, "0A").unwrap();
+        assert_eq!(
+            (socket.address, socket.port),
+            ("127.0.0.1".parse().unwrap(), 8080)
+        );
+        assert_eq!(socket.inode, "4711");
+        assert!(listening(tcp, "07").is_none());
+        let v6 = "   1: 00000000000000000000000001000000:0035 0:0 07 0 0 0 0 0 4712 2";
+        assert_eq!(
+            listening(v6, "07").unwrap().address,
+            "::1".parse::<IpAddr>().unwrap()
+        );
+        assert!(listening("  sl  local_address rem_address   st", "0A").is_none());
+    }
+}

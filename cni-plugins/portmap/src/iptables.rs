@@ -1,0 +1,244 @@
+//! Our chains in the `nat` table, named as the reference's where all containers share them:
+//! ```text
+//! PREROUTING, OUTPUT  --dst-type LOCAL  ->  CNI-HOSTPORT-DNAT  --dports  ->  CNI-DN-<owner>
+//! CNI-DN-<owner>      near sources -> CNI-HOSTPORT-SETMARK; then DNAT
+//! POSTROUTING (first) ->  CNI-HOSTPORT-MASQ  marked -> MASQUERADE
+//! ```
+//! The shared chains live as long as anybody uses them.
+
+use firewall::iptables::{Family, Iptables, Saved, Script, target_of, value_of};
+use firewall::nftables::Nftables;
+use firewall::{Error, PATIENCE, Protocol, Result, Rule, Stamp};
+
+use crate::host::Published;
+use crate::rules::{
+    DNAT, Forward, MASQ, OLD_SNAT_PREFIX, OWN_PREFIX, Placed, SETMARK, iptables_shared,
+};
+
+fn programs(family: Family) -> Result<Iptables> {
+    Iptables::find(family, PATIENCE).ok_or_else(|| Error::Program {
+        program: "iptables-restore".into(),
+        status: None,
+        stderr: "not installed".into(),
+    })
+}
+
+/// The ports that containers have published, as far as the kernel may have any.
+pub(crate) fn published(nft: &mut Nftables) -> Result<Vec<Published>> {
+    let mut published = Vec::new();
+    for family in Family::ALL {
+        if firewall::iptables::may_have_chain(nft, family, |name| name == DNAT)? {
+            published.extend(published_in(&programs(family)?.save()?));
+        }
+    }
+    Ok(published)
+}
+
+fn published_in(saved: &Saved) -> Vec<Published> {
+    let own = saved
+        .rules()
+        .filter(|(chain, _)| chain.starts_with(OWN_PREFIX));
+    own.filter_map(|(chain, words)| published_by(saved, (chain, words)))
+        .collect()
+}
+
+fn published_by(saved: &Saved, (chain, words): (&str, &str)) -> Option<Published> {
+    if target_of(words) != Some("DNAT") {
+        return None;
+    }
+    let (_, entry) = saved.references(chain).next()?;
+    if is_conditional(entry) {
+        return None;
+    }
+    let comment = value_of(entry, "--comment").unwrap_or_default();
+    // The reference's: dnat name: "NETWORK" id: "ID", its quotes escaped by iptables-save.
+    let legacy = || {
+        Some(
+            entry
+                .split("id: \\\"")
+                .nth(1)?
+                .split('\\')
+                .next()?
+                .to_owned(),
+        )
+    };
+    let container = Stamp::parse(&comment)
+        .map(|stamp| stamp.container)
+        .or_else(legacy);
+    let address = value_of(words, "-d").and_then(|net| net.split('/').next()?.parse().ok());
+    Some(Published {
+        container: container.unwrap_or_default(),
+        protocol: value_of(words, "-p")?.parse().ok()?,
+        address,
+        port: value_of(words, "--dport")?.parse().ok()?,
+    })
+}
+
+/// Whether an entry rule says more than protocol and ports.
+fn is_conditional(entry: &str) -> bool {
+    let mut words = entry.split(' ');
+    words.any(|word| matches!(word, "!" | "-s" | "-d" | "-i" | "--mark" | "--src-type"))
+}
+
+/// Puts the rules in place, instead of any that the owner had before.
+pub(crate) fn install(forwards: &[Forward<'_>]) -> Result<()> {
+    for forward in forwards {
+        programs(Family::of(forward.target.addr()))?.update(|saved| plan(forward, saved))?;
+    }
+    Ok(())
+}
+
+fn plan(forward: &Forward<'_>, saved: &Saved) -> Result<Script> {
+    let own = forward.owner.chain(OWN_PREFIX);
+    let mut script = Script::default();
+    for (chain, words) in saved.references(&own) {
+        script.delete(chain, words);
+    }
+    let shared = iptables_shared(forward.config);
+    for chain in [SETMARK, MASQ, DNAT] {
+        let used = chain == DNAT || shared.iter().any(|(name, _)| name == chain);
+        if used && !saved.has_chain(chain) {
+            script.new_chain(chain);
+        }
+    }
+    for (chain, rule) in shared.iter().filter(|placed| !is_saved(saved, placed)) {
+        // Before the accepting rules of `ipMasq`, which would end the table for the packet.
+        match chain.as_str() {
+            "POSTROUTING" => script.prepend(chain, rule)?,
+            _ => script.append(chain, rule)?,
+        };
+    }
+    script.fresh_chain(&own);
+    for (chain, rule) in forward.iptables() {
+        script.append(&chain, &rule)?;
+    }
+    Ok(script)
+}
+
+/// Whether a shared rule is there: each chain has one per target and mark.
+fn is_saved(saved: &Saved, (chain, rule): &Placed) -> bool {
+    let (target, mark) = match &rule.verdict {
+        firewall::Verdict::Jump(target) => (target.as_str(), None),
+        firewall::Verdict::SetMarkBits(bits) => ("MARK", Some(bits)),
+        _ => match rule.matches.first() {
+            Some(firewall::Match::MarkBits(bits)) => ("MASQUERADE", Some(bits)),
+            _ => ("MASQUERADE", None),
+        },
+    };
+    let mark = mark.map(|bits| format!("{bits:#x}/{bits:#x}"));
+    saved.rules().any(|(name, words)| {
+        name == chain
+            && target_of(words) == Some(target)
+            && mark
+                .as_ref()
+                .is_none_or(|mark| words.contains(mark.as_str()))
+    })
+}
+
+/// A rule that should be there and is not.
+pub(crate) fn first_missing(forward: &Forward<'_>) -> Result<Option<Rule>> {
+    let mut expected = iptables_shared(forward.config);
+    expected.extend(forward.iptables());
+    let tables = programs(Family::of(forward.target.addr()))?;
+    Ok(tables.first_missing(&expected)?.cloned())
+}
+
+/// Which chains to remove: by a container's chain name, and what the rules around it say.
+pub(crate) trait Wanted: Fn(&Saved, &str) -> bool {}
+impl<F: Fn(&Saved, &str) -> bool> Wanted for F {}
+
+/// The families whose tables may have chains of ours, found without starting a program.
+pub(crate) fn families(nft: &mut Nftables) -> Result<Vec<Family>> {
+    let is_ours = |name: &str| is_own(name) || name == DNAT;
+    let mut families = Vec::new();
+    for family in Family::ALL {
+        if firewall::iptables::may_have_chain(nft, family, is_ours)? {
+            families.push(family);
+        }
+    }
+    Ok(families)
+}
+
+/// Removes the containers' chains that are `wanted`; the UDP ports that were published by them.
+pub(crate) fn remove(families: &[Family], wanted: impl Wanted) -> Result<Vec<u16>> {
+    let ports = std::cell::RefCell::new(Vec::new());
+    let mut first = Ok(());
+    for family in families {
+        let removed = programs(*family)?.update(|saved| {
+            ports.borrow_mut().extend(udp_ports(saved, &wanted));
+            Ok(removal(saved, &wanted))
+        });
+        first = first.and(removed);
+    }
+    first.map(|()| ports.into_inner())
+}
+
+fn is_own(chain: &str) -> bool {
+    chain.starts_with(OWN_PREFIX) || chain.starts_with(OLD_SNAT_PREFIX)
+}
+
+fn doomed<'a>(saved: &'a Saved, wanted: &impl Wanted) -> Vec<&'a str> {
+    saved
+        .chains()
+        .filter(|chain| is_own(chain) && wanted(saved, chain))
+        .collect()
+}
+
+fn udp_ports(saved: &Saved, wanted: &impl Wanted) -> Vec<u16> {
+    let chains = doomed(saved, wanted);
+    let own = saved.rules().filter(|(chain, _)| chains.contains(chain));
+    let is_udp =
+        |words: &str| value_of(words, "-p").and_then(|p| p.parse().ok()) == Some(Protocol::Udp);
+    let udp = own.filter(|(_, words)| target_of(words) == Some("DNAT") && is_udp(words));
+    udp.filter_map(|(_, words)| value_of(words, "--dport")?.parse().ok())
+        .collect()
+}
+
+fn removal(saved: &Saved, wanted: &impl Wanted) -> Script {
+    let mut script = Script::default();
+    let chains = doomed(saved, wanted);
+    for chain in &chains {
+        for (from, words) in saved.references(chain) {
+            script.delete(from, words);
+        }
+        script.delete_chain(chain);
+    }
+    let is_doomed = |words: &str| target_of(words).is_some_and(|target| chains.contains(&target));
+    let in_use = saved
+        .rules()
+        .any(|(chain, words)| chain == DNAT && !is_doomed(words));
+    if !in_use && saved.has_chain(DNAT) {
+        remove_shared(saved, &mut script);
+    }
+    script
+}
+
+/// Nobody publishes a port any more. A chain that somebody fills meanwhile is refused by the
+/// program, and the whole removal planned again.
+fn remove_shared(saved: &Saved, script: &mut Script) {
+    let shared = [DNAT, SETMARK, MASQ];
+    for chain in shared {
+        for (from, words) in saved.references(chain).filter(|(from, _)| !is_own(from)) {
+            script.delete(from, words);
+        }
+    }
+    for (chain, words) in saved
+        .rules()
+        .filter(|(chain, _)| [SETMARK, MASQ].contains(chain))
+    {
+        script.delete(chain, words);
+    }
+    for chain in shared.into_iter().filter(|chain| saved.has_chain(chain)) {
+        script.delete_empty_chain(chain);
+    }
+}
+
+/// What the rules in a chain and before it say about its owner.
+pub(crate) fn stamp_of(saved: &Saved, chain: &str) -> Option<Stamp> {
+    let around = saved
+        .rules()
+        .filter(|(name, words)| *name == chain || target_of(words) == Some(chain));
+    around
+        .filter_map(|(_, words)| Stamp::parse(&value_of(words, "--comment")?))
+        .next()
+}

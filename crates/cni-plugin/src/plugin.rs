@@ -1,0 +1,51 @@
+//! What a plugin implements. Printing, exit statuses and the undo are `plugin_main`'s.
+
+use cni::{AddRequest, CheckRequest, DelRequest, Error, GcRequest, StatusRequest, Version};
+
+/// One CNI plugin.
+///
+/// No verb prints, and no verb is given anything unchecked: see [`cni::request`].
+pub trait Plugin {
+    /// The name of the executable, as in the `type` of a configuration.
+    const NAME: &'static str;
+
+    /// The versions it speaks.
+    const VERSIONS: &'static [Version] = Version::ALL;
+
+    /// Attaches a container.
+    ///
+    /// Refusals come first. Then the first step that must be undone is the *claim*: it fails if
+    /// somebody else has what we want (`EEXIST`), and after it `claim.made()` is called. An error
+    /// before that leaves the host as it was; an error after it, a result that cannot be expressed
+    /// or a failed print makes the framework call [`Plugin::del`] for the same attachment.
+    fn add(request: &AddRequest, claim: &mut Claim) -> Result<cni::Result, Error>;
+
+    /// Frees everything of an attachment: idempotent, without a namespace, without prevResult,
+    /// going on after errors.
+    fn del(request: &DelRequest) -> Result<(), Error>;
+
+    /// Compares prevResult with the host and changes nothing.
+    fn check(request: &CheckRequest) -> Result<(), Error>;
+
+    /// Frees what no valid attachment owns; nothing when `request.valid` is `None`.
+    fn gc(request: &GcRequest) -> Result<(), Error>;
+
+    /// Code 50 or 51 when ADD would fail now.
+    fn status(request: &StatusRequest) -> Result<(), Error>;
+}
+
+/// Whether an ADD owns anything yet.
+#[derive(Debug, Default)]
+pub struct Claim(bool);
+
+impl Claim {
+    /// The claim succeeded: from here on a failure is undone by [`Plugin::del`].
+    pub fn made(&mut self) {
+        self.0 = true;
+    }
+
+    /// Whether it was made.
+    pub fn is_made(&self) -> bool {
+        self.0
+    }
+}

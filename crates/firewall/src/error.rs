@@ -1,0 +1,53 @@
+//! What can go wrong while rules are read or applied.
+
+use std::time::Duration;
+
+/// A rule set that could not be read or applied.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The kernel refused an nftables or conntrack request.
+    #[error(transparent)]
+    Netlink(#[from] netlink::Error),
+    /// A system call of ours failed.
+    #[error(transparent)]
+    Syscall(#[from] sys::SyscallError),
+    /// `iptables-restore` or `iptables-save` refused.
+    #[error("{program}: {stderr}")]
+    Program {
+        /// Its path.
+        program: String,
+        /// Its exit status, none when it was killed.
+        status: Option<i32>,
+        /// What it wrote to standard error.
+        stderr: String,
+    },
+    /// Somebody else held the xtables lock for all of our patience. Trying again may help.
+    #[error("{program}: no answer within {} s: another program holds the xtables lock", waited.as_secs())]
+    Busy {
+        /// Its path.
+        program: String,
+        /// Our patience.
+        waited: Duration,
+    },
+    /// A match that this back end cannot express.
+    #[error("{back_end} cannot express {what}")]
+    Inexpressible {
+        /// `nftables` or `iptables`.
+        back_end: &'static str,
+        /// The match.
+        what: String,
+    },
+}
+
+/// What every call of this crate returns.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// Whether the same request may succeed later.
+    pub fn is_transient(&self) -> bool {
+        matches!(
+            self,
+            Self::Busy { .. } | Self::Netlink(netlink::Error::Timeout { .. })
+        )
+    }
+}

@@ -1,0 +1,542 @@
+//! iptables, by one `iptables-save` to read and one `iptables-restore` to write.
+//!
+//! The host's own programs decide whether the rules are of the legacy or the nf_tables kind, and
+//! an administrator's `iptables -S` shows them; so programs it is, but not one per rule. A
+//! [`Script`] is applied whole or not at all (iptables-restore(8), COMMIT), waits a bounded time
+//! for the xtables lock, and says everything about one address family.
+
+use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use sys::Errno;
+use sys::child::{StandardError, Terms, run};
+
+use crate::error::{Error, Result};
+use crate::nftables::{self, Nftables};
+use crate::rule::{Match, Rule, Test, Verdict};
+
+/// Where the programs are looked for behind `PATH`, which a runtime may leave empty.
+const DIRECTORIES: [&str; 5] = ["/usr/sbin", "/sbin", "/usr/local/sbin", "/usr/bin", "/bin"];
+/// XT_MULTI_PORTS: how many ports one multiport match takes.
+const MULTIPORT: usize = 15;
+/// A table that changes at every look is somebody else's defect; give up some time.
+const UPDATE_TRIES: u32 = 100;
+/// A table of a hundred thousand rules is 20 MB of text.
+const OUTPUT: usize = 256 << 20;
+
+/// Which protocol's rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Family {
+    Ipv4,
+    Ipv6,
+}
+
+impl Family {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Ipv4, Self::Ipv6];
+
+    /// The family of an address.
+    pub fn of(ip: IpAddr) -> Self {
+        if ip.is_ipv4() { Self::Ipv4 } else { Self::Ipv6 }
+    }
+
+    fn program(self, what: &str) -> String {
+        match self {
+            Self::Ipv4 => format!("iptables-{what}"),
+            Self::Ipv6 => format!("ip6tables-{what}"),
+        }
+    }
+}
+
+/// The programs for one address family, and our patience with the xtables lock.
+#[derive(Clone, Debug)]
+pub struct Iptables {
+    family: Family,
+    restore: PathBuf,
+    save: PathBuf,
+    patience: Duration,
+}
+
+/// What the `nat` table holds: the lines of `iptables-save`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Saved(Vec<String>);
+
+/// A change of the `nat` table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Script {
+    lines: Vec<String>,
+}
+
+impl Iptables {
+    /// The host's programs, `None` when it has none. `patience` bounds every wait for the lock.
+    pub fn find(family: Family, patience: Duration) -> Option<Self> {
+        let restore = find_program(&family.program("restore"))?;
+        let save = find_program(&family.program("save"))?;
+        Some(Self {
+            family,
+            restore,
+            save,
+            patience,
+        })
+    }
+
+    /// Which protocol's rules these programs change.
+    pub fn family(&self) -> Family {
+        self.family
+    }
+
+    /// Reads the `nat` table.
+    pub fn save(&self) -> Result<Saved> {
+        let stdout = self.run(&self.save, &["-t", "nat"], "")?;
+        Ok(Saved(
+            String::from_utf8_lossy(&stdout)
+                .lines()
+                .map(str::to_owned)
+                .collect(),
+        ))
+    }
+
+    /// Makes a script true, whole or not at all.
+    pub fn restore(&self, script: &Script) -> Result<()> {
+        if script.lines.is_empty() {
+            return Ok(());
+        }
+        let wait = self.patience.as_secs().max(1).to_string();
+        self.run(
+            &self.restore,
+            &["--noflush", "--wait", &wait],
+            &script.text(),
+        )
+        .map(drop)
+    }
+
+    /// Reads the table, makes the change that `plan` wants, and does so again if it was refused
+    /// because the table had changed in between (others have no lock that spans both).
+    pub fn update(&self, plan: impl Fn(&Saved) -> Result<Script>) -> Result<()> {
+        let mut before = self.save()?;
+        for _ in 0..UPDATE_TRIES {
+            let Err(error) = self.restore(&plan(&before)?) else {
+                return Ok(());
+            };
+            let now = self.save()?;
+            if now.without_counters() == before.without_counters() {
+                return Err(error);
+            }
+            before = now;
+        }
+        Err(Error::Busy {
+            program: self.restore.display().to_string(),
+            waited: self.patience,
+        })
+    }
+
+    /// The first of these rules that the kernel does not have; `None` when it has them all.
+    ///
+    /// The program compares, because it alone knows how it would write a rule.
+    pub fn first_missing<'a>(&self, rules: &'a [(String, Rule)]) -> Result<Option<&'a Rule>> {
+        let mut script = Script::default();
+        let mut rule_of_line = Vec::new();
+        for (number, (chain, rule)) in rules.iter().enumerate() {
+            script.command("-C", chain, rule)?;
+            rule_of_line.resize(script.lines.len(), number);
+        }
+        let Err(error) = self.restore(&script) else {
+            return Ok(None);
+        };
+        let Error::Program {
+            stderr,
+            status: Some(1 | 2 | 4),
+            ..
+        } = &error
+        else {
+            return Err(error);
+        };
+        // "line 3 failed": line 1 is the table's name, so the second line of ours.
+        let line = line_number(stderr).and_then(|line| rule_of_line.get(line.checked_sub(2)?));
+        let missing = line.and_then(|number| rules.get(*number));
+        missing.map(|(_, rule)| Some(rule)).ok_or(error)
+    }
+
+    fn run(&self, program: &Path, arguments: &[&str], input: &str) -> Result<Vec<u8>> {
+        // Beyond the lock's wait: exec and the kernel's own work on a large table.
+        let time = self.patience + Duration::from_secs(20);
+        let mut command = Command::new(program);
+        command.args(arguments).env_clear();
+        let busy = || Error::Busy {
+            program: program.display().to_string(),
+            waited: self.patience,
+        };
+        let terms = Terms {
+            stderr: StandardError::Collected,
+            time,
+            output: OUTPUT,
+        };
+        let done = match run(&mut command, input.as_bytes(), terms) {
+            Err(error) if error.errno() == Errno::ETIMEDOUT => return Err(busy()),
+            done => done?,
+        };
+        if done.status.success() {
+            return Ok(done.stdout);
+        }
+        let stderr = String::from_utf8_lossy(&done.stderr)
+            .trim()
+            .replace('\n', "; ");
+        // RESOURCE_PROBLEM of xshared.h, said only of the lock.
+        if done.status.code() == Some(4) && stderr.contains("xtables lock") {
+            return Err(busy());
+        }
+        let program = program.display().to_string();
+        Err(Error::Program {
+            program,
+            status: done.status.code(),
+            stderr,
+        })
+    }
+}
+
+/// Whether the kernel may hold a `nat` chain that is `wanted`, asked without starting a program.
+///
+/// True also where that cannot be known: legacy tables do not tell.
+pub fn may_have_chain(
+    nft: &mut Nftables,
+    family: Family,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<bool> {
+    let (names, nft_family) = match family {
+        Family::Ipv4 => ("/proc/self/net/ip_tables_names", nftables::Family::Ipv4),
+        Family::Ipv6 => ("/proc/self/net/ip6_tables_names", nftables::Family::Ipv6),
+    };
+    let legacy = std::fs::read_to_string(names).unwrap_or_default();
+    if legacy.lines().any(|table| table == "nat") {
+        return Ok(true);
+    }
+    let table = nftables::Table {
+        family: nft_family,
+        name: "nat",
+    };
+    Ok(nft.chains(table)?.iter().any(|chain| wanted(chain)))
+}
+
+impl Saved {
+    /// The lines that say what the table does: counters and time stamps differ at every look.
+    fn without_counters(&self) -> Vec<&str> {
+        let lines = self.0.iter().filter(|line| !line.starts_with('#'));
+        lines
+            .map(|line| line.split(" [").next().unwrap_or(line))
+            .collect()
+    }
+
+    /// Whether there is such a chain.
+    pub fn has_chain(&self, name: &str) -> bool {
+        let declaration = format!(":{name} ");
+        self.0.iter().any(|line| line.starts_with(&declaration))
+    }
+
+    /// The names of all chains.
+    pub fn chains(&self) -> impl Iterator<Item = &str> {
+        self.0
+            .iter()
+            .filter_map(|line| line.strip_prefix(':')?.split(' ').next())
+    }
+
+    /// The rules of all chains: chain, and the words behind it as they were written.
+    pub fn rules(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0
+            .iter()
+            .filter_map(|line| line.strip_prefix("-A ")?.split_once(' '))
+    }
+
+    /// The rules that jump or go to a chain.
+    pub fn references<'a>(&'a self, target: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.rules()
+            .filter(move |(_, words)| target_of(words) == Some(target))
+    }
+}
+
+/// The chain or verdict at the end of a saved rule.
+pub fn target_of(words: &str) -> Option<&str> {
+    let mut words = words
+        .split(' ')
+        .skip_while(|word| !matches!(*word, "-j" | "-g"));
+    words.nth(1)
+}
+
+/// The value behind an option of a saved rule, without quotes: `value_of(words, "--comment")`.
+pub fn value_of(words: &str, option: &str) -> Option<String> {
+    let start = words.find(&format!("{option} "))? + option.len() + 1;
+    let rest = &words[start..];
+    let value = match rest.strip_prefix('"') {
+        Some(quoted) => quoted.split_once('"')?.0,
+        None => rest.split(' ').next()?,
+    };
+    Some(value.to_owned())
+}
+
+impl Script {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
+    /// Makes sure that a chain exists and is empty.
+    pub fn fresh_chain(&mut self, name: &str) -> &mut Self {
+        self.push(format!(":{name} - [0:0]"))
+    }
+
+    /// Makes a chain, or fails if it exists: another may have filled it since we looked.
+    pub fn new_chain(&mut self, name: &str) -> &mut Self {
+        self.push(format!("-N {name}"))
+    }
+
+    /// Removes a chain, or fails if it has rules or is jumped to: another may use it by now.
+    pub fn delete_empty_chain(&mut self, name: &str) -> &mut Self {
+        self.push(format!("-X {name}"))
+    }
+
+    /// Adds a rule (one per fifteen ports) at the end of a chain.
+    pub fn append(&mut self, chain: &str, rule: &Rule) -> Result<&mut Self> {
+        self.command("-A", chain, rule)
+    }
+
+    /// Adds a rule at the start of a chain.
+    pub fn prepend(&mut self, chain: &str, rule: &Rule) -> Result<&mut Self> {
+        self.command("-I", chain, rule)
+    }
+
+    /// Removes a rule as [`Saved::rules`] shows it.
+    pub fn delete(&mut self, chain: &str, words: &str) -> &mut Self {
+        self.push(format!("-D {chain} {words}"))
+    }
+
+    /// Removes a chain and its rules. Nothing may jump to it any more.
+    pub fn delete_chain(&mut self, name: &str) -> &mut Self {
+        self.push(format!("-F {name}")).push(format!("-X {name}"))
+    }
+
+    /// What `iptables-restore` reads.
+    pub fn text(&self) -> String {
+        let mut text = String::from("*nat\n");
+        for line in &self.lines {
+            text.push_str(line);
+            text.push('\n');
+        }
+        text.push_str("COMMIT\n");
+        text
+    }
+
+    fn command(&mut self, verb: &str, chain: &str, rule: &Rule) -> Result<&mut Self> {
+        for words in words_of(rule)? {
+            self.push(format!("{verb} {chain} {}", words.join(" ")));
+        }
+        Ok(self)
+    }
+
+    fn push(&mut self, line: String) -> &mut Self {
+        self.lines.push(line);
+        self
+    }
+}
+
+fn line_number(stderr: &str) -> Option<usize> {
+    let rest = stderr.split("line ").nth(1)?;
+    rest.split(|c: char| !c.is_ascii_digit())
+        .next()?
+        .parse()
+        .ok()
+}
+
+/// The words of a rule behind `-A CHAIN`, several times for many ports.
+fn words_of(rule: &Rule) -> Result<Vec<Vec<String>>> {
+    let mut lines = vec![Vec::new()];
+    for condition in &rule.matches {
+        let ways = ways_of(condition)?;
+        lines = lines
+            .iter()
+            .flat_map(|line| ways.iter().map(|way| [line.as_slice(), way].concat()))
+            .collect();
+    }
+    let mut tail = Vec::new();
+    if !rule.comment.is_empty() {
+        tail.extend(strings(["-m", "comment", "--comment"]));
+        tail.push(quoted(&rule.comment)?);
+    }
+    tail.extend(verdict_words(&rule.verdict));
+    lines
+        .iter_mut()
+        .for_each(|line| line.extend(tail.iter().cloned()));
+    Ok(lines)
+}
+
+fn strings<const N: usize>(words: [&str; N]) -> Vec<String> {
+    words.map(str::to_owned).to_vec()
+}
+
+fn tested(test: Test, words: [&str; 2]) -> Vec<String> {
+    let not = (test == Test::IsNot).then(|| "!".to_owned());
+    not.into_iter().chain(strings(words)).collect()
+}
+
+/// The words of a condition; several alternatives for many ports.
+fn ways_of(condition: &Match) -> Result<Vec<Vec<String>>> {
+    let inexpressible = || {
+        Err(Error::Inexpressible {
+            back_end: "iptables",
+            what: format!("{condition:?}"),
+        })
+    };
+    Ok(vec![match condition {
+        Match::Source(test, net) => tested(*test, ["-s", &net.to_string()]),
+        Match::Destination(test, net) => tested(*test, ["-d", &net.to_string()]),
+        Match::DestinationIsLocal => strings(["-m", "addrtype", "--dst-type", "LOCAL"]),
+        Match::Ports(protocol, ports) => {
+            let protocol = protocol.to_string();
+            if let [port] = ports[..] {
+                return Ok(vec![strings([
+                    "-p",
+                    &protocol,
+                    "-m",
+                    &protocol,
+                    "--dport",
+                    &port.to_string(),
+                ])]);
+            }
+            let ways = ports.chunks(MULTIPORT).map(|ports| {
+                let list: Vec<_> = ports.iter().map(u16::to_string).collect();
+                strings([
+                    "-p",
+                    &protocol,
+                    "-m",
+                    "multiport",
+                    "--dports",
+                    &list.join(","),
+                ])
+            });
+            return Ok(ways.collect());
+        }
+        Match::InputLink(test, name) => tested(*test, ["-i", &quoted(name)?]),
+        Match::MarkBits(bits) => strings(["-m", "mark", "--mark", &format!("{bits:#x}/{bits:#x}")]),
+        Match::Words(words) => words
+            .iter()
+            .map(|word| quoted(word))
+            .collect::<Result<_>>()?,
+        Match::SourceMac(_) | Match::DestinationTranslated => return inexpressible(),
+    }])
+}
+
+fn verdict_words(verdict: &Verdict) -> Vec<String> {
+    match verdict {
+        Verdict::Accept => strings(["-j", "ACCEPT"]),
+        Verdict::Drop => strings(["-j", "DROP"]),
+        Verdict::Return => strings(["-j", "RETURN"]),
+        Verdict::Jump(chain) => strings(["-j", chain]),
+        Verdict::Goto(chain) => strings(["-g", chain]),
+        Verdict::Masquerade => strings(["-j", "MASQUERADE"]),
+        Verdict::Dnat(IpAddr::V4(ip), port) => {
+            strings(["-j", "DNAT", "--to-destination", &format!("{ip}:{port}")])
+        }
+        Verdict::Dnat(IpAddr::V6(ip), port) => {
+            strings(["-j", "DNAT", "--to-destination", &format!("[{ip}]:{port}")])
+        }
+        Verdict::SetMarkBits(bits) => {
+            strings(["-j", "MARK", "--set-xmark", &format!("{bits:#x}/{bits:#x}")])
+        }
+    }
+}
+
+/// A word as iptables-restore reads it; a line break would start a command of its own.
+fn quoted(word: &str) -> Result<String> {
+    if word.chars().any(char::is_control) {
+        return Err(Error::Inexpressible {
+            back_end: "iptables",
+            what: format!("{word:?}"),
+        });
+    }
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,!+=".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return Ok(word.to_owned());
+    }
+    Ok(format!(
+        "\"{}\"",
+        word.replace('\\', "\\\\").replace('"', "\\\"")
+    ))
+}
+
+fn find_program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let directories = std::env::split_paths(&path).chain(DIRECTORIES.map(PathBuf::from));
+    let mut candidates = directories
+        .filter(|dir| dir.is_absolute())
+        .map(|dir| dir.join(name));
+    candidates.find(|file| {
+        let found = std::fs::metadata(file);
+        found.is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rule::Protocol;
+
+    #[test]
+    fn a_script_is_what_restore_reads() {
+        let mut script = Script::default();
+        let rule = Rule::new(
+            vec![
+                Match::Source(Test::IsNot, "10.1.0.0/16".parse().unwrap()),
+                Match::Ports(Protocol::Tcp, (1..=16).collect()),
+            ],
+            Verdict::Jump("CNI-X".into()),
+        )
+        .comment("net: a b");
+        script
+            .fresh_chain("CNI-X")
+            .append("CNI-HOSTPORT-DNAT", &rule)
+            .unwrap();
+        let dnat = Rule::new(
+            vec![Match::Ports(Protocol::Udp, vec![53])],
+            Verdict::Dnat("fd00::2".parse().unwrap(), 5353),
+        );
+        script.append("CNI-X", &dnat).unwrap().delete_chain("OLD");
+        assert_eq!(
+            script.text(),
+            "*nat\n\
+             :CNI-X - [0:0]\n\
+             -A CNI-HOSTPORT-DNAT ! -s 10.1.0.0/16 -p tcp -m multiport \
+             --dports 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15 \
+             -m comment --comment \"net: a b\" -j CNI-X\n\
+             -A CNI-HOSTPORT-DNAT ! -s 10.1.0.0/16 -p tcp -m multiport \
+             --dports 16 -m comment --comment \"net: a b\" -j CNI-X\n\
+             -A CNI-X -p udp -m udp --dport 53 -j DNAT --to-destination [fd00::2]:5353\n\
+             -F OLD\n-X OLD\n\
+             COMMIT\n"
+        );
+    }
+
+    #[test]
+    fn a_word_cannot_become_a_command() {
+        let words = Match::Words(vec!["-s\n-F".into()]);
+        let rule = Rule::new(vec![words], Verdict::Accept);
+        assert!(Script::default().append("X", &rule).is_err());
+        assert_eq!(quoted("a\"b\\").unwrap(), "\"a\\\"b\\\\\"");
+    }
+
+    #[test]
+    fn saved_lines_are_read() {
+        let lines = [
+            "*nat",
+            ":CNI-X - [0:0]",
+            "-A POSTROUTING -s 10.1.0.2/32 -m comment --comment \"a b\" -j CNI-X",
+        ];
+        let saved = Saved(lines.map(str::to_owned).to_vec());
+        assert!(saved.has_chain("CNI-X") && !saved.has_chain("CNI"));
+        let (chain, words) = saved.references("CNI-X").next().unwrap();
+        assert_eq!(chain, "POSTROUTING");
+        assert_eq!(value_of(words, "--comment").as_deref(), Some("a b"));
+        assert_eq!(value_of(words, "-s").as_deref(), Some("10.1.0.2/32"));
+    }
+}

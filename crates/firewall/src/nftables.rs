@@ -1,0 +1,392 @@
+//! nftables through the kernel's own interface (nfnetlink), without an `nft` process.
+//!
+//! A [`Transaction`] is one datagram between two batch markers: the kernel makes all of it true
+//! at once, or none. Names that exist already are no error, so transactions of different
+//! containers need no common lock.
+
+use netlink::attribute::{Writer, attributes, find, text};
+use netlink::{Message, Socket};
+use sys::Errno;
+
+use crate::error::{Error, Result};
+use crate::expression;
+use crate::rule::{Rule, Verdict};
+
+const SUBSYSTEM: u16 = 10; // NFNL_SUBSYS_NFTABLES
+const NEWTABLE: u16 = SUBSYSTEM << 8;
+const DELTABLE: u16 = SUBSYSTEM << 8 | 2;
+const NEWCHAIN: u16 = SUBSYSTEM << 8 | 3;
+const GETCHAIN: u16 = SUBSYSTEM << 8 | 4;
+const DELCHAIN: u16 = SUBSYSTEM << 8 | 5;
+const NEWRULE: u16 = SUBSYSTEM << 8 | 6;
+const GETRULE: u16 = SUBSYSTEM << 8 | 7;
+const DELRULE: u16 = SUBSYSTEM << 8 | 8;
+const GETGEN: u16 = SUBSYSTEM << 8 | 16;
+const GENERATION: u16 = 1; // NFTA_GEN_ID and NFNL_BATCH_GENID
+const BATCH_BEGIN: u16 = 0x10;
+const BATCH_END: u16 = 0x11;
+const CREATE: u16 = 0x400; // NLM_F_CREATE
+const APPEND: u16 = 0x800; // NLM_F_APPEND
+const TABLE: u16 = 1; // NFTA_TABLE_NAME, NFTA_CHAIN_TABLE, NFTA_RULE_TABLE
+const CHAIN_NAME: u16 = 3;
+const RULE_CHAIN: u16 = 2;
+const RULE_HANDLE: u16 = 3;
+const RULE_EXPRESSIONS: u16 = 4;
+const RULE_USERDATA: u16 = 7;
+const COMMENT: u8 = 0; // NFTNL_UDATA_RULE_COMMENT: what nft(8) prints
+
+/// The packets that a table sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Family {
+    Inet,
+    Ipv4,
+    Ipv6,
+    Bridge,
+}
+
+impl Family {
+    /// `NFPROTO_*`.
+    pub(crate) fn number(self) -> u8 {
+        match self {
+            Self::Inet => 1,
+            Self::Ipv4 => 2,
+            Self::Bridge => 7,
+            Self::Ipv6 => 10,
+        }
+    }
+}
+
+/// A table by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub struct Table {
+    pub family: Family,
+    pub name: &'static str,
+}
+
+/// A chain by name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub struct Chain {
+    pub table: Table,
+    pub name: String,
+}
+
+impl Table {
+    /// A chain of this table.
+    pub fn chain(self, name: impl Into<String>) -> Chain {
+        Chain {
+            table: self,
+            name: name.into(),
+        }
+    }
+}
+
+/// Where the kernel enters a chain by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Base {
+    /// `nat` or `filter`.
+    pub kind: &'static str,
+    /// Which hook.
+    pub hook: Hook,
+    /// Order among the chains of the hook: lower comes first.
+    pub priority: i32,
+}
+
+/// The netfilter hooks that we use, with their numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Hook {
+    Prerouting = 0,
+    Output = 3,
+    Postrouting = 4,
+}
+
+/// A rule that the kernel has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Installed {
+    /// The kernel's number for it, unique in its table.
+    pub handle: u64,
+    /// The chain it is in.
+    pub chain: String,
+    /// Its comment, empty without.
+    pub comment: String,
+    /// The rule with its comment, if it can be said with our words.
+    pub rule: Option<Rule>,
+}
+
+impl Installed {
+    /// The chain that the rule jumps or goes to.
+    pub fn target(&self) -> Option<&str> {
+        match &self.rule.as_ref()?.verdict {
+            Verdict::Jump(chain) | Verdict::Goto(chain) => Some(chain),
+            _ => None,
+        }
+    }
+}
+
+/// Changes that happen together or not at all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Transaction(Vec<Message>);
+
+impl Transaction {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Makes sure that the table exists.
+    pub fn table(&mut self, table: Table) -> &mut Self {
+        let body = header(table.family).put_str(TABLE, table.name);
+        self.push(NEWTABLE, CREATE, body)
+    }
+
+    /// Makes sure that the chain exists, with this hook if it is new.
+    pub fn chain(&mut self, chain: &Chain, base: Option<Base>) -> &mut Self {
+        let mut body = of_table(chain.table).put_str(CHAIN_NAME, &chain.name);
+        if let Some(base) = base {
+            let hook = Writer::default()
+                .put_be32(1, base.hook as u32)
+                .put_be32(2, base.priority as u32);
+            body = body.put_nested(4, hook).put_str(7, base.kind);
+        }
+        self.push(NEWCHAIN, CREATE, body)
+    }
+
+    /// Removes all rules of a chain, which must exist.
+    pub fn flush(&mut self, chain: &Chain) -> &mut Self {
+        self.push(DELRULE, 0, of_chain(chain))
+    }
+
+    /// Adds a rule at the end of a chain.
+    pub fn append(&mut self, chain: &Chain, rule: &Rule) -> Result<&mut Self> {
+        let expressions = expression::write(rule, chain.table.family)?;
+        let mut body = of_chain(chain).put_nested(RULE_EXPRESSIONS, expressions);
+        if !rule.comment.is_empty() {
+            body = body.put(RULE_USERDATA, &comment_bytes(&rule.comment));
+        }
+        Ok(self.push(NEWRULE, CREATE | APPEND, body))
+    }
+
+    /// Removes one rule by its handle.
+    pub fn delete(&mut self, table: Table, rule: &Installed) -> &mut Self {
+        let chain = table.chain(&rule.chain);
+        self.push(
+            DELRULE,
+            0,
+            of_chain(&chain).put(RULE_HANDLE, &rule.handle.to_be_bytes()),
+        )
+    }
+
+    /// Removes a chain that is empty and that nothing refers to.
+    pub fn delete_chain(&mut self, chain: &Chain) -> &mut Self {
+        self.push(
+            DELCHAIN,
+            0,
+            of_table(chain.table).put_str(CHAIN_NAME, &chain.name),
+        )
+    }
+
+    /// Removes a table with all that is in it.
+    pub fn delete_table(&mut self, table: Table) -> &mut Self {
+        self.push(DELTABLE, 0, of_table(table))
+    }
+
+    fn push(&mut self, kind: u16, flags: u16, body: Writer) -> &mut Self {
+        self.0.push(Message {
+            kind,
+            flags,
+            body: body.into_bytes(),
+        });
+        self
+    }
+}
+
+/// The kernel's nftables, of the namespace that the thread was in at [`Nftables::open`].
+pub struct Nftables(Socket);
+
+impl Nftables {
+    /// Opens the kernel's interface.
+    pub fn open() -> Result<Self> {
+        Ok(Self(Socket::netfilter()?))
+    }
+
+    /// Makes a transaction true. `what` says what it is for: `install port mappings`.
+    pub fn apply(&mut self, transaction: &Transaction, what: &str) -> Result<()> {
+        if transaction.is_empty() {
+            return Ok(());
+        }
+        self.send(Writer::new(&batch_header()), transaction, what)
+    }
+
+    fn send(&mut self, begin: Writer, transaction: &Transaction, what: &str) -> Result<()> {
+        let marker = |kind, body| Message {
+            kind,
+            flags: 0,
+            body,
+        };
+        let begin = marker(BATCH_BEGIN, begin.into_bytes());
+        let end = marker(BATCH_END, batch_header());
+        let batch = std::iter::once(begin)
+            .chain(transaction.0.iter().cloned())
+            .collect();
+        Ok(self.0.batch(batch, end, &format!("nftables: {what}"))?)
+    }
+
+    /// Removes a table if `is_unused` says so of its rules, and of no others: a table that gets a
+    /// rule between the look and the removal is kept (the kernel compares its generation).
+    pub fn retire(&mut self, table: Table, is_unused: impl Fn(&[Installed]) -> bool) -> Result<()> {
+        const TRIES: u32 = 5;
+        for _ in 0..TRIES {
+            let generation = self.generation()?;
+            if self.chains(table)?.is_empty() || !is_unused(&self.rules(table)?) {
+                return Ok(());
+            }
+            let mut change = Transaction::default();
+            change.delete_table(table);
+            let begin = Writer::new(&batch_header()).put(GENERATION, &generation);
+            match self.send(begin, &change, "remove an unused table") {
+                Err(Error::Netlink(error)) => match error.errno() {
+                    // Somebody changed something, or removed the table: look again.
+                    Some(Errno::ERESTART | Errno::ENOENT | Errno::EBUSY) => {}
+                    _ => return Err(error.into()),
+                },
+                done => return done,
+            }
+        }
+        Ok(()) // a busy host keeps an empty table; the next to leave removes it
+    }
+
+    fn generation(&mut self) -> Result<Vec<u8>> {
+        let what = "nftables: read the generation";
+        let message = Message {
+            kind: GETGEN,
+            flags: 0,
+            body: vec![0; 4],
+        };
+        let answer = self.0.lookup(message, what)?.unwrap_or_default();
+        let attributes = answer.get(4..).unwrap_or_default();
+        Ok(find(attributes, GENERATION).unwrap_or_default().to_vec())
+    }
+
+    /// The rules of a table, in order; none when there is no such table.
+    pub fn rules(&mut self, table: Table) -> Result<Vec<Installed>> {
+        let body = of_table(table);
+        let what = format!("nftables: list the rules of {}", table.name);
+        let entries = self.list(GETRULE, body, &what)?;
+        Ok(entries
+            .iter()
+            .filter_map(|entry| installed(entry, table))
+            .collect())
+    }
+
+    /// The names of a table's chains; none when there is no such table.
+    pub fn chains(&mut self, table: Table) -> Result<Vec<String>> {
+        let what = format!("nftables: list the chains of {}", table.name);
+        let entries = self.list(GETCHAIN, of_table(table), &what)?;
+        let of_this = |entry: &&[u8]| find(entry, TABLE).map(text).as_deref() == Some(table.name);
+        Ok(entries
+            .iter()
+            .filter_map(|entry| entry.get(4..))
+            .filter(of_this)
+            .filter_map(|entry| find(entry, CHAIN_NAME).map(text))
+            .collect())
+    }
+
+    /// Whether a table has a chain of this name.
+    pub fn has_chain(&mut self, chain: &Chain) -> Result<bool> {
+        let body = of_table(chain.table)
+            .put_str(CHAIN_NAME, &chain.name)
+            .into_bytes();
+        let message = Message {
+            kind: GETCHAIN,
+            flags: 0,
+            body,
+        };
+        Ok(self
+            .0
+            .lookup(message, &format!("nftables: find chain {}", chain.name))?
+            .is_some())
+    }
+
+    fn list(&mut self, kind: u16, body: Writer, what: &str) -> Result<Vec<Vec<u8>>> {
+        let message = Message {
+            kind,
+            flags: 0,
+            body: body.into_bytes(),
+        };
+        match self.0.dump(message, what) {
+            // No such table, or a kernel without nftables: nothing is installed.
+            Err(error) if matches!(error.errno(), Some(Errno::ENOENT | Errno::EOPNOTSUPP)) => {
+                Ok(Vec::new())
+            }
+            answer => Ok(answer?),
+        }
+    }
+}
+
+fn header(family: Family) -> Writer {
+    Writer::new(&[family.number(), 0, 0, 0]) // struct nfgenmsg
+}
+
+fn batch_header() -> Vec<u8> {
+    let [high, low] = SUBSYSTEM.to_be_bytes();
+    vec![0, 0, high, low]
+}
+
+fn of_table(table: Table) -> Writer {
+    header(table.family).put_str(TABLE, table.name)
+}
+
+fn of_chain(chain: &Chain) -> Writer {
+    of_table(chain.table).put_str(RULE_CHAIN, &chain.name)
+}
+
+/// libnftnl's encoding: type, length, and the text with its NUL.
+fn comment_bytes(comment: &str) -> Vec<u8> {
+    let text = comment.as_bytes();
+    let mut bytes = vec![COMMENT, (text.len() + 1) as u8];
+    bytes.extend(text);
+    bytes.push(0);
+    bytes
+}
+
+fn comment_of(userdata: &[u8]) -> Option<String> {
+    let mut rest = userdata;
+    while let [kind, length, tail @ ..] = rest {
+        let value = tail.get(..usize::from(*length))?;
+        if *kind == COMMENT {
+            return Some(text(value));
+        }
+        rest = &tail[usize::from(*length)..];
+    }
+    None
+}
+
+fn installed(entry: &[u8], table: Table) -> Option<Installed> {
+    if *entry.first()? != table.family.number() {
+        return None;
+    }
+    let mut rule = Installed {
+        handle: 0,
+        chain: String::new(),
+        comment: String::new(),
+        rule: None,
+    };
+    let mut found_table = String::new();
+    for (kind, value) in attributes(entry.get(4..)?) {
+        match kind {
+            TABLE => found_table = text(value),
+            RULE_CHAIN => rule.chain = text(value),
+            RULE_HANDLE => rule.handle = u64::from_be_bytes(value.try_into().ok()?),
+            RULE_EXPRESSIONS => rule.rule = expression::read(value),
+            RULE_USERDATA => rule.comment = comment_of(value).unwrap_or_default(),
+            _ => {}
+        }
+    }
+    if let Some(known) = &mut rule.rule {
+        known.comment.clone_from(&rule.comment);
+    }
+    (found_table == table.name).then_some(rule)
+}

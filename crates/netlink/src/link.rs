@@ -1,0 +1,452 @@
+//! Links: veth pairs, bridges, what can be changed about them, and bridge ports.
+//!
+//! Kernel words, with one exception for the reader's sake: a link's *controller* is called its
+//! master here as in ip-link(8).
+
+use std::fmt;
+use std::os::fd::{AsFd, AsRawFd};
+use std::str::FromStr;
+
+use netlink_packet_core::{Emitable, NLM_F_CREATE, NLM_F_EXCL, Parseable};
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::link::{
+    AfSpecBridge, BridgeVlanInfo, BridgeVlanInfoFlags, InfoBridge, InfoBridgePort, InfoData,
+    InfoKind, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags,
+    LinkInfo, LinkMessage, State,
+};
+use sys::{Errno, NetNs};
+
+use crate::error::{Error, Result};
+use crate::socket::{Message, Socket};
+
+pub(crate) const RTM_NEWLINK: u16 = 16;
+const RTM_DELLINK: u16 = 17;
+const RTM_GETLINK: u16 = 18;
+const RTM_SETLINK: u16 = 19;
+/// The multicast group of link changes, for [`crate::Events`].
+pub const RTNLGRP_LINK: u32 = 1;
+
+/// An Ethernet address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Mac(pub [u8; 6]);
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+/// A text that is no Ethernet address.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not an Ethernet address like 02:00:5e:10:00:01")]
+pub struct BadMac(String);
+
+impl FromStr for Mac {
+    type Err = BadMac;
+
+    /// Six two-digit hexadecimal bytes with `:` or `-` between them.
+    fn from_str(text: &str) -> std::result::Result<Self, BadMac> {
+        let bad = || BadMac(text.to_owned());
+        let mut parts = text.split([':', '-']);
+        let mut bytes = [0; 6];
+        for byte in &mut bytes {
+            let part = parts
+                .next()
+                .filter(|part| part.len() == 2)
+                .ok_or_else(bad)?;
+            *byte = u8::from_str_radix(part, 16).map_err(|_| bad())?;
+        }
+        if parts.next().is_some() {
+            Err(bad())
+        } else {
+            Ok(Self(bytes))
+        }
+    }
+}
+
+/// A link as the kernel reports it. Each field is what `ip -d link` calls by that name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)] // the names are ip-link(8)'s
+pub struct Link {
+    pub index: u32,
+    pub name: String,
+    pub kind: Option<String>,
+    pub mac: Option<Mac>,
+    pub mtu: u32,
+    pub master: Option<u32>,
+    /// The other end's index, of a veth (in the other end's namespace).
+    pub peer: Option<u32>,
+    pub alias: Option<String>,
+    pub is_up: bool,
+    /// Operational: the carrier is there, frames flow (RFC 2863 `up`, or `unknown` for drivers
+    /// that do not tell).
+    pub is_operational: bool,
+    pub is_promiscuous: bool,
+    /// As a bridge port.
+    pub hairpin: bool,
+    /// As a bridge port.
+    pub isolated: bool,
+    /// As a bridge.
+    pub vlan_filtering: bool,
+}
+
+/// One thing to change about a link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Setting {
+    /// Administratively up.
+    Up,
+    /// Administratively down.
+    Down,
+    /// Promiscuous, as long as nobody else asks for it too.
+    Promiscuous,
+    /// Its name.
+    Name(String),
+    /// Becomes a port of the link with this index.
+    Master(u32),
+    /// Its Ethernet address.
+    Mac(Mac),
+    /// Its MTU.
+    Mtu(u32),
+    /// A text for people, up to 255 bytes; also how we recognise what is ours.
+    Alias(String),
+}
+
+/// A flag of a bridge port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PortFlag {
+    /// Frames may leave by the port they came from.
+    Hairpin,
+    /// Does not talk to other isolated ports (Linux 4.18).
+    Isolated,
+}
+
+/// A veth pair: one end in the namespace of the socket that creates it, the other in `peer_netns`.
+pub struct Veth<'a> {
+    /// The near end.
+    pub name: &'a str,
+    /// The near end's address; the kernel invents one otherwise.
+    pub mac: Option<Mac>,
+    /// Of both ends.
+    pub mtu: Option<u32>,
+    /// The far end.
+    pub peer: &'a str,
+    /// Where the far end goes.
+    pub peer_netns: &'a NetNs,
+}
+
+/// A bridge to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BridgeOptions {
+    /// The kernel's default otherwise.
+    pub mtu: Option<u32>,
+    /// Frames are sorted by 802.1q tag. `EOPNOTSUPP` from a kernel built without it.
+    pub vlan_filtering: bool,
+}
+
+/// A VLAN of a bridge port (or of the bridge itself).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortVlan {
+    /// The VLAN's number, 1..=4094.
+    pub id: u16,
+    /// Untagged frames from the port belong to this VLAN, and its frames leave untagged.
+    pub native: bool,
+}
+
+/// Whether a VLAN change is about a port, or about the bridge as a host sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VlanOf {
+    /// A port, by its index.
+    Port(u32),
+    /// The bridge itself.
+    Bridge(u32),
+}
+
+impl Socket {
+    /// The link of this name, if there is one.
+    pub fn link(&mut self, name: &str) -> Result<Option<Link>> {
+        let mut message = LinkMessage::default();
+        message.attributes.push(LinkAttribute::IfName(name.into()));
+        message
+            .attributes
+            .push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+        self.look_up(&message, &format!("look up link {name:?}"))
+    }
+
+    /// The link with this index, if there is one.
+    pub fn link_by_index(&mut self, index: u32) -> Result<Option<Link>> {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        message
+            .attributes
+            .push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+        self.look_up(&message, &format!("look up link {index}"))
+    }
+
+    fn look_up(&mut self, message: &LinkMessage, what: &str) -> Result<Option<Link>> {
+        let answer = self.lookup(of(RTM_GETLINK, 0, message), what)?;
+        answer.map(|body| parse(&body, what)).transpose()
+    }
+
+    /// All links.
+    pub fn links(&mut self) -> Result<Vec<Link>> {
+        let mut message = LinkMessage::default();
+        message
+            .attributes
+            .push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+        let what = "list links";
+        let bodies = self.dump(of(RTM_GETLINK, 0, &message), what)?;
+        bodies.iter().map(|body| parse(body, what)).collect()
+    }
+
+    /// Creates a veth pair. `EEXIST` when either name is taken in its namespace.
+    pub fn create_veth(&mut self, veth: &Veth<'_>) -> Result<()> {
+        let mut peer = LinkMessage::default();
+        peer.attributes
+            .push(LinkAttribute::IfName(veth.peer.into()));
+        peer.attributes
+            .push(LinkAttribute::NetNsFd(veth.peer_netns.as_fd().as_raw_fd()));
+        peer.attributes.extend(veth.mtu.map(LinkAttribute::Mtu));
+        let mut message = LinkMessage::default();
+        message
+            .attributes
+            .push(LinkAttribute::IfName(veth.name.into()));
+        message.attributes.extend(veth.mtu.map(LinkAttribute::Mtu));
+        message
+            .attributes
+            .extend(veth.mac.map(|mac| LinkAttribute::Address(mac.0.into())));
+        message.attributes.push(LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Veth),
+            LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
+        ]));
+        let what = format!("create veth {:?} with peer {:?}", veth.name, veth.peer);
+        self.request(of(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &message), &what)
+    }
+
+    /// Creates a bridge. `EEXIST` when the name is taken.
+    pub fn create_bridge(&mut self, name: &str, options: BridgeOptions) -> Result<()> {
+        let mut message = LinkMessage::default();
+        message.attributes.push(LinkAttribute::IfName(name.into()));
+        message
+            .attributes
+            .extend(options.mtu.map(LinkAttribute::Mtu));
+        let mut kind = vec![LinkInfo::Kind(InfoKind::Bridge)];
+        if options.vlan_filtering {
+            let filtering = vec![InfoBridge::VlanFiltering(true)];
+            kind.push(LinkInfo::Data(InfoData::Bridge(filtering)));
+        }
+        message.attributes.push(LinkAttribute::LinkInfo(kind));
+        let what = format!("create bridge {name:?}");
+        self.request(of(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &message), &what)
+    }
+
+    /// Changes the link with this index, all settings in one message.
+    pub fn change_link(&mut self, index: u32, settings: &[Setting]) -> Result<()> {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        settings
+            .iter()
+            .for_each(|setting| add(setting, &mut message));
+        let what = format!("change link {index}: {settings:?}");
+        self.request(of(RTM_NEWLINK, 0, &message), &what)
+    }
+
+    /// Sets flags of a bridge port; flags not named keep their value.
+    pub fn set_port_flags(&mut self, index: u32, flags: &[PortFlag]) -> Result<()> {
+        let port = flags.iter().map(|flag| match flag {
+            PortFlag::Hairpin => InfoBridgePort::HairpinMode(true),
+            PortFlag::Isolated => InfoBridgePort::Isolated(true),
+        });
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        message.attributes.push(LinkAttribute::LinkInfo(vec![
+            LinkInfo::PortKind(InfoPortKind::Bridge),
+            LinkInfo::PortData(InfoPortData::BridgePort(port.collect())),
+        ]));
+        let what = format!("change bridge port {index}: {flags:?}");
+        self.request(of(RTM_NEWLINK, 0, &message), &what)
+    }
+
+    /// Adds VLANs to a bridge port or bridge.
+    pub fn add_vlans(&mut self, of_link: VlanOf, vlans: &[PortVlan]) -> Result<()> {
+        self.change_vlans(RTM_SETLINK, of_link, vlans)
+    }
+
+    /// Takes VLANs from a bridge port or bridge; one that is not there is no error.
+    pub fn remove_vlans(&mut self, of_link: VlanOf, vlans: &[PortVlan]) -> Result<()> {
+        self.change_vlans(RTM_DELLINK, of_link, vlans)
+    }
+
+    fn change_vlans(&mut self, kind: u16, of_link: VlanOf, vlans: &[PortVlan]) -> Result<()> {
+        let mut message = LinkMessage::default();
+        message.header.interface_family = AddressFamily::Bridge;
+        let (index, base) = match of_link {
+            VlanOf::Port(index) => (index, BridgeVlanInfoFlags::empty()),
+            VlanOf::Bridge(index) => (index, BridgeVlanInfoFlags::Controller),
+        };
+        message.header.index = index;
+        let native = BridgeVlanInfoFlags::Pvid | BridgeVlanInfoFlags::Untagged;
+        let entries = vlans.iter().map(|vlan| {
+            let flags = if vlan.native { base | native } else { base };
+            AfSpecBridge::VlanInfo(BridgeVlanInfo {
+                flags,
+                vid: vlan.id,
+            })
+        });
+        message
+            .attributes
+            .push(LinkAttribute::AfSpecBridge(entries.collect()));
+        let what = format!("change VLANs of {of_link:?}: {vlans:?}");
+        self.request(of(kind, 0, &message), &what)
+    }
+
+    /// The VLANs of a bridge port (or of a bridge).
+    pub fn vlans(&mut self, index: u32) -> Result<Vec<PortVlan>> {
+        let mut message = LinkMessage::default();
+        message.header.interface_family = AddressFamily::Bridge;
+        message
+            .attributes
+            .push(LinkAttribute::ExtMask(vec![LinkExtentMask::Brvlan]));
+        let what = "list VLANs of bridge ports";
+        let mut vlans = Vec::new();
+        for body in self.dump(of(RTM_GETLINK, 0, &message), what)? {
+            let link =
+                LinkMessage::parse(&body[..]).map_err(|error| Error::malformed(what, error))?;
+            if link.header.index == index {
+                vlans.extend(link.attributes.iter().flat_map(port_vlans));
+            }
+        }
+        Ok(vlans)
+    }
+
+    /// Deletes a link, and with a veth its other end; false when it was gone already.
+    pub fn delete_link(&mut self, index: u32) -> Result<bool> {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        match self.request(
+            of(RTM_DELLINK, 0, &message),
+            &format!("delete link {index}"),
+        ) {
+            Ok(()) => Ok(true),
+            Err(error) if error.errno() == Some(Errno::ENODEV) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn of(kind: u16, flags: u16, message: &impl Emitable) -> Message {
+    let mut body = vec![0; message.buffer_len()];
+    message.emit(&mut body);
+    Message { kind, flags, body }
+}
+
+fn add(setting: &Setting, message: &mut LinkMessage) {
+    let header = &mut message.header;
+    let attribute = match setting {
+        Setting::Up => {
+            header.flags |= LinkFlags::Up;
+            header.change_mask |= LinkFlags::Up;
+            return;
+        }
+        Setting::Down => {
+            header.change_mask |= LinkFlags::Up;
+            return;
+        }
+        Setting::Promiscuous => {
+            header.flags |= LinkFlags::Promisc;
+            header.change_mask |= LinkFlags::Promisc;
+            return;
+        }
+        Setting::Name(name) => LinkAttribute::IfName(name.clone()),
+        Setting::Master(index) => LinkAttribute::Controller(*index),
+        Setting::Mac(mac) => LinkAttribute::Address(mac.0.into()),
+        Setting::Mtu(mtu) => LinkAttribute::Mtu(*mtu),
+        Setting::Alias(alias) => LinkAttribute::IfAlias(alias.clone()),
+    };
+    message.attributes.push(attribute);
+}
+
+fn port_vlans(attribute: &LinkAttribute) -> Vec<PortVlan> {
+    let LinkAttribute::AfSpecBridge(entries) = attribute else {
+        return Vec::new();
+    };
+    let vlan = |entry: &AfSpecBridge| match entry {
+        AfSpecBridge::VlanInfo(info) => Some(PortVlan {
+            id: info.vid,
+            native: info.flags.contains(BridgeVlanInfoFlags::Pvid),
+        }),
+        _ => None,
+    };
+    entries.iter().filter_map(vlan).collect()
+}
+
+/// Parses the body of an `RTM_NEWLINK`, of an answer or an event.
+pub fn parse(body: &[u8], what: &str) -> Result<Link> {
+    let message = LinkMessage::parse(body).map_err(|error| Error::malformed(what, error))?;
+    let flags = message.header.flags;
+    let mut link = Link {
+        index: message.header.index,
+        is_up: flags.contains(LinkFlags::Up),
+        is_promiscuous: flags.contains(LinkFlags::Promisc),
+        ..Link::default()
+    };
+    for attribute in message.attributes {
+        read_attribute(attribute, &mut link);
+    }
+    Ok(link)
+}
+
+fn read_attribute(attribute: LinkAttribute, link: &mut Link) {
+    match attribute {
+        LinkAttribute::IfName(name) => link.name = name,
+        LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+        LinkAttribute::Address(bytes) => link.mac = bytes.try_into().ok().map(Mac),
+        LinkAttribute::Controller(index) => link.master = Some(index),
+        LinkAttribute::Link(index) => link.peer = Some(index),
+        LinkAttribute::IfAlias(alias) => link.alias = Some(alias),
+        LinkAttribute::OperState(state) => {
+            link.is_operational = matches!(state, State::Up | State::Unknown);
+        }
+        LinkAttribute::Promiscuity(count) => link.is_promiscuous |= count > 0,
+        LinkAttribute::LinkInfo(entries) => {
+            entries.into_iter().for_each(|entry| read_kind(entry, link));
+        }
+        _ => {}
+    }
+}
+
+fn read_kind(entry: LinkInfo, link: &mut Link) {
+    match entry {
+        LinkInfo::Kind(kind) => link.kind = Some(kind.to_string()),
+        LinkInfo::Data(InfoData::Bridge(options)) => {
+            link.vlan_filtering = options.contains(&InfoBridge::VlanFiltering(true));
+        }
+        LinkInfo::PortData(InfoPortData::BridgePort(options)) => {
+            link.hairpin = options.contains(&InfoBridgePort::HairpinMode(true));
+            link.isolated = options.contains(&InfoBridgePort::Isolated(true));
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ethernet_address_is_read_and_written() {
+        assert_eq!(
+            "02-00-5E-10-00-ff".parse::<Mac>().unwrap().to_string(),
+            "02:00:5e:10:00:ff"
+        );
+        for bad in [
+            "",
+            "02:00:5e:10:00",
+            "02:00:5e:10:00:01:02",
+            "2:0:5e:10:0:1",
+            "zz:00:5e:10:00:01",
+        ] {
+            assert!(bad.parse::<Mac>().is_err(), "{bad:?}");
+        }
+    }
+}
