@@ -1,0 +1,429 @@
+//! ADD, DEL, CHECK, GC, STATUS and VERSION over the plugins of a list.
+//!
+//! ```text
+//! ADD     list order     each gets the result of the one before; the last result is cached
+//! CHECK   list order     each gets the cached result
+//! DEL     reverse order  each gets the cached result; goes on after errors and reports all
+//! GC      DEL for every cached attachment that is not valid, then GC in list order
+//! STATUS  list order     the first error counts
+//! ```
+//! One operation per container at a time, GC alone (SPEC 1.1.0 section 3); the locks are `cache`'s.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use cni::{Attachment, Code, Command, Version};
+use serde_json::{Map, Value, json};
+
+use crate::cache::{Cache, CachedAttachment};
+use crate::error::{Error, Result};
+use crate::invoke::{Call, Plugins};
+use crate::network_list::{NetworkList, PluginConfig};
+use crate::sandbox;
+
+/// What a runtime says about one attachment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RuntimeConf {
+    /// The container and the interface it is to have.
+    pub attachment: Attachment,
+    /// Path of the container's network namespace; may be empty for DEL.
+    pub netns: String,
+    /// `CNI_ARGS`.
+    pub args: Vec<(String, String)>,
+    /// Values for the capabilities that plugins of the list have switched on.
+    pub capability_args: Map<String, Value>,
+}
+
+/// What becomes of the plugins that had succeeded when a later one fails an ADD.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    /// They stay, as with Go's libcni; the runtime must DEL.
+    Leave,
+    /// All get a DEL, also the one that failed.
+    RollBack,
+}
+
+/// What a GC leaves alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep<'a> {
+    /// The caller has no list: nothing cached stays, and plugins free nothing else (cnitool's).
+    Unlisted,
+    /// These.
+    Listed(&'a [Attachment]),
+    /// Everything cached whose namespace is there, as seen once all other operations have ended.
+    Living,
+}
+
+/// Runs lists.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// Where plugins are.
+    pub plugins: Plugins,
+    /// Where results are remembered.
+    pub cache: Cache,
+    /// How long another operation on the same container is waited for.
+    pub patience: Duration,
+    /// What a failed ADD leaves.
+    pub on_failure: OnFailure,
+}
+
+/// What the plugins of a list are told in one pass over it.
+struct Pass<'a> {
+    list: &'a NetworkList,
+    conf: &'a RuntimeConf,
+    result: Option<&'a Value>,
+}
+
+impl Caller {
+    /// Attaches a container; the final result, in the list's version.
+    pub fn add(&self, list: &NetworkList, conf: &RuntimeConf) -> Result<Value> {
+        let _held = self
+            .cache
+            .lock_container(&conf.attachment.container_id, self.patience)?;
+        // Before the first plugin changes anything.
+        for plugin in &list.plugins {
+            let found = self.plugins.find(&plugin.plugin_type);
+            found.map_err(|error| failed(list, plugin, Command::Add, error))?;
+        }
+        let mut cached = CachedAttachment {
+            network: list.name.clone(),
+            attachment: conf.attachment.clone(),
+            netns: conf.netns.clone(),
+            sandbox: sandbox::identify(&conf.netns).unwrap_or_default(),
+            args: conf.args.clone(),
+            capability_args: conf.capability_args.clone(),
+            config: list.bytes.clone(),
+            result: Value::Null,
+        };
+        self.cache.claim(&cached)?;
+        let mut result = None;
+        let added = self.add_each(list, conf, &mut result).and_then(|()| {
+            cached.result = result.clone().unwrap_or_default();
+            self.cache.write(&cached)
+        });
+        let Err(error) = added else {
+            return Ok(result.unwrap_or_default());
+        };
+        let pass = Pass {
+            list,
+            conf,
+            result: result.as_ref(),
+        };
+        let undone = match self.on_failure {
+            OnFailure::Leave => Ok(()),
+            OnFailure::RollBack => self.delete_each(&pass),
+        };
+        // What cannot be rolled back stays in the cache for a later DEL or GC.
+        let undone = undone.and_then(|()| self.cache.remove(&list.name, &conf.attachment));
+        Err(and(error, undone.err()))
+    }
+
+    fn add_each(
+        &self,
+        list: &NetworkList,
+        conf: &RuntimeConf,
+        result: &mut Option<Value>,
+    ) -> Result<()> {
+        for plugin in &list.plugins {
+            let pass = Pass {
+                list,
+                conf,
+                result: result.as_ref(),
+            };
+            let stdout = self.send(Command::Add, plugin, &pass)?;
+            let answer = answer(&stdout, list.cni_version);
+            *result = Some(answer.map_err(|error| failed(list, plugin, Command::Add, error))?);
+        }
+        Ok(())
+    }
+
+    /// Detaches a container, with what was remembered of its ADD.
+    ///
+    /// Arguments that `conf` lacks are those of the ADD: a runtime that forgets the port mappings
+    /// must not leave their rules behind.
+    pub fn del(&self, list: &NetworkList, conf: &RuntimeConf) -> Result<()> {
+        let _held = self
+            .cache
+            .lock_container(&conf.attachment.container_id, self.patience)?;
+        self.delete(list, conf)
+    }
+
+    fn delete(&self, list: &NetworkList, conf: &RuntimeConf) -> Result<()> {
+        let cached = self.cache.read(&list.name, &conf.attachment);
+        let conf = completed(conf, cached.as_ref());
+        let result = cached.and_then(|cached| in_version(cached.result, list.cni_version));
+        // SPEC 0.4.0 brought prevResult to DEL.
+        let result = result.filter(|_| list.cni_version >= Version::V0_4_0);
+        self.delete_each(&Pass {
+            list,
+            conf: &conf,
+            result: result.as_ref(),
+        })?;
+        self.cache.remove(&list.name, &conf.attachment)
+    }
+
+    fn delete_each(&self, pass: &Pass<'_>) -> Result<()> {
+        let plugins = pass.list.plugins.iter().rev();
+        let sent = plugins.map(|plugin| self.send(Command::Del, plugin, pass));
+        Error::all(sent.filter_map(Result::err).collect())
+    }
+
+    /// Asks every plugin whether the attachment is as its ADD left it.
+    pub fn check(&self, list: &NetworkList, conf: &RuntimeConf) -> Result<()> {
+        if list.cni_version < Version::V0_4_0 {
+            return Err(Error::TooOld {
+                version: list.cni_version,
+                command: Command::Check,
+            });
+        }
+        if list.disable_check {
+            return Ok(());
+        }
+        let _held = self
+            .cache
+            .lock_container(&conf.attachment.container_id, self.patience)?;
+        let cached = self.cache.read(&list.name, &conf.attachment);
+        let conf = completed(conf, cached.as_ref());
+        let result = cached.and_then(|cached| in_version(cached.result, list.cni_version));
+        let pass = Pass {
+            list,
+            conf: &conf,
+            result: result.as_ref(),
+        };
+        for plugin in &list.plugins {
+            self.send(Command::Check, plugin, &pass)?;
+        }
+        Ok(())
+    }
+
+    /// Frees every attachment of the network that is not to be kept: those in the cache by DEL,
+    /// then whatever the plugins know of by GC.
+    pub fn gc(&self, list: &NetworkList, keep: Keep<'_>) -> Result<()> {
+        if list.disable_gc {
+            return Ok(());
+        }
+        let _held = self.cache.lock_all(self.patience)?;
+        let mut cached = self.cache.entries()?;
+        cached.retain(|each| each.network == list.name);
+        let living = cached.iter().filter(|each| !each.is_dead());
+        let valid: Option<Vec<Attachment>> = match keep {
+            Keep::Unlisted => None,
+            Keep::Listed(valid) => Some(valid.to_vec()),
+            Keep::Living => Some(living.map(|each| each.attachment.clone()).collect()),
+        };
+        let is_valid = |one: &Attachment| valid.as_ref().is_some_and(|valid| valid.contains(one));
+        let stale = cached.iter().filter(|each| !is_valid(&each.attachment));
+        let deleted = stale.map(|each| self.delete_cached(list, each));
+        let mut errors: Vec<Error> = deleted.filter_map(Result::err).collect();
+        if list.cni_version >= Version::V1_1_0 {
+            let request_for = |plugin| request(list, plugin, gc_keys(valid.as_deref()));
+            let sent = list
+                .plugins
+                .iter()
+                .map(|plugin| self.run(list, plugin, &bare_call(Command::Gc, request_for(plugin))));
+            errors.extend(sent.filter_map(Result::err));
+        }
+        Error::all(errors)
+    }
+
+    /// DEL as it was attached, with `list` if the cache does not hold the configuration.
+    fn delete_cached(&self, list: &NetworkList, cached: &CachedAttachment) -> Result<()> {
+        let own = cached.list();
+        let conf = RuntimeConf {
+            attachment: cached.attachment.clone(),
+            // A path that leads to somebody else's namespace by now must not be touched.
+            netns: if cached.is_dead() {
+                String::new()
+            } else {
+                cached.netns.clone()
+            },
+            args: cached.args.clone(),
+            capability_args: cached.capability_args.clone(),
+        };
+        self.delete(own.as_ref().unwrap_or(list), &conf)
+    }
+
+    /// Asks every plugin whether an ADD could be served.
+    pub fn status(&self, list: &NetworkList) -> Result<()> {
+        if list.cni_version < Version::V1_1_0 {
+            return Ok(());
+        }
+        for plugin in &list.plugins {
+            let call = bare_call(Command::Status, request(list, plugin, Map::new()));
+            self.run(list, plugin, &call)?;
+        }
+        Ok(())
+    }
+
+    /// Asks every plugin for its versions; the sorted capabilities that the list switches on.
+    pub fn validate(&self, list: &NetworkList) -> Result<BTreeSet<String>> {
+        let checked = list.plugins.iter().map(|plugin| self.speaks(list, plugin));
+        Error::all(checked.filter_map(Result::err).collect())?;
+        let enabled = list.plugins.iter().flat_map(|plugin| &plugin.capabilities);
+        Ok(enabled
+            .filter(|(_, on)| **on)
+            .map(|(name, _)| name.clone())
+            .collect())
+    }
+
+    fn speaks(&self, list: &NetworkList, plugin: &PluginConfig) -> Result<()> {
+        let stdin = json!({"cniVersion": Version::NEWEST.to_string()}).to_string();
+        let stdout = self.run(list, plugin, &bare_call(Command::Version, stdin))?;
+        let told = |error| failed(list, plugin, Command::Version, error);
+        let wrong = |problem: String| told(cni::Error::new(Code::DECODE, problem));
+        let json = cni::go_json::parse(&stdout).map_err(|error| wrong(error.to_string()))?;
+        let version = list.cni_version.to_string();
+        let supported = json.get("supportedVersions").and_then(Value::as_array);
+        let supported = supported.ok_or_else(|| wrong("no supportedVersions".into()))?;
+        if supported.iter().any(|each| *each == version) {
+            return Ok(());
+        }
+        let msg = format!("plugin does not support config version {version:?}");
+        Err(told(cni::Error::new(Code::INCOMPATIBLE_VERSION, msg)))
+    }
+
+    fn send(&self, command: Command, plugin: &PluginConfig, pass: &Pass<'_>) -> Result<Vec<u8>> {
+        let Pass { list, conf, result } = pass;
+        let mut extra = Map::new();
+        if let Some(result) = result {
+            extra.insert("prevResult".into(), (*result).clone());
+        }
+        let wanted = |name: &String| plugin.capabilities.get(name).copied().unwrap_or(false);
+        let given = conf.capability_args.iter().filter(|(name, _)| wanted(name));
+        let given: Map<String, Value> = given
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        if !given.is_empty() {
+            extra.insert("runtimeConfig".into(), given.into());
+        }
+        let call = Call {
+            command,
+            attachment: Some(&conf.attachment),
+            netns: &conf.netns,
+            args: &conf.args,
+            stdin: request(list, plugin, extra),
+        };
+        self.run(list, plugin, &call)
+    }
+
+    fn run(&self, list: &NetworkList, plugin: &PluginConfig, call: &Call<'_>) -> Result<Vec<u8>> {
+        let ran = self.plugins.run(&plugin.plugin_type, call);
+        ran.map_err(|error| failed(list, plugin, call.command, error))
+    }
+}
+
+impl CachedAttachment {
+    /// The list that made this attachment; `None` for what Go's libcni left without it.
+    pub fn list(&self) -> Option<NetworkList> {
+        let list = NetworkList::parse(&self.config, None).ok()?;
+        (list.name == self.network).then_some(list)
+    }
+
+    /// Whether the namespace of its ADD is gone: nothing is at the path, or another one is.
+    /// What says nothing about its namespace is not dead.
+    pub fn is_dead(&self) -> bool {
+        if self.netns.is_empty() {
+            return false;
+        }
+        match sandbox::identify(&self.netns) {
+            None => true,
+            Some(now) => !self.sandbox.is_empty() && now != self.sandbox,
+        }
+    }
+}
+
+/// The plugin's object with what the specification adds to it (SPEC 1.1.0 section 3).
+fn request(list: &NetworkList, plugin: &PluginConfig, extra: Map<String, Value>) -> String {
+    let mut document = plugin.document.clone();
+    document.insert("name".into(), list.name.as_str().into());
+    document.insert("cniVersion".into(), list.cni_version.to_string().into());
+    document.extend(extra);
+    Value::from(document).to_string()
+}
+
+fn bare_call(command: Command, stdin: String) -> Call<'static> {
+    Call {
+        command,
+        attachment: None,
+        netns: "",
+        args: &[],
+        stdin,
+    }
+}
+
+/// What GC is told; nothing when there is no list, and then plugins free nothing.
+fn gc_keys(valid: Option<&[Attachment]>) -> Map<String, Value> {
+    let Some(valid) = valid else {
+        return Map::new();
+    };
+    let valid: Vec<Value> = valid.iter().map(attachment_json).collect();
+    // Go's libcni writes the second, misspelt key too, and plugins may read it.
+    let keys = ["cni.dev/valid-attachments", "cni.dev/attachments"];
+    keys.iter()
+        .map(|key| ((*key).to_owned(), json!(valid)))
+        .collect()
+}
+
+fn attachment_json(attachment: &Attachment) -> Value {
+    let Attachment {
+        container_id,
+        ifname,
+    } = attachment;
+    json!({"containerID": container_id.as_str(), "ifname": ifname.as_str()})
+}
+
+/// What the caller did not say is as it was at ADD.
+fn completed(conf: &RuntimeConf, cached: Option<&CachedAttachment>) -> RuntimeConf {
+    let mut conf = conf.clone();
+    if let Some(cached) = cached {
+        if conf.capability_args.is_empty() {
+            conf.capability_args = cached.capability_args.clone();
+        }
+        if conf.args.is_empty() {
+            conf.args = cached.args.clone();
+        }
+    }
+    conf
+}
+
+/// A plugin's result in the list's version. One without a version is in it already.
+fn answer(stdout: &[u8], wanted: Version) -> std::result::Result<Value, cni::Error> {
+    let wrong =
+        |problem: String| cni::Error::new(Code::DECODE, "result is no JSON").details(problem);
+    let mut json = cni::go_json::parse(stdout).map_err(|error| wrong(error.to_string()))?;
+    let own = cni::result::version_of(&json)?;
+    let result = cni::Result::from_json(&json, own.unwrap_or(wanted))?;
+    match own {
+        Some(own) if own != wanted => result.to_json(wanted),
+        Some(_) => Ok(json),
+        None => {
+            if let Some(object) = json.as_object_mut() {
+                object.insert("cniVersion".into(), wanted.to_string().into());
+            }
+            Ok(json)
+        }
+    }
+}
+
+/// A cached result for plugins of `wanted`; none if it cannot be read.
+fn in_version(json: Value, wanted: Version) -> Option<Value> {
+    answer(json.to_string().as_bytes(), wanted).ok()
+}
+
+fn failed(list: &NetworkList, plugin: &PluginConfig, command: Command, error: cni::Error) -> Error {
+    Error::Plugin {
+        plugin: plugin.plugin_type.clone(),
+        network: list.name.to_string(),
+        command,
+        error,
+    }
+}
+
+/// The first error first.
+fn and(first: Error, second: Option<Error>) -> Error {
+    match second {
+        None => first,
+        Some(Error::Several(rest)) => Error::Several(std::iter::once(first).chain(rest).collect()),
+        Some(second) => Error::Several(vec![first, second]),
+    }
+}

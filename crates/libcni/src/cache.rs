@@ -1,0 +1,491 @@
+//! The result cache: what is attached, on disk, so that DEL and GC need no memory of ours.
+//!
+//! ```text
+//! <cacheDir>/results/                             0700
+//!     <network>-<container ID>-<interface>        0600, one JSON object:
+//!         kind            "cniCacheV1"
+//!         containerId, config (base64 of the list), ifName, networkName
+//!         netns, cniArgs [[key, value]], capabilityArgs {}, result {}     each only if not empty
+//!         davitSandbox    which namespace netns was, see `sandbox`; nobody else reads it
+//! <cacheDir>/locks/gc                             shared by every operation, exclusive for GC
+//! <cacheDir>/locks/<0 to 15>                      exclusive per container, chosen by its ID
+//! ```
+//! The files are Go libcni's, both ways; before `cniCacheV1` a file was the bare result. Because
+//! `-` is legal inside all three parts, two attachments can want one name: whoever finds a
+//! stranger's file there uses the name with each part's `-` written `%2D`, which is unique.
+//!
+//! An attachment is claimed here, without its result, before the first plugin runs: whatever is
+//! killed when, DEL and GC find what may have been made.
+//!
+//! Promises: a file is replaced in one step, so it is never half written or empty; one that some
+//! other writer left so counts as absent. The locks are a fixed number of empty files, because
+//! unlinking a lock file races with whoever has just opened it.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use cni::{Attachment, ContainerId, IfName, NetworkName};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use sys::dir::{Lock, LockKind};
+use sys::{Dir, Errno, SyscallError, SyscallResult};
+
+use crate::base64;
+use crate::error::{Error, Result};
+
+/// The cache below one directory.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    dir: PathBuf,
+}
+
+/// What one ADD left behind.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CachedAttachment {
+    /// The network.
+    pub network: NetworkName,
+    /// The container and its interface.
+    pub attachment: Attachment,
+    /// Path of the namespace at the time of ADD; may be empty.
+    pub netns: String,
+    /// Which namespace that was, [`crate::sandbox::identify`]; empty when unknown.
+    pub sandbox: String,
+    /// `CNI_ARGS`.
+    pub args: Vec<(String, String)>,
+    /// What the runtime gave for the plugins' capabilities.
+    pub capability_args: Map<String, Value>,
+    /// The network list, as JSON.
+    pub config: Vec<u8>,
+    /// The final result, in the list's version; null when there is none.
+    pub result: Value,
+}
+
+/// Locks that end when this is dropped.
+#[derive(Debug)]
+#[must_use = "the locks end when this value is dropped"]
+pub struct Held {
+    _locks: Vec<Lock>,
+}
+
+const KIND: &str = "cniCacheV1";
+
+/// Results are small, lists are bounded, and this holds both.
+const LONGEST: u64 = 16 << 20;
+
+const STRIPES: u32 = 16;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct File {
+    kind: String,
+    container_id: String,
+    #[serde(default)]
+    config: String,
+    if_name: String,
+    network_name: String,
+    #[serde(default)]
+    netns: String,
+    #[serde(default)]
+    davit_sandbox: String,
+    #[serde(default)]
+    cni_args: Vec<(String, String)>,
+    #[serde(default)]
+    capability_args: Map<String, Value>,
+    #[serde(default)]
+    result: Value,
+}
+
+impl Cache {
+    /// The cache in `dir`, which is made when something is put into it.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into() }
+    }
+
+    /// Keeps other operations on this container, and GC, away.
+    pub fn lock_container(&self, id: &ContainerId, patience: Duration) -> Result<Held> {
+        let stripe = id
+            .as_str()
+            .bytes()
+            .fold(0_u32, |sum, byte| sum.wrapping_mul(31) + u32::from(byte));
+        let stripe = (stripe % STRIPES).to_string();
+        let gc = self.lock("gc", LockKind::Shared, patience)?;
+        let container = self.lock(&stripe, LockKind::Exclusive, patience)?;
+        Ok(Held {
+            _locks: vec![container, gc],
+        })
+    }
+
+    /// Keeps every other operation away, as GC must.
+    pub fn lock_all(&self, patience: Duration) -> Result<Held> {
+        Ok(Held {
+            _locks: vec![self.lock("gc", LockKind::Exclusive, patience)?],
+        })
+    }
+
+    fn lock(&self, name: &str, kind: LockKind, patience: Duration) -> Result<Lock> {
+        let told = |source| Error::Cache {
+            doing: format!("lock {} in {}", name, self.dir.display()),
+            source,
+        };
+        let dir = Dir::open_or_create(self.dir.join("locks"), 0o700).map_err(told)?;
+        dir.lock(name, kind, patience).map_err(told)
+    }
+
+    /// Remembers an attachment.
+    pub fn write(&self, cached: &CachedAttachment) -> Result<()> {
+        let key = Key::of(&cached.network, &cached.attachment);
+        let dir =
+            Dir::open_or_create(self.results(), 0o700).map_err(|error| key.told("cache", error))?;
+        let name = match read(&dir, &key.plain()) {
+            Found::V1(other) if !key.fits(&other) => key.escaped(),
+            _ => key.plain(),
+        };
+        dir.replace(name, cached.to_json().to_string().as_bytes(), 0o600)
+            .map_err(|error| key.told("cache", error))
+    }
+
+    /// Remembers an attachment that is about to be made; one that is known stays as it is.
+    ///
+    /// Not synced, unlike [`Self::write`]: a power loss ends what the claim stands for.
+    pub fn claim(&self, cached: &CachedAttachment) -> Result<()> {
+        if self.read(&cached.network, &cached.attachment).is_some() {
+            return Ok(());
+        }
+        self.remove(&cached.network, &cached.attachment)?;
+        let key = Key::of(&cached.network, &cached.attachment);
+        let told = |error| key.told("claim", error);
+        let dir = Dir::open_or_create(self.results(), 0o700).map_err(told)?;
+        let name = match read(&dir, &key.plain()) {
+            Found::Nothing => key.plain(),
+            _ => key.escaped(),
+        };
+        let mut file = dir.create_new(&name, 0o600).map_err(told)?;
+        let written = file.write_all(cached.to_json().to_string().as_bytes());
+        written.call(|| format!("write({name})")).map_err(|error| {
+            // The first error is the one to report.
+            let _ = dir.remove(&name);
+            told(error)
+        })
+    }
+
+    /// What is known of an attachment; what cannot be read is not known.
+    pub fn read(&self, network: &NetworkName, attachment: &Attachment) -> Option<CachedAttachment> {
+        let key = Key::of(network, attachment);
+        let dir = Dir::open(self.results()).ok()?;
+        for name in [key.plain(), key.escaped()] {
+            match read(&dir, &name) {
+                Found::V1(cached) if key.fits(&cached) => return Some(*cached),
+                Found::Bare(result) => return Some(key.bare(result)),
+                _ => {}
+            }
+        }
+        None
+    }
+
+    /// Forgets an attachment; one that is not known is no error.
+    pub fn remove(&self, network: &NetworkName, attachment: &Attachment) -> Result<()> {
+        let key = Key::of(network, attachment);
+        let told = |error| key.told("forget", error);
+        let dir = match Dir::open(self.results()) {
+            Err(error) if error.errno() == Errno::ENOENT => return Ok(()),
+            other => other.map_err(told)?,
+        };
+        for name in [key.plain(), key.escaped()] {
+            match read(&dir, &name) {
+                Found::V1(other) if !key.fits(&other) => {}
+                Found::Nothing => {}
+                Found::V1(_) | Found::Bare(_) | Found::Damaged => dir.remove(name).map_err(told)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Every attachment that can be read, sorted by file name.
+    pub fn entries(&self) -> Result<Vec<CachedAttachment>> {
+        let told = |source| Error::Cache {
+            doing: "list cached attachments".into(),
+            source,
+        };
+        let dir = match Dir::open(self.results()) {
+            Err(error) if error.errno() == Errno::ENOENT => return Ok(Vec::new()),
+            other => other.map_err(told)?,
+        };
+        let names = dir.names().map_err(told)?;
+        let found = names
+            .iter()
+            .filter_map(|name| match read(&dir, name.to_str()?) {
+                Found::V1(cached) => Some(*cached),
+                _ => None,
+            });
+        Ok(found.collect())
+    }
+
+    fn results(&self) -> PathBuf {
+        self.dir.join("results")
+    }
+
+    /// The directory of this cache.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+}
+
+impl CachedAttachment {
+    fn to_json(&self) -> Value {
+        let mut file = Map::from_iter([
+            ("kind".to_owned(), json!(KIND)),
+            (
+                "containerId".to_owned(),
+                json!(self.attachment.container_id.as_str()),
+            ),
+            ("config".to_owned(), json!(base64::encode(&self.config))),
+            ("ifName".to_owned(), json!(self.attachment.ifname.as_str())),
+            ("networkName".to_owned(), json!(self.network.as_str())),
+        ]);
+        let mut optional = |key: &str, value: Value, is_empty: bool| {
+            if !is_empty {
+                file.insert(key.to_owned(), value);
+            }
+        };
+        optional("netns", json!(self.netns), self.netns.is_empty());
+        optional("cniArgs", json!(self.args), self.args.is_empty());
+        optional(
+            "capabilityArgs",
+            json!(self.capability_args),
+            self.capability_args.is_empty(),
+        );
+        optional("result", self.result.clone(), self.result.is_null());
+        optional("davitSandbox", json!(self.sandbox), self.sandbox.is_empty());
+        file.into()
+    }
+
+    /// `None` unless the object is of our kind and its names are names.
+    fn from_file(file: File) -> Option<Self> {
+        Some(Self {
+            network: file.network_name.parse().ok()?,
+            attachment: Attachment {
+                container_id: file.container_id.parse::<ContainerId>().ok()?,
+                ifname: file.if_name.parse::<IfName>().ok()?,
+            },
+            netns: file.netns,
+            sandbox: file.davit_sandbox,
+            args: file.cni_args,
+            capability_args: file.capability_args,
+            config: base64::decode(&file.config)?,
+            result: file.result,
+        })
+    }
+}
+
+/// What stands under a name.
+enum Found {
+    Nothing,
+    /// Empty, cut off, or somebody else's.
+    Damaged,
+    /// A bare result, as before `cniCacheV1`.
+    Bare(Value),
+    V1(Box<CachedAttachment>),
+}
+
+fn read(dir: &Dir, name: &str) -> Found {
+    let bytes = match dir.read(name, LONGEST) {
+        Err(error) if error.errno() == Errno::ENOENT => return Found::Nothing,
+        Err(_) => return Found::Damaged,
+        Ok(bytes) => bytes,
+    };
+    let Ok(json) = cni::go_json::parse(&bytes) else {
+        return Found::Damaged;
+    };
+    match cni::go_json::decode::<File>(&json) {
+        Ok(file) if file.kind == KIND => match CachedAttachment::from_file(file) {
+            Some(cached) => Found::V1(Box::new(cached)),
+            None => Found::Damaged,
+        },
+        _ if json.is_object() => Found::Bare(json),
+        _ => Found::Damaged,
+    }
+}
+
+/// Whose file is meant.
+struct Key<'a> {
+    network: &'a NetworkName,
+    attachment: &'a Attachment,
+}
+
+impl<'a> Key<'a> {
+    fn of(network: &'a NetworkName, attachment: &'a Attachment) -> Self {
+        Self {
+            network,
+            attachment,
+        }
+    }
+
+    fn parts(&self) -> [&str; 3] {
+        let Attachment {
+            container_id,
+            ifname,
+        } = self.attachment;
+        [
+            self.network.as_str(),
+            container_id.as_str(),
+            ifname.as_str(),
+        ]
+    }
+
+    fn plain(&self) -> String {
+        self.parts().join("-")
+    }
+
+    fn escaped(&self) -> String {
+        self.parts()
+            .map(|part| part.replace('%', "%25").replace('-', "%2D"))
+            .join("-")
+    }
+
+    fn fits(&self, cached: &CachedAttachment) -> bool {
+        cached.network == *self.network && cached.attachment == *self.attachment
+    }
+
+    fn bare(&self, result: Value) -> CachedAttachment {
+        CachedAttachment {
+            network: self.network.clone(),
+            attachment: self.attachment.clone(),
+            netns: String::new(),
+            sandbox: String::new(),
+            args: Vec::new(),
+            capability_args: Map::new(),
+            config: Vec::new(),
+            result,
+        }
+    }
+
+    fn told(&self, verb: &str, source: SyscallError) -> Error {
+        Error::Cache {
+            doing: format!("{verb} {} in {}", self.attachment, self.network),
+            source,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attachment(id: &str, ifname: &str) -> Attachment {
+        Attachment {
+            container_id: id.parse().unwrap(),
+            ifname: ifname.parse().unwrap(),
+        }
+    }
+
+    fn cached(network: &str, id: &str) -> CachedAttachment {
+        CachedAttachment {
+            network: network.parse().unwrap(),
+            attachment: attachment(id, "eth0"),
+            netns: "/run/netns/x".into(),
+            sandbox: String::new(),
+            args: vec![("IgnoreUnknown".into(), "1".into())],
+            capability_args: Map::from_iter([("ips".to_owned(), json!(["10.0.0.2"]))]),
+            config: b"{\"name\":\"n\"}".to_vec(),
+            result: json!({"cniVersion": "1.0.0"}),
+        }
+    }
+
+    fn cache() -> (tempfile::TempDir, Cache, Dir) {
+        let root = tempfile::tempdir().unwrap();
+        let dir = Dir::open_or_create(root.path().join("results"), 0o700).unwrap();
+        let cache = Cache::new(root.path());
+        (root, cache, dir)
+    }
+
+    #[test]
+    fn the_file_is_go_libcnis() {
+        let (_root, cache, dir) = cache();
+        cache.write(&cached("n", "c1")).unwrap();
+        let expected = r#"{"kind":"cniCacheV1","containerId":"c1","config":"eyJuYW1lIjoibiJ9","ifName":"eth0","networkName":"n","netns":"/run/netns/x","cniArgs":[["IgnoreUnknown","1"]],"capabilityArgs":{"ips":["10.0.0.2"]},"result":{"cniVersion":"1.0.0"}}"#;
+        assert_eq!(dir.read("n-c1-eth0", 4096).unwrap(), expected.as_bytes());
+        assert_eq!(dir.names().unwrap(), ["n-c1-eth0"]);
+        assert_eq!(dir.stat("n-c1-eth0").unwrap().st_mode & 0o7777, 0o600);
+    }
+
+    #[test]
+    fn what_was_written_is_read_listed_and_forgotten() {
+        let (_root, cache, _dir) = cache();
+        let (one, two) = (cached("n", "c1"), cached("m", "c1"));
+        cache.write(&one).unwrap();
+        cache.write(&two).unwrap();
+        assert_eq!(cache.read(&one.network, &one.attachment), Some(one.clone()));
+        assert_eq!(cache.entries().unwrap(), [two.clone(), one.clone()]);
+        cache.remove(&one.network, &one.attachment).unwrap();
+        cache
+            .remove(&one.network, &one.attachment)
+            .expect("what is gone is no error");
+        assert_eq!(cache.entries().unwrap(), [two]);
+    }
+
+    #[test]
+    fn two_attachments_that_want_one_name_are_both_found() {
+        let (_root, cache, dir) = cache();
+        let (one, two) = (cached("a-b", "c"), cached("a", "b-c"));
+        cache.write(&one).unwrap();
+        cache.write(&two).unwrap();
+        assert_eq!(dir.names().unwrap(), ["a-b%2Dc-eth0", "a-b-c-eth0"]);
+        for each in [&one, &two] {
+            assert_eq!(
+                cache.read(&each.network, &each.attachment).as_ref(),
+                Some(each)
+            );
+        }
+        cache.remove(&two.network, &two.attachment).unwrap();
+        assert_eq!(cache.read(&one.network, &one.attachment), Some(one.clone()));
+        assert_eq!(cache.read(&two.network, &two.attachment), None);
+    }
+
+    #[test]
+    fn a_bare_result_is_read_as_before_1_0() {
+        let (_root, cache, dir) = cache();
+        let result = json!({"cniVersion": "0.3.1", "dns": {}});
+        dir.replace("n-c1-eth0", result.to_string().as_bytes(), 0o600)
+            .unwrap();
+        let one = cached("n", "c1");
+        let found = cache.read(&one.network, &one.attachment).unwrap();
+        assert_eq!((found.result, found.config.len()), (result, 0));
+        cache.remove(&one.network, &one.attachment).unwrap();
+        assert!(dir.names().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_damaged_file_counts_as_absent_and_is_replaced_or_removed() {
+        let (_root, cache, dir) = cache();
+        let one = cached("n", "c1");
+        for damage in ["", "{", "null", "[]", r#"{"kind":"cniCacheV1"}{"#] {
+            dir.replace("n-c1-eth0", damage.as_bytes(), 0o600).unwrap();
+            assert_eq!(
+                cache.read(&one.network, &one.attachment),
+                None,
+                "{damage:?}"
+            );
+            assert!(cache.entries().unwrap().is_empty());
+            cache.remove(&one.network, &one.attachment).unwrap();
+            assert!(dir.names().unwrap().is_empty());
+        }
+        dir.replace("n-c1-eth0", b"", 0o600).unwrap();
+        cache.write(&one).unwrap();
+        assert_eq!(cache.read(&one.network, &one.attachment), Some(one));
+    }
+
+    #[test]
+    fn gc_excludes_every_other_operation_and_containers_only_themselves() {
+        let (_root, cache, _dir) = cache();
+        let (a, b) = ("a".parse().unwrap(), "b".parse().unwrap());
+        let none = Duration::ZERO;
+        let _a = cache.lock_container(&a, none).unwrap();
+        let held = cache.lock_container(&b, none).unwrap();
+        assert!(cache.lock_container(&a, none).is_err());
+        assert!(cache.lock_all(none).is_err());
+        drop((_a, held));
+        let _all = cache.lock_all(none).unwrap();
+        assert!(cache.lock_container(&a, none).is_err());
+    }
+}

@@ -1,0 +1,302 @@
+//! The command line, with cnitool's variables as defaults.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::PossibleValuesParser;
+use clap::{Arg, ArgMatches, Command};
+use libcni::{Cache, Caller, OnFailure, Plugins};
+
+/// One run of the program.
+#[derive(Debug)]
+pub struct Invocation {
+    /// Where everything is.
+    pub place: Place,
+    /// What to do.
+    pub operation: Operation,
+}
+
+/// Where configurations, plugins and results are.
+#[derive(Debug)]
+pub struct Place {
+    /// Directory of network configurations.
+    pub net_dir: PathBuf,
+    /// Directories of plugins.
+    pub cni_path: Vec<PathBuf>,
+    /// Directory of the result cache.
+    pub cache_dir: PathBuf,
+}
+
+/// What to do.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Attach the container whose state is on standard input.
+    CreateRuntime,
+    /// Detach it.
+    Poststop,
+    /// Attach a namespace to a network.
+    Add(Target),
+    /// Detach it.
+    Del(Target),
+    /// Check it.
+    Check(Target),
+    /// Free what dead containers left, or everything of one network.
+    Gc(Option<String>),
+    /// Ask whether an ADD could be served.
+    Status(String),
+    /// Ask whether the plugins speak the network's version.
+    Validate(String),
+    /// Show what is attached.
+    List(Format),
+}
+
+/// A network and a namespace, by hand.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The network.
+    pub network: String,
+    /// Path of the namespace, as typed.
+    pub netns: PathBuf,
+    /// The interface.
+    pub ifname: String,
+    /// `CNI_ARGS`, as given.
+    pub args: String,
+    /// `CAP_ARGS`, as given.
+    pub capability_args: String,
+}
+
+/// How [`Operation::List`] prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+}
+
+/// Longer than the longest delegate of ours, so that a plugin tells its own time-out first.
+const PLUGIN_PATIENCE: Duration = Duration::from_secs(100);
+const LOCK_PATIENCE: Duration = Duration::from_secs(120);
+
+impl Place {
+    /// A caller for these directories; a failed ADD leaves nothing behind.
+    pub fn caller(&self) -> Caller {
+        Caller {
+            plugins: Plugins {
+                path: self.cni_path.clone(),
+                patience: PLUGIN_PATIENCE,
+            },
+            cache: Cache::new(&self.cache_dir),
+            patience: LOCK_PATIENCE,
+            on_failure: OnFailure::RollBack,
+        }
+    }
+}
+
+/// Parses the command line; the error is help, version or usage and knows how to print itself.
+pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Invocation, clap::Error> {
+    let matches = command().try_get_matches_from(argv)?;
+    let (name, own) = matches.subcommand().unwrap_or(("", &matches));
+    let network = || text(own, "NETWORK");
+    let format = match own.try_get_one::<String>("output") {
+        Ok(Some(format)) if format == "json" => Format::Json,
+        _ => Format::Table,
+    };
+    let operation = match name {
+        "create-runtime" => Operation::CreateRuntime,
+        "poststop" => Operation::Poststop,
+        "add" => Operation::Add(target(own)),
+        "del" => Operation::Del(target(own)),
+        "check" => Operation::Check(target(own)),
+        "gc" => Operation::Gc(own.get_one::<String>("NETWORK").cloned()),
+        "status" => Operation::Status(network()),
+        "validate" => Operation::Validate(network()),
+        _ => Operation::List(format),
+    };
+    Ok(Invocation {
+        place: place(own),
+        operation,
+    })
+}
+
+fn command() -> Command {
+    let hook = |name, about| Command::new(name).about(about);
+    let network = || Arg::new("NETWORK").help("name of a network");
+    let netns = || Arg::new("NETNS").help("path of a network namespace");
+    let ifname = Arg::new("ifname")
+        .short('i')
+        .long("ifname")
+        .value_name("NAME");
+    let ifname = ifname.help("interface to make [env: CNI_IFNAME] [default: eth0]");
+    let attached = |name, about| {
+        let own = [
+            network().required(true),
+            netns().required(true),
+            ifname.clone(),
+        ];
+        Command::new(name).about(about).args(own)
+    };
+    let asked = |name, about| {
+        Command::new(name)
+            .about(about)
+            .args([network().required(true), netns(), ifname.clone()])
+    };
+    let gc = "free what dead containers left; everything of NETWORK if one is given";
+    let output = Arg::new("output")
+        .short('o')
+        .long("output")
+        .value_name("FORMAT");
+    let output = output.value_parser(PossibleValuesParser::new(["table", "json"]));
+    Command::new("davit-cni")
+        .about("gives an OCI container its CNI networks, as a hook or by hand")
+        .version(env!("CARGO_PKG_VERSION"))
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .args(place_args())
+        .subcommands([
+            hook(
+                "create-runtime",
+                "as a bundle's createRuntime hook: attach (state on stdin)",
+            ),
+            hook(
+                "poststop",
+                "as a bundle's poststop hook: detach (state on stdin)",
+            ),
+            attached("add", "attach a namespace to a network"),
+            attached("del", "detach it"),
+            attached("check", "check that it is still attached as it was"),
+            Command::new("gc")
+                .about(gc)
+                .args([network(), netns(), ifname.clone()]),
+            asked("status", "ask whether an add could be served"),
+            asked(
+                "validate",
+                "ask whether the plugins speak the network's version",
+            ),
+            Command::new("list")
+                .about("show what is attached")
+                .arg(output),
+        ])
+}
+
+fn place_args() -> [Arg; 3] {
+    let place = |name, value, help| {
+        Arg::new(name)
+            .long(name)
+            .value_name(value)
+            .help(help)
+            .global(true)
+    };
+    [
+        place(
+            "net-dir",
+            "DIR",
+            "network configurations [env: NETCONFPATH] [default: /etc/cni/net.d]",
+        ),
+        place(
+            "cni-path",
+            "DIR[:DIR]",
+            "plugins [env: CNI_PATH] [default: /opt/cni/bin]",
+        ),
+        place(
+            "cache-dir",
+            "DIR",
+            "results [env: DAVIT_CNI_CACHE_DIR] [default: /var/lib/cni]",
+        ),
+    ]
+}
+
+fn place(matches: &ArgMatches) -> Place {
+    let path = |flag, variable, default| given(matches, flag, variable).unwrap_or(default);
+    let cni_path = path("cni-path", "CNI_PATH", "/opt/cni/bin".into());
+    Place {
+        net_dir: path("net-dir", "NETCONFPATH", "/etc/cni/net.d".into()).into(),
+        cni_path: std::env::split_paths(&cni_path).collect(),
+        cache_dir: path("cache-dir", "DAVIT_CNI_CACHE_DIR", "/var/lib/cni".into()).into(),
+    }
+}
+
+fn target(matches: &ArgMatches) -> Target {
+    Target {
+        network: text(matches, "NETWORK"),
+        netns: text(matches, "NETNS").into(),
+        ifname: given(matches, "ifname", "CNI_IFNAME").unwrap_or_else(|| "eth0".into()),
+        args: variable("CNI_ARGS").unwrap_or_default(),
+        capability_args: variable("CAP_ARGS").unwrap_or_default(),
+    }
+}
+
+fn text(matches: &ArgMatches, name: &str) -> String {
+    matches.get_one::<String>(name).cloned().unwrap_or_default()
+}
+
+/// The flag, else the variable.
+fn given(matches: &ArgMatches, flag: &str, name: &str) -> Option<String> {
+    matches
+        .get_one::<String>(flag)
+        .cloned()
+        .or_else(|| variable(name))
+}
+
+/// Empty is the same as unset.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Invocation, clap::Error> {
+        parse(line.split(' ').map(OsString::from))
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn directories_are_flags_of_every_command() {
+        for line in [
+            "davit-cni --net-dir /n --cni-path /a:/b --cache-dir /c poststop",
+            "davit-cni poststop --net-dir /n --cni-path /a:/b --cache-dir /c",
+        ] {
+            let place = parsed(line).unwrap().place;
+            assert_eq!(place.net_dir, PathBuf::from("/n"));
+            assert_eq!(place.cni_path, [PathBuf::from("/a"), PathBuf::from("/b")]);
+            assert_eq!(place.cache_dir, PathBuf::from("/c"));
+        }
+    }
+
+    #[test]
+    fn the_commands_are_cnitools() {
+        let add = parsed("davit-cni add net /run/netns/x -i eth7")
+            .unwrap()
+            .operation;
+        let Operation::Add(target) = add else {
+            panic!("{add:?}")
+        };
+        assert_eq!(
+            (target.network.as_str(), target.ifname.as_str()),
+            ("net", "eth7")
+        );
+        assert_eq!(
+            parsed("davit-cni gc").unwrap().operation,
+            Operation::Gc(None)
+        );
+        let gc = parsed("davit-cni gc net /run/netns/x").unwrap().operation;
+        assert_eq!(gc, Operation::Gc(Some("net".into())));
+        let list = parsed("davit-cni list --output json").unwrap().operation;
+        assert_eq!(list, Operation::List(Format::Json));
+        for line in [
+            "davit-cni",
+            "davit-cni add net",
+            "davit-cni prestart",
+            "davit-cni list -o x",
+        ] {
+            assert_eq!(parsed(line).unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! One network and one namespace, by hand, as cnitool does it.
+
+use anyhow::{Context, bail};
+use cni::Attachment;
+use libcni::{Caller, NetworkList, RuntimeConf};
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha512};
+
+use crate::args::{Place, Target};
+
+/// Attaches; the result, for standard output.
+pub fn add(place: &Place, target: &Target) -> anyhow::Result<String> {
+    let list = NetworkList::load(&place.net_dir, &target.network)?;
+    let result = place.caller().add(&list, &conf(target)?)?;
+    Ok(format!("{result:#}\n"))
+}
+
+/// Detaches, by the list of the ADD if that is known.
+pub fn del(place: &Place, target: &Target) -> anyhow::Result<()> {
+    let (caller, conf) = (place.caller(), conf(target)?);
+    let list = attached_by(place, &caller, target, &conf)?;
+    Ok(caller.del(&list, &conf)?)
+}
+
+/// Checks.
+pub fn check(place: &Place, target: &Target) -> anyhow::Result<()> {
+    let list = NetworkList::load(&place.net_dir, &target.network)?;
+    Ok(place.caller().check(&list, &conf(target)?)?)
+}
+
+/// Asks whether an ADD could be served.
+pub fn status(place: &Place, network: &str) -> anyhow::Result<()> {
+    let list = NetworkList::load(&place.net_dir, network)?;
+    Ok(place.caller().status(&list)?)
+}
+
+/// Asks whether the plugins speak the version; the capabilities, one in a line.
+pub fn validate(place: &Place, network: &str) -> anyhow::Result<String> {
+    let list = NetworkList::load(&place.net_dir, network)?;
+    let capabilities = place.caller().validate(&list)?;
+    Ok(capabilities.into_iter().map(|name| name + "\n").collect())
+}
+
+fn attached_by(
+    place: &Place,
+    caller: &Caller,
+    target: &Target,
+    conf: &RuntimeConf,
+) -> anyhow::Result<NetworkList> {
+    let name = target.network.parse()?;
+    let cached = caller.cache.read(&name, &conf.attachment);
+    match cached.and_then(|cached| cached.list()) {
+        Some(list) => Ok(list),
+        None => Ok(NetworkList::load(&place.net_dir, &target.network)?),
+    }
+}
+
+fn conf(target: &Target) -> anyhow::Result<RuntimeConf> {
+    let netns = std::path::absolute(&target.netns)
+        .with_context(|| format!("namespace {:?}", target.netns))?;
+    let netns = netns
+        .to_str()
+        .context("path of the namespace is no UTF-8")?
+        .to_owned();
+    let ifname = target
+        .ifname
+        .parse()
+        .with_context(|| format!("interface {:?}", target.ifname))?;
+    let container_id = container_id(&netns).parse()?;
+    Ok(RuntimeConf {
+        attachment: Attachment {
+            container_id,
+            ifname,
+        },
+        netns,
+        args: pairs(&target.args)?,
+        capability_args: capability_args(&target.capability_args)?,
+    })
+}
+
+/// cnitool's: the namespace stands for the container.
+fn container_id(netns: &str) -> String {
+    let digest = Sha512::digest(netns.as_bytes());
+    let hex: String = digest
+        .iter()
+        .take(10)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    format!("cnitool-{hex}")
+}
+
+/// The plugins' grammar, so that a slip is told before any of them runs.
+fn pairs(text: &str) -> anyhow::Result<Vec<(String, String)>> {
+    let pieces = text.split(';').filter(|_| !text.is_empty());
+    let pair = |piece: &str| match piece.split_once('=') {
+        Some((key, value)) if !value.contains('=') => Ok((key.to_owned(), value.to_owned())),
+        _ => bail!("CNI_ARGS: invalid pair {piece:?}"),
+    };
+    pieces.map(pair).collect()
+}
+
+fn capability_args(text: &str) -> anyhow::Result<Map<String, Value>> {
+    if text.is_empty() {
+        return Ok(Map::new());
+    }
+    serde_json::from_str(text).context("CAP_ARGS: expected a JSON object")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_container_id_is_cnitools() {
+        assert_eq!(
+            container_id("/var/run/netns/test"),
+            "cnitool-7b8a61d5d8e94d07cbe4"
+        );
+    }
+
+    #[test]
+    fn arguments_are_read_strictly() {
+        let expected = [
+            ("A".to_owned(), "1".to_owned()),
+            ("B".to_owned(), "2".to_owned()),
+        ];
+        assert_eq!(pairs("A=1;B=2").unwrap(), expected);
+        assert!(pairs("").unwrap().is_empty());
+        for wrong in ["A", "A=1;", ";", "A=1=2"] {
+            assert!(pairs(wrong).is_err(), "{wrong}");
+        }
+        assert!(capability_args("[]").is_err() && capability_args("{").is_err());
+        assert_eq!(capability_args(r#"{"ips":[]}"#).unwrap().len(), 1);
+    }
+}

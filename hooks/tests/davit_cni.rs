@@ -1,0 +1,430 @@
+//! The executable from outside: hooks and commands, with a recorder in the plugins' place.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::{Value, json};
+use sys::Dir;
+
+/// Records, then acts as its name says: `fails-<VERB>` fails that verb.
+const RECORDER: &str = r#"#!/bin/sh
+here=${0%/*}; name=${0##*/}
+input=$(cat)
+printf '%s %s %s/%s netns=%s %s\t%s\n' "$CNI_COMMAND" "$name" "$CNI_CONTAINERID" "$CNI_IFNAME" \
+    "$CNI_NETNS" "$CNI_ARGS" "$input" >> "$here/log"
+case "$name-$CNI_COMMAND" in
+fails-ADD-ADD | fails-DEL-DEL | fails-STATUS-STATUS) echo '{"code": 50, "msg": "refused"}'; exit 1 ;;
+*-ADD) echo '{"cniVersion": "1.1.0", "ips": [{"address": "10.0.0.2/8"}]}' ;;
+*-VERSION) echo '{"cniVersion": "1.1.0", "supportedVersions": ["1.1.0"]}' ;;
+esac
+"#;
+
+struct Host {
+    root: tempfile::TempDir,
+    container: Child,
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.stop_container();
+    }
+}
+
+impl Host {
+    /// Networks a (ports), b, late (its second plugin fails), gone (a plugin that is not there).
+    fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let bin = Dir::open_or_create(root.path().join("bin"), 0o755).unwrap();
+        for name in ["one", "two", "fails-ADD", "fails-DEL", "fails-STATUS"] {
+            bin.replace(name, RECORDER.as_bytes(), 0o755).unwrap();
+        }
+        let container = Command::new("/bin/sleep").arg("600").spawn().unwrap();
+        let host = Self { root, container };
+        host.network("a", &["one", "two"]);
+        host.network("b", &["one"]);
+        host.network("late", &["one", "fails-ADD"]);
+        host.network("gone", &["missing"]);
+        host
+    }
+
+    fn network(&self, name: &str, plugins: &[&str]) {
+        let publishes = name == "a";
+        let plugins: Vec<Value> = plugins
+            .iter()
+            .map(|plugin| json!({"type": plugin, "capabilities": {"portMappings": publishes}}))
+            .collect();
+        let list = json!({"name": name, "cniVersion": "1.1.0", "plugins": plugins});
+        self.file(&format!("{name}.conflist"), &list.to_string());
+    }
+
+    fn file(&self, name: &str, contents: &str) {
+        let dir = Dir::open_or_create(self.root.path().join("net.d"), 0o755).unwrap();
+        dir.replace(name, contents.as_bytes(), 0o644).unwrap();
+    }
+
+    fn remove_file(&self, name: &str) {
+        Dir::open(self.root.path().join("net.d"))
+            .unwrap()
+            .remove(name)
+            .unwrap();
+    }
+
+    fn stop_container(&mut self) {
+        let _ = self.container.kill();
+        let _ = self.container.wait();
+    }
+
+    fn run(&self, args: &[&str], stdin: &str) -> Output {
+        let place = |name: &str| self.root.path().join(name);
+        let mut child = Command::new(env!("CARGO_BIN_EXE_davit-cni"))
+            .env("NETCONFPATH", place("net.d"))
+            .env("CNI_PATH", place("bin"))
+            .env("DAVIT_CNI_CACHE_DIR", place("cache"))
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(stdin.as_bytes())
+            .unwrap();
+        child.wait_with_output().unwrap()
+    }
+
+    fn create_runtime(&self, id: &str, annotations: Value) -> Output {
+        let state = json!({"ociVersion": "1.2.0", "id": id, "status": "creating",
+            "pid": self.container.id(), "bundle": "/b", "annotations": annotations});
+        self.run(&["create-runtime"], &state.to_string())
+    }
+
+    fn poststop(&self, id: &str, annotations: Value) -> Output {
+        let state = json!({"ociVersion": "1.2.0", "id": id, "status": "stopped", "bundle": "/b",
+            "annotations": annotations});
+        self.run(&["poststop"], &state.to_string())
+    }
+
+    fn netns(&self) -> String {
+        format!("/proc/{}/ns/net", self.container.id())
+    }
+
+    /// `VERB plugin id/ifname netns=... args` and the input, for each call since the last look.
+    fn calls(&self) -> Vec<(String, Value)> {
+        let bin = Dir::open(self.root.path().join("bin")).unwrap();
+        let Ok(log) = bin.read("log", 1 << 20) else {
+            return Vec::new();
+        };
+        bin.remove("log").unwrap();
+        let log = String::from_utf8(log).unwrap();
+        let split = |line: &str| {
+            let (call, input) = line.split_once('\t').unwrap();
+            (call.trim().to_owned(), serde_json::from_str(input).unwrap())
+        };
+        log.lines().map(split).collect()
+    }
+
+    fn order(&self) -> Vec<String> {
+        let short = |call: &str| call.split(' ').take(3).collect::<Vec<_>>().join(" ");
+        self.calls().iter().map(|(call, _)| short(call)).collect()
+    }
+
+    fn cached(&self) -> Vec<PathBuf> {
+        let results = self.root.path().join("cache/results");
+        let Ok(dir) = Dir::open(&results) else {
+            return Vec::new();
+        };
+        dir.names()
+            .unwrap()
+            .into_iter()
+            .map(PathBuf::from)
+            .collect()
+    }
+}
+
+#[track_caller]
+fn succeeded(output: &Output) -> String {
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// The one line on standard error.
+#[track_caller]
+fn failed(output: &Output) -> String {
+    let stderr = String::from_utf8(output.stderr.clone()).unwrap();
+    assert!(
+        !output.status.success() && output.stdout.is_empty(),
+        "{stderr}"
+    );
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    stderr.trim_end().to_owned()
+}
+
+const BOTH: &str = "org.davit.networks";
+
+#[test]
+fn a_container_is_attached_in_order_and_detached_in_reverse() {
+    let mut host = Host::new();
+    let annotations = json!({BOTH: "a,b", "org.davit.ports": "8080:80",
+        "org.davit.ip": "10.0.0.7", "org.davit.mac": "02:00:00:00:00:01"});
+    succeeded(&host.create_runtime("c1", annotations.clone()));
+    let calls = host.calls();
+    let netns = format!("netns={}", host.netns());
+    let first = format!("c1/eth0 {netns} IgnoreUnknown=1;IP=10.0.0.7;MAC=02:00:00:00:00:01");
+    let expected = [
+        format!("ADD one {first}"),
+        format!("ADD two {first}"),
+        format!("ADD one c1/eth1 {netns} IgnoreUnknown=1"),
+    ];
+    assert_eq!(
+        calls
+            .iter()
+            .map(|(call, _)| call.clone())
+            .collect::<Vec<_>>(),
+        expected
+    );
+    assert_eq!(
+        calls[0].1["runtimeConfig"]["portMappings"][0]["hostPort"],
+        8080
+    );
+    assert!(calls[2].1.get("runtimeConfig").is_none());
+    assert_eq!(host.cached().len(), 2);
+
+    host.stop_container();
+    for name in ["a.conflist", "b.conflist"] {
+        host.remove_file(name);
+    }
+    succeeded(&host.poststop("c1", annotations.clone()));
+    let calls = host.calls();
+    let order: Vec<_> = calls
+        .iter()
+        .map(|(call, _)| call.rsplit_once(' ').unwrap().0)
+        .collect();
+    assert_eq!(
+        order,
+        [
+            "DEL one c1/eth1 netns=",
+            "DEL two c1/eth0 netns=",
+            "DEL one c1/eth0 netns="
+        ]
+    );
+    assert_eq!(
+        calls[1].1["runtimeConfig"]["portMappings"][0]["hostPort"],
+        8080
+    );
+    assert!(host.cached().is_empty());
+    succeeded(&host.poststop("c1", annotations));
+    assert!(host.order().is_empty());
+}
+
+#[test]
+fn without_networks_nothing_happens() {
+    let host = Host::new();
+    for annotations in [json!({}), json!({BOTH: ""}), Value::Null] {
+        succeeded(&host.create_runtime("c1", annotations.clone()));
+        succeeded(&host.poststop("c1", annotations));
+    }
+    assert!(host.order().is_empty() && host.cached().is_empty());
+}
+
+#[test]
+fn a_failure_undoes_everything_and_names_network_and_plugin() {
+    let host = Host::new();
+    let line = failed(&host.create_runtime("c1", json!({BOTH: "b,late"})));
+    assert!(
+        line.contains("network \"late\": plugin type=\"fails-ADD\""),
+        "{line}"
+    );
+    let expected = [
+        "ADD one c1/eth0",
+        "ADD one c1/eth1",
+        "ADD fails-ADD c1/eth1",
+        "DEL fails-ADD c1/eth1",
+        "DEL one c1/eth1",
+        "DEL one c1/eth0",
+    ];
+    assert_eq!(host.order(), expected);
+    assert!(host.cached().is_empty());
+}
+
+#[test]
+fn what_an_earlier_run_left_is_removed_first() {
+    let host = Host::new();
+    succeeded(&host.create_runtime("c1", json!({BOTH: "a"})));
+    host.calls();
+    succeeded(&host.create_runtime("c1", json!({BOTH: "b"})));
+    assert_eq!(
+        host.order(),
+        ["DEL two c1/eth0", "DEL one c1/eth0", "ADD one c1/eth0"]
+    );
+    assert_eq!(host.cached(), [PathBuf::from("b-c1-eth0")]);
+}
+
+#[test]
+fn bad_input_is_one_line_and_changes_nothing() {
+    let host = Host::new();
+    host.file("broken.conflist", "{");
+    for (annotations, part) in [
+        (json!({BOTH: "nowhere"}), "no network \"nowhere\" in "),
+        (
+            json!({BOTH: "broken"}),
+            "broken.conflist: EOF while parsing",
+        ),
+        (
+            json!({BOTH: "../../etc/passwd"}),
+            "invalid characters found in network name",
+        ),
+        (
+            json!({BOTH: "gone"}),
+            "failed to find plugin \"missing\" in path [",
+        ),
+        (
+            json!({BOTH: "a", "org.davit.ports": "x"}),
+            "annotation org.davit.ports: \"x\"",
+        ),
+        (
+            json!({BOTH: "b", "org.davit.ports": "1:1"}),
+            "no network of the container has the",
+        ),
+        (
+            json!({"org.davit.ports": "1:1"}),
+            "needs org.davit.networks",
+        ),
+    ] {
+        let line = failed(&host.create_runtime("c1", annotations));
+        assert!(
+            line.starts_with("davit-cni: ") && line.contains(part),
+            "{line}"
+        );
+    }
+    for (state, part) in [
+        ("", "no OCI state on stdin"),
+        ("{", "OCI state: EOF"),
+        (r#"{"id":"a/b"}"#, "invalid characters in containerID"),
+        (
+            r#"{"id":"c1","annotations":{"org.davit.networks":"b"}}"#,
+            "no pid",
+        ),
+    ] {
+        let line = failed(&host.run(&["create-runtime"], state));
+        assert!(line.contains(part), "{line}");
+    }
+    assert!(host.order().is_empty() && host.cached().is_empty());
+}
+
+#[test]
+fn by_hand_it_is_cnitool() {
+    let host = Host::new();
+    let netns = host.netns();
+    let result = succeeded(&host.run(&["add", "a", &netns, "-i", "eth5"], ""));
+    let result: Value = serde_json::from_str(&result).unwrap();
+    assert_eq!(result["ips"][0]["address"], "10.0.0.2/8");
+    succeeded(&host.run(&["check", "a", &netns, "-i", "eth5"], ""));
+    let calls = host.order();
+    assert!(
+        calls[0].starts_with("ADD one cnitool-") && calls[0].ends_with("/eth5"),
+        "{calls:?}"
+    );
+    let listed = succeeded(&host.run(&["list", "--output", "json"], ""));
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!(
+        (&listed[0]["network"], &listed[0]["status"]),
+        (&json!("a"), &json!("alive"))
+    );
+    let table = succeeded(&host.run(&["list"], ""));
+    assert!(
+        table.starts_with("NETWORK  CONTAINER ") && table.contains("10.0.0.2/8"),
+        "{table}"
+    );
+    succeeded(&host.run(&["del", "a", &netns, "-i", "eth5"], ""));
+    assert!(host.cached().is_empty());
+    succeeded(&host.run(&["status", "a"], ""));
+    assert_eq!(
+        succeeded(&host.run(&["validate", "a", &netns], "")),
+        "portMappings\n"
+    );
+    host.network("s", &["fails-STATUS"]);
+    assert!(failed(&host.run(&["status", "s"], "")).contains("failed (status): refused"));
+    assert!(failed(&host.run(&["add", "../x", &netns], "")).contains("invalid characters"));
+}
+
+#[test]
+fn gc_frees_the_dead_and_spares_the_living() {
+    let mut host = Host::new();
+    host.remove_file("gone.conflist");
+    succeeded(&host.create_runtime("dead", json!({BOTH: "a,b"})));
+    host.stop_container();
+    host.container = Command::new("/bin/sleep").arg("600").spawn().unwrap();
+    succeeded(&host.create_runtime("living", json!({BOTH: "a"})));
+    host.remove_file("b.conflist");
+    host.calls();
+    succeeded(&host.run(&["gc"], ""));
+    let calls = host.calls();
+    let deleted: Vec<_> = calls
+        .iter()
+        .filter(|(call, _)| call.starts_with("DEL"))
+        .map(|(call, _)| call.split(' ').take(4).collect::<Vec<_>>().join(" "))
+        .collect();
+    let expected = [
+        "DEL two dead/eth0 netns=",
+        "DEL one dead/eth0 netns=",
+        "DEL one dead/eth1 netns=",
+    ];
+    assert_eq!(deleted, expected);
+    let valid = |network: &str| {
+        let of = calls
+            .iter()
+            .find(|(call, input)| call.starts_with("GC") && input["name"] == network);
+        of.unwrap().1["cni.dev/valid-attachments"].clone()
+    };
+    assert_eq!(
+        valid("a"),
+        json!([{"containerID": "living", "ifname": "eth0"}])
+    );
+    assert_eq!(valid("b"), json!([]));
+    assert_eq!(host.cached(), [PathBuf::from("a-living-eth0")]);
+    succeeded(&host.run(&["gc", "a"], ""));
+    assert!(
+        host.cached().is_empty(),
+        "with a network it is cnitool's gc"
+    );
+}
+
+#[test]
+fn poststop_without_a_cache_still_detaches() {
+    let host = Host::new();
+    succeeded(&host.poststop("c1", json!({BOTH: "a,nowhere,b"})));
+    assert_eq!(
+        host.order(),
+        ["DEL one c1/eth2", "DEL two c1/eth0", "DEL one c1/eth0"]
+    );
+}
+
+#[test]
+fn a_poststop_that_fails_can_be_repeated() {
+    let host = Host::new();
+    host.network("d", &["one", "fails-DEL"]);
+    succeeded(&host.create_runtime("c1", json!({BOTH: "d"})));
+    let line = failed(&host.poststop("c1", json!({BOTH: "d"})));
+    assert!(
+        line.contains("detach c1: plugin type=\"fails-DEL\" name=\"d\" failed (delete)"),
+        "{line}"
+    );
+    assert_eq!(
+        host.order(),
+        [
+            "ADD one c1/eth0",
+            "ADD fails-DEL c1/eth0",
+            "DEL fails-DEL c1/eth0",
+            "DEL one c1/eth0"
+        ]
+    );
+    assert_eq!(host.cached().len(), 1);
+}
