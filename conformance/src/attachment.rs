@@ -119,7 +119,7 @@ impl Call<'_> {
 
     /// A refusal with exactly one JSON document, which carries a code and a message.
     pub(crate) fn error(&self) -> Verdict<Value> {
-        let outcome = self.run()?.is_refused()?;
+        let outcome = self.run()?.refuses()?;
         let error: Value = serde_json::from_slice(&outcome.stdout)
             .map_err(|error| Failure(format!("no error object ({error}) from\n{outcome}")))?;
         let complete = error["code"].as_u64().is_some() && error["msg"].as_str().is_some();

@@ -13,7 +13,7 @@ pub enum Side {
     Cni,
 }
 
-/// One promise: `F049.a_duplicate_id_is_refused`.
+/// One promise: `F049.a_duplicate_id_refuses`.
 #[derive(Debug)]
 pub struct Row {
     /// The row of the feature tables this belongs to.
@@ -101,7 +101,7 @@ pub(crate) trait Demand: Sized {
     /// Ended in time with status 0.
     fn succeeds(self) -> Verdict<Self>;
     /// Ended in time, by itself, with another status.
-    fn is_refused(self) -> Verdict<Self>;
+    fn refuses(self) -> Verdict<Self>;
     /// Said one of these on stderr (or stdout), whatever the case of the letters.
     fn says(self, any_of: &[&str]) -> Verdict<Self>;
 }
@@ -112,7 +112,7 @@ impl Demand for Outcome {
         Ok(self)
     }
 
-    fn is_refused(self) -> Verdict<Self> {
+    fn refuses(self) -> Verdict<Self> {
         ensure!(self.refused(), "expected a refusal by\n{self}");
         Ok(self)
     }

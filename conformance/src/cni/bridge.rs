@@ -16,7 +16,7 @@ pub(crate) const ROWS: &[Row] = &[
     row!(
         Cni,
         BR01,
-        something_else_of_that_name_is_refused,
+        something_else_of_that_name_refuses,
         "bridge: the name must belong to a bridge"
     ),
     row!(
@@ -52,7 +52,7 @@ pub(crate) const ROWS: &[Row] = &[
     row!(
         Cni,
         BR06,
-        a_different_address_is_refused_unless_forced,
+        a_different_address_refuses_unless_forced,
         "bridge: forceAddress: set a new address if the previous one has changed"
     ),
     row!(
@@ -277,7 +277,7 @@ fn the_bridge_is_made_on_demand_and_reused(case: &Case<'_>) -> Verdict {
     Ok(())
 }
 
-fn something_else_of_that_name_is_refused(case: &Case<'_>) -> Verdict {
+fn something_else_of_that_name_refuses(case: &Case<'_>) -> Verdict {
     let at = case.sandbox("c1")?;
     case.sh("ip link add br0 type veth peer name br0p")?;
     case.cni("ADD", &at, &conf(case))?.error()?;
@@ -365,7 +365,7 @@ fn a_default_route_of_ipam_without_gateway_is_no_duplicate(case: &Case<'_>) -> V
     Ok(())
 }
 
-fn a_different_address_is_refused_unless_forced(case: &Case<'_>) -> Verdict {
+fn a_different_address_refuses_unless_forced(case: &Case<'_>) -> Verdict {
     case.sh(
         "ip link add br0 type bridge && ip addr add 10.99.0.1/24 dev br0 && ip link set br0 up",
     )?;
@@ -737,7 +737,7 @@ fn check_passes_on_a_healthy_attachment(case: &Case<'_>) -> Verdict {
     let result = case.add(&at, &full)?;
     case.cni("CHECK", &at, &with_prev(&full, &result))?
         .silent()?;
-    case.cni("CHECK", &at, &full)?.run()?.is_refused()?;
+    case.cni("CHECK", &at, &full)?.run()?.refuses()?;
     Ok(())
 }
 

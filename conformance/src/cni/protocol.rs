@@ -112,7 +112,7 @@ pub(crate) const ROWS: &[Row] = &[
     row!(
         Cni,
         PR17,
-        the_host_s_own_namespace_is_refused_before_any_change,
+        the_host_s_own_namespace_refuses_before_any_change,
         "SPEC: CNI_NETNS: the container's isolated namespace; skel code 8 when it is the plugin's own"
     ),
     row!(
@@ -154,7 +154,7 @@ pub(crate) const ROWS: &[Row] = &[
     row!(
         Cni,
         PR21,
-        a_prev_result_of_another_family_is_refused,
+        a_prev_result_of_another_family_refuses,
         "SPEC: prevResult: the result of the previous plugin in the version of the configuration"
     ),
     row!(
@@ -471,14 +471,14 @@ fn del_says_nothing(case: &Case<'_>) -> Verdict {
     Ok(())
 }
 
-fn the_host_s_own_namespace_is_refused_before_any_change(case: &Case<'_>) -> Verdict {
+fn the_host_s_own_namespace_refuses_before_any_change(case: &Case<'_>) -> Verdict {
     let own = Attachment {
         netns: "/proc/self/ns/net".into(),
         ..nowhere()
     };
     let before = case.snapshot()?;
     let call = case.cni("ADD", &own, &bridge(case))?;
-    let outcome = call.run()?.is_refused()?;
+    let outcome = call.run()?.refuses()?;
     let difference = before.difference(&case.snapshot()?);
     ensure!(difference.is_empty(), "changed:\n{}", difference.join("\n"));
     let error: Value = serde_json::from_slice(&outcome.stdout)?;
@@ -601,7 +601,7 @@ fn a_result_that_cannot_be_converted_leaves_nothing(case: &Case<'_>) -> Verdict 
     Ok(())
 }
 
-fn a_prev_result_of_another_family_is_refused(case: &Case<'_>) -> Verdict {
+fn a_prev_result_of_another_family_refuses(case: &Case<'_>) -> Verdict {
     let at = case.sandbox("c1")?;
     let conf = json!({ "cniVersion": "0.4.0", "name": "net", "type": "portmap" });
     let ip = json!({ "version": "4", "address": "10.77.0.2/24" });

@@ -142,7 +142,7 @@ pub(crate) const ROWS: &[Row] = &[
     row!(
         Runtime,
         F042,
-        an_unknown_signal_is_refused,
+        an_unknown_signal_refuses,
         "runc-kill(8): SIGNAL must be a name or a number that exists"
     ),
     row!(
@@ -155,7 +155,7 @@ pub(crate) const ROWS: &[Row] = &[
 
 fn the_root_directory_cannot_be_slash(case: &Case<'_>) -> Verdict {
     case.call(&case.bare_runtime(&["--root", "/", "list"])?)?
-        .is_refused()?;
+        .refuses()?;
     case.call(&case.bare_runtime(&["--root", &case.path("fresh"), "--help"])?)?
         .succeeds()?;
     Ok(())
@@ -164,7 +164,7 @@ fn the_root_directory_cannot_be_slash(case: &Case<'_>) -> Verdict {
 fn an_error_goes_to_the_log_file(case: &Case<'_>) -> Verdict {
     let log = case.path("log");
     case.call(&case.runtime(&["--log", &log, "state", "nobody"])?)?
-        .is_refused()?;
+        .refuses()?;
     let text = case.read("log")?;
     ensure!(
         text.contains("does not exist") || text.contains("nobody"),
@@ -176,7 +176,7 @@ fn an_error_goes_to_the_log_file(case: &Case<'_>) -> Verdict {
 fn failed_with_json_log(case: &Case<'_>) -> Verdict<String> {
     let log = case.path("log.json");
     let options = ["--log", &log, "--log-format", "json", "state", "nobody"];
-    case.call(&case.runtime(&options)?)?.is_refused()?;
+    case.call(&case.runtime(&options)?)?.refuses()?;
     case.read("log.json")
 }
 
@@ -219,7 +219,7 @@ fn the_rootless_flag_takes_a_value(case: &Case<'_>) -> Verdict {
     case.call(&case.runtime(&["--rootless", "auto", "list", "--format", "json"])?)?
         .succeeds()?;
     case.call(&case.runtime(&["--no-such-flag", "list"])?)?
-        .is_refused()?;
+        .refuses()?;
     Ok(())
 }
 
@@ -293,7 +293,7 @@ fn spec_writes_a_config_that_runs(case: &Case<'_>) -> Verdict {
     std::fs::remove_file(container.bundle.dir().join("config.json"))?;
     let spec = case.bare_runtime(&["spec", "--bundle", &container.dir()])?;
     case.call(&spec)?.succeeds()?;
-    case.call(&spec)?.is_refused()?;
+    case.call(&spec)?.refuses()?;
     let path = container.bundle.dir().join("config.json");
     let mut config: Value = serde_json::from_slice(&std::fs::read(&path)?)?;
     ensure!(
@@ -486,7 +486,7 @@ fn run_keep_keeps_the_container(case: &Case<'_>) -> Verdict {
     case.call(&run)?.succeeds()?;
     ensure_eq!(container.state()?["status"], "stopped", "status");
     container.delete()?.succeeds()?;
-    container.command(&["state"])?.run()?.is_refused()?;
+    container.command(&["state"])?.run()?.refuses()?;
     Ok(())
 }
 
@@ -507,11 +507,11 @@ fn a_signal_is_known_by_every_spelling(case: &Case<'_>) -> Verdict {
     Ok(())
 }
 
-fn an_unknown_signal_is_refused(case: &Case<'_>) -> Verdict {
+fn an_unknown_signal_refuses(case: &Case<'_>) -> Verdict {
     let container = case.container(Config::new().args(&["sleep", "60"]))?;
     container.up()?;
     for signal in ["SIGNONSENSE", "-1", "99999"] {
-        container.kill(signal)?.is_refused()?;
+        container.kill(signal)?.refuses()?;
         ensure_eq!(
             container.state()?["status"],
             "running",

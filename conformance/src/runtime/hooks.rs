@@ -133,7 +133,7 @@ pub(crate) const ROWS: &[Row] = &[
     row!(
         Runtime,
         F083,
-        a_relative_path_of_a_hook_is_refused,
+        a_relative_path_of_a_hook_refuses,
         "config.md: path REQUIRED; runtimes MUST support absolute path values"
     ),
     row!(
@@ -369,7 +369,7 @@ fn a_hook_that_overstays_is_killed(case: &Case<'_>) -> Verdict {
     let script = format!("echo $$ > {}; exec sleep 63", case.path("pid"));
     let hook = json!({ "path": "/bin/sh", "args": ["sh", "-c", script], "timeout": 1 });
     let container = case.container(Config::new().hook_with("createRuntime", hook))?;
-    let outcome = container.create()?.is_refused()?;
+    let outcome = container.create()?.refuses()?;
     let took = outcome.took;
     ensure!(
         took > Duration::from_millis(900) && took < Duration::from_secs(8),
@@ -387,12 +387,12 @@ fn a_hook_that_overstays_is_killed(case: &Case<'_>) -> Verdict {
 fn create_broken_by(case: &Case<'_>, kind: &str) -> Verdict {
     let config = Config::new().hook(kind, "echo hook-out; echo hook-err >&2; exit 9");
     let container = case.container(config)?;
-    container.create()?.is_refused()?.says(&["hook"])?;
+    container.create()?.refuses()?.says(&["hook"])?;
     nothing_is_left(case, &container)
 }
 
 fn nothing_is_left(case: &Case<'_>, container: &Container<'_>) -> Verdict {
-    container.command(&["state"])?.run()?.is_refused()?;
+    container.command(&["state"])?.run()?.refuses()?;
     let find = "find /sys/fs/cgroup -mindepth 2 -maxdepth 2 -fstype cgroup -path";
     let cgroups = case.sh(&format!("{find} '*{}'", container.cgroup))?;
     ensure_eq!(cgroups, "", "cgroups left");
@@ -418,7 +418,7 @@ fn a_failing_start_container_hook_stops_the_start(case: &Case<'_>) -> Verdict {
         .hook_with("startContainer", hook);
     let container = case.container(config)?;
     container.create()?.succeeds()?;
-    container.start()?.is_refused()?;
+    container.start()?.refuses()?;
     std::thread::sleep(Duration::from_millis(100));
     ensure!(
         container.left("/ran").is_err(),
@@ -432,7 +432,7 @@ fn a_failed_create_runs_poststop(case: &Case<'_>) -> Verdict {
     let config = Config::new()
         .hook("createRuntime", "exit 9")
         .hook("poststop", &poststop);
-    case.container(config)?.create()?.is_refused()?;
+    case.container(config)?.create()?.refuses()?;
     let state: Value = serde_json::from_str(&case.read("poststop")?)?;
     ensure_eq!(state["status"], "stopped", "status in {state}");
     Ok(())
@@ -497,10 +497,10 @@ fn hooks_of_a_kind_run_in_the_order_of_the_list(case: &Case<'_>) -> Verdict {
     Ok(())
 }
 
-fn a_relative_path_of_a_hook_is_refused(case: &Case<'_>) -> Verdict {
+fn a_relative_path_of_a_hook_refuses(case: &Case<'_>) -> Verdict {
     let hook = json!({ "path": "bin/true", "args": ["true"] });
     let container = case.container(Config::new().hook_with("createRuntime", hook))?;
-    container.create()?.is_refused()?;
+    container.create()?.refuses()?;
     nothing_is_left(case, &container)
 }
 

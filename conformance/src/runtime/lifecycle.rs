@@ -35,13 +35,13 @@ pub(crate) const ROWS: &[Row] = &[
     row!(
         Runtime,
         F049,
-        a_duplicate_id_is_refused_and_the_first_untouched,
+        a_duplicate_id_refuses_and_the_first_untouched,
         "runtime.md, create: MUST generate an error if the ID is not unique within the scope of the runtime"
     ),
     row!(
         Runtime,
         F050,
-        an_id_that_is_a_path_is_refused,
+        an_id_that_is_a_path_refuses,
         "runtime.md: a container id; a path would leave the state directory"
     ),
     row!(
@@ -261,14 +261,11 @@ fn a_change_of_config_json_after_create_has_no_effect_on_exec(case: &Case<'_>) -
     Ok(())
 }
 
-fn a_duplicate_id_is_refused_and_the_first_untouched(case: &Case<'_>) -> Verdict {
+fn a_duplicate_id_refuses_and_the_first_untouched(case: &Case<'_>) -> Verdict {
     let container = case.container(sleeper())?;
     container.up()?;
     let pid = container.pid()?;
-    container
-        .create()?
-        .is_refused()?
-        .says(&["exist", "in use"])?;
+    container.create()?.refuses()?.says(&["exist", "in use"])?;
     ensure_eq!(container.pid()?, pid, "pid of the first");
     ensure_eq!(
         container.state()?["status"],
@@ -278,11 +275,11 @@ fn a_duplicate_id_is_refused_and_the_first_untouched(case: &Case<'_>) -> Verdict
     Ok(())
 }
 
-fn an_id_that_is_a_path_is_refused(case: &Case<'_>) -> Verdict {
+fn an_id_that_is_a_path_refuses(case: &Case<'_>) -> Verdict {
     let container = case.container(sleeper())?;
     for id in ["..", ".", "../up", "a/b", "", "/abs"] {
         let create = case.runtime(&["create", "--bundle", &container.dir(), id])?;
-        case.call(&create)?.is_refused()?;
+        case.call(&create)?.refuses()?;
         ensure!(
             !case.holds(&format!("ls -d {}", case.path("up")))?,
             "{id:?} made a directory"
@@ -304,14 +301,14 @@ fn refused_without_a_trace(case: &Case<'_>, config: Config, breakage: &str) -> V
         case.sh(&format!("cd {} && {breakage}", container.dir()))?;
     }
     let before = case.snapshot()?;
-    container.create()?.is_refused()?;
+    container.create()?.refuses()?;
     let difference = before.difference(&case.snapshot()?);
     ensure!(
         difference.is_empty(),
         "left behind:\n{}",
         difference.join("\n")
     );
-    container.command(&["state"])?.run()?.is_refused()?;
+    container.command(&["state"])?.run()?.refuses()?;
     Ok(())
 }
 
@@ -342,7 +339,7 @@ fn a_create_whose_mount_fails_leaves_nothing(case: &Case<'_>) -> Verdict {
 fn start_of_a_running_container_is_an_error(case: &Case<'_>) -> Verdict {
     let container = case.container(sleeper())?;
     container.up()?;
-    container.start()?.is_refused()?;
+    container.start()?.refuses()?;
     ensure_eq!(container.state()?["status"], "running", "status");
     Ok(())
 }
@@ -351,7 +348,7 @@ fn start_of_a_stopped_container_is_an_error(case: &Case<'_>) -> Verdict {
     let container = case.container(Config::new())?;
     container.up()?;
     container.reaches("stopped")?;
-    container.start()?.is_refused()?;
+    container.start()?.refuses()?;
     Ok(())
 }
 
@@ -369,7 +366,7 @@ fn kill_of_a_stopped_container_is_an_error(case: &Case<'_>) -> Verdict {
     container.reaches("stopped")?;
     container
         .kill("TERM")?
-        .is_refused()?
+        .refuses()?
         .says(&["not running", "no such process"])?;
     Ok(())
 }
@@ -389,7 +386,7 @@ fn delete_of_a_running_container_is_an_error(case: &Case<'_>) -> Verdict {
     container.up()?;
     container
         .delete()?
-        .is_refused()?
+        .refuses()?
         .says(&["not stopped", "running"])?;
     ensure_eq!(container.state()?["status"], "running", "status");
     Ok(())
@@ -399,7 +396,7 @@ fn delete_force_of_a_missing_id_succeeds(case: &Case<'_>) -> Verdict {
     case.call(&case.runtime(&["delete", "--force", "nobody"])?)?
         .succeeds()?;
     case.call(&case.runtime(&["delete", "nobody"])?)?
-        .is_refused()?;
+        .refuses()?;
     Ok(())
 }
 
@@ -408,7 +405,7 @@ fn delete_force_of_a_running_container_removes_it(case: &Case<'_>) -> Verdict {
     container.up()?;
     let pid = container.pid()?;
     container.delete_force()?.succeeds()?;
-    container.command(&["state"])?.run()?.is_refused()?;
+    container.command(&["state"])?.run()?.refuses()?;
     ensure!(
         !case.holds(&format!("grep -q sleep /proc/{pid}/cmdline"))?,
         "{pid} still runs"
@@ -424,7 +421,7 @@ fn every_command_on_a_missing_id_is_an_error(case: &Case<'_>) -> Verdict {
     ] {
         let outcome = case.call(&case.runtime(&command)?)?;
         outcome
-            .is_refused()?
+            .refuses()?
             .says(&["does not exist", "no such file"])?;
     }
     Ok(())
@@ -568,7 +565,7 @@ fn run_deletes_the_container_at_its_end(case: &Case<'_>) -> Verdict {
     container.output()?;
     let before = case.snapshot()?;
     ensure_eq!(container.output()?, "once", "output");
-    container.command(&["state"])?.run()?.is_refused()?;
+    container.command(&["state"])?.run()?.refuses()?;
     let difference = before.difference(&case.snapshot()?);
     ensure!(
         difference.is_empty(),
@@ -594,7 +591,7 @@ fn exec_in_a_stopped_container_is_an_error(case: &Case<'_>) -> Verdict {
     let container = case.container(Config::new())?;
     container.up()?;
     container.reaches("stopped")?;
-    container.exec(&["true"])?.is_refused()?;
+    container.exec(&["true"])?.refuses()?;
     Ok(())
 }
 

@@ -118,7 +118,7 @@ pub(crate) const ROWS: &[Row] = &[
     row!(
         Runtime,
         F148,
-        proc_as_a_symbolic_link_is_refused,
+        proc_as_a_symbolic_link_refuses,
         "CVE-2019-19921, CVE-2023-27561: /proc must be mounted on an ordinary directory"
     ),
     row!(
@@ -216,7 +216,7 @@ fn a_bind_mount_shows_the_source(case: &Case<'_>) -> Verdict {
 fn a_read_only_bind_mount_cannot_be_written(case: &Case<'_>) -> Verdict {
     let config = Config::new().mount("/data", "bind", &source(case)?, &["bind", "ro"]);
     let container = case.container(config.sh("cat /data/file; echo x > /data/file"))?;
-    let outcome = container.run()?.is_refused()?;
+    let outcome = container.run()?.refuses()?;
     ensure_eq!(outcome.text(), "from-host", "what the bind mount shows");
     outcome.says(&["read-only"])?;
     ensure_eq!(case.read("source/file")?, "from-host", "file of the host");
@@ -479,21 +479,21 @@ fn a_destination_with_dot_dot_stays_in_the_rootfs(case: &Case<'_>) -> Verdict {
     Ok(())
 }
 
-fn proc_as_a_symbolic_link_is_refused(case: &Case<'_>) -> Verdict {
+fn proc_as_a_symbolic_link_refuses(case: &Case<'_>) -> Verdict {
     for name in ["proc", "sys"] {
         let container = case.container(Config::new())?;
         let place = container.bundle.in_rootfs(name);
         std::fs::remove_dir(&place)?;
         std::fs::create_dir(container.bundle.in_rootfs("elsewhere"))?;
         std::os::unix::fs::symlink("/elsewhere", &place)?;
-        container.run()?.is_refused()?;
+        container.run()?.refuses()?;
     }
     Ok(())
 }
 
 fn a_failed_mount_names_its_paths(case: &Case<'_>) -> Verdict {
     let config = Config::new().mount("/data/target", "bind", "/no/such/source", &["bind"]);
-    let outcome = case.container(config)?.run()?.is_refused()?;
+    let outcome = case.container(config)?.run()?.refuses()?;
     outcome.says(&["/no/such/source"])?.says(&["data/target"])?;
     Ok(())
 }

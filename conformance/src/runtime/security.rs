@@ -72,7 +72,7 @@ pub(crate) const ROWS: &[Row] = &[
     row!(
         Runtime,
         F209,
-        an_errno_for_another_action_is_refused,
+        an_errno_for_another_action_refuses,
         "config-linux.md: seccomp: errnoRet: if the action does not support errnoRet the runtime MUST print an error and fail"
     ),
     row!(
@@ -120,7 +120,7 @@ pub(crate) const ROWS: &[Row] = &[
     row!(
         Runtime,
         F224,
-        a_terminal_without_a_console_socket_is_refused,
+        a_terminal_without_a_console_socket_refuses,
         "runc terminals.md: a detached container with a terminal needs --console-socket"
     ),
 ];
@@ -223,7 +223,7 @@ fn seccomp_errno_answers_the_errno(case: &Case<'_>) -> Verdict {
     let rule =
         json!([{ "names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28 }]);
     let container = case.container(filtered(rule).sh("touch /ok && mkdir /no"))?;
-    container.run()?.is_refused()?.says(&["no space left"])?;
+    container.run()?.refuses()?.says(&["no space left"])?;
     container.left("/ok")?;
     Ok(())
 }
@@ -281,19 +281,19 @@ fn every_operator_of_seccomp_compares(case: &Case<'_>) -> Verdict {
     Ok(())
 }
 
-fn an_errno_for_another_action_is_refused(case: &Case<'_>) -> Verdict {
+fn an_errno_for_another_action_refuses(case: &Case<'_>) -> Verdict {
     let rule = json!([{ "names": ["mkdir"], "action": "SCMP_ACT_ALLOW", "errnoRet": 28 }]);
     let profile = json!({ "defaultAction": "SCMP_ACT_LOG", "architectures": ["SCMP_ARCH_X86_64"], "syscalls": rule });
     case.container(Config::new().set("/linux/seccomp", profile))?
         .run()?
-        .is_refused()?;
+        .refuses()?;
     Ok(())
 }
 
 fn seccomp_tolerates_rules_given_twice(case: &Case<'_>) -> Verdict {
     let rule = json!({ "names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28 });
     let container = case.container(filtered(json!([rule, rule])).sh("mkdir /no"))?;
-    container.run()?.is_refused()?.says(&["no space left"])?;
+    container.run()?.refuses()?.says(&["no space left"])?;
     Ok(())
 }
 
@@ -304,7 +304,7 @@ fn seccomp_is_active_in_exec(case: &Case<'_>) -> Verdict {
     container.up()?;
     container
         .exec(&["mkdir", "/no"])?
-        .is_refused()?
+        .refuses()?
         .says(&["no space left"])?;
     Ok(())
 }
@@ -419,7 +419,7 @@ fn preserve_fds_passes_them(case: &Case<'_>) -> Verdict {
     let other = case.container(Config::new().sh("cat <&5"))?;
     let run = other.command(&["run", "--preserve-fds", "2", "--bundle", &other.dir()])?;
     case.call(&run.within(&["bash", "-c", &open, "bash"]))?
-        .is_refused()?;
+        .refuses()?;
     Ok(())
 }
 
@@ -462,11 +462,11 @@ fn the_console_socket_receives_a_terminal(case: &Case<'_>) -> Verdict {
     Ok(())
 }
 
-fn a_terminal_without_a_console_socket_is_refused(case: &Case<'_>) -> Verdict {
+fn a_terminal_without_a_console_socket_refuses(case: &Case<'_>) -> Verdict {
     let config = Config::new()
         .set("/process/terminal", true)
         .args(&["sleep", "60"]);
-    case.container(config)?.create()?.is_refused()?;
+    case.container(config)?.create()?.refuses()?;
     let path = case.path("console.sock");
     let container = case.container(Config::new().args(&["sleep", "60"]))?;
     let create = [
@@ -476,6 +476,6 @@ fn a_terminal_without_a_console_socket_is_refused(case: &Case<'_>) -> Verdict {
         "--console-socket",
         &path,
     ];
-    case.call(&container.command(&create)?)?.is_refused()?;
+    case.call(&container.command(&create)?)?.refuses()?;
     Ok(())
 }
