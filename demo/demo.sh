@@ -34,14 +34,22 @@ hooks_of() { "$DAVIT_CNI" "$@" --net-dir "$DEMO_DIR/net.d" --cni-path "$CNI_PATH
     --cache-dir "$DEMO_DIR/cache"; }
 what_is_there() { sh "$repository/crates/testbed/src/snapshot.sh" "$DEMO_ID" \
     "$DEMO_DIR/state" "$DEMO_DIR/cache" "$DEMO_DIR/networks" /run /var/lib |
-    grep -v -e /last_reserved_ip -e /lock -e '/xtables.lock$'; }
+    grep -v -e /last_reserved_ip -e 'lock$' -e /cache/locks; }
 
 # The private host, and an outside beyond it: 198.51.100.2 behind the host's 198.51.100.1.
 make_host() {
     ip link set lo up
     mount -t tmpfs -o mode=755 tmpfs /run
     mount -t tmpfs -o mode=755 tmpfs /var/lib
-    mkdir -p /run/netns "$DEMO_DIR/state" "$DEMO_DIR/cache" "$DEMO_DIR/networks" "$DEMO_DIR/net.d"
+    mkdir -p /run/netns "$DEMO_DIR/state" "$DEMO_DIR/net.d"
+    # What the first use of anything makes and everybody keeps: directories, and the built-in
+    # chains of iptables, which are empty.
+    mkdir -p /run/davit-cni "$DEMO_DIR/cache/results" "$DEMO_DIR/networks/demo"
+    for tool in iptables ip6tables; do
+        for chain in PREROUTING OUTPUT POSTROUTING; do
+            "$tool" -t nat -A "$chain" -j RETURN && "$tool" -t nat -D "$chain" -j RETURN
+        done
+    done
     if [ "$(stat -f -c %T /sys/fs/cgroup)" = tmpfs ]; then
         mount -o remount,bind,ro /sys/fs/cgroup
     fi
@@ -69,9 +77,8 @@ EOF
 make_bundle() {
     root=$DEMO_DIR/$1/rootfs
     mkdir -p "$root/bin" "$root/dev" "$root/etc" "$root/proc" "$root/sys" "$root/tmp" "$root/www"
-    cp /bin/busybox "$root/bin/busybox"
-    for name in $(/bin/busybox --list); do ln -sf busybox "$root/bin/$name"; done
-    ln -sf busybox "$root/bin/busybox.static"
+    for name in $(/bin/busybox --list); do ln -s busybox "$root/bin/$name"; done
+    cp --remove-destination /bin/busybox "$root/bin/busybox"
     echo "hello from $1" >"$root/www/index.html"
     jq --arg script "$3" --arg ports "$2" --arg hook "$DAVIT_CNI" --arg name "$1" \
         --arg cgroup "/$DEMO_ID-$1" --arg dir "$DEMO_DIR" --arg plugins "$CNI_PATH" '
