@@ -22,7 +22,11 @@ if [ -z "${DEMO_DIR:-}" ]; then
     unshare -m -n -i -p --fork --kill-child --mount-proc --propagation private sh "$0" "$@" ||
         status=$?
     left=$(find /sys/fs/cgroup -type d -name "$DEMO_ID*" 2>/dev/null) || true
-    [ -z "$left" ] || { echo "cgroups left on the machine: $left"; status=1; }
+    if [ -n "$left" ]; then
+        printf 'cgroups left on the machine, removed now:\n%s\n' "$left"
+        find /sys/fs/cgroup -depth -type d -name "$DEMO_ID*" -exec rmdir {} +
+        status=1
+    fi
     rm -rf "$DEMO_DIR"
     exit "$status"
 fi

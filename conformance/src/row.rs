@@ -13,7 +13,7 @@ pub enum Side {
     Cni,
 }
 
-/// One promise: `F049.a_duplicate_id_refuses`.
+/// One promise: `F049.a_duplicate_id_is_refused`.
 #[derive(Debug)]
 pub struct Row {
     /// The row of the feature tables this belongs to.

@@ -16,7 +16,7 @@ pub(crate) const ROWS: &[Row] = &[
     row!(
         Cni,
         BR01,
-        something_else_of_that_name_refuses,
+        something_else_of_that_name_is_refused,
         "bridge: the name must belong to a bridge"
     ),
     row!(
@@ -277,7 +277,7 @@ fn the_bridge_is_made_on_demand_and_reused(case: &Case<'_>) -> Verdict {
     Ok(())
 }
 
-fn something_else_of_that_name_refuses(case: &Case<'_>) -> Verdict {
+fn something_else_of_that_name_is_refused(case: &Case<'_>) -> Verdict {
     let at = case.sandbox("c1")?;
     case.sh("ip link add br0 type veth peer name br0p")?;
     case.cni("ADD", &at, &conf(case))?.error()?;

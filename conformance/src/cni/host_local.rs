@@ -52,7 +52,7 @@ pub(crate) const ROWS: &[Row] = &[
     row!(
         Cni,
         HL08,
-        a_request_that_cannot_be_met_refuses,
+        a_request_that_cannot_be_met_is_refused,
         "host-local: the gateway, a taken address, one outside every range"
     ),
     row!(
@@ -136,7 +136,7 @@ pub(crate) const ROWS: &[Row] = &[
     row!(
         Cni,
         HL25,
-        a_small_subnet_works_or_refuses,
+        a_small_subnet_works_or_is_refused,
         "host-local: Network too small to allocate from"
     ),
     row!(
@@ -297,7 +297,7 @@ fn an_address_can_be_requested_in_three_ways(case: &Case<'_>) -> Verdict {
     Ok(())
 }
 
-fn a_request_that_cannot_be_met_refuses(case: &Case<'_>) -> Verdict {
+fn a_request_that_cannot_be_met_is_refused(case: &Case<'_>) -> Verdict {
     let conf = small(case);
     ensure_eq!(address(case, "a", &conf)?, "10.77.0.2", "first");
     for ip in ["10.77.0.1", "10.77.0.2", "10.99.0.1", "nonsense"] {
@@ -517,7 +517,7 @@ fn routes_and_dns_are_in_the_result(case: &Case<'_>) -> Verdict {
     Ok(())
 }
 
-fn a_small_subnet_works_or_refuses(case: &Case<'_>) -> Verdict {
+fn a_small_subnet_works_or_is_refused(case: &Case<'_>) -> Verdict {
     for subnet in ["10.77.0.0/31", "10.77.0.4/32", "fd77::/127"] {
         let outcome = case
             .cni("ADD", &at("a"), &conf(case, json!({ "subnet": subnet })))?

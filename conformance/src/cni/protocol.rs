@@ -154,7 +154,7 @@ pub(crate) const ROWS: &[Row] = &[
     row!(
         Cni,
         PR21,
-        a_prev_result_of_another_family_refuses,
+        a_prev_result_of_another_family_is_refused,
         "SPEC: prevResult: the result of the previous plugin in the version of the configuration"
     ),
     row!(
@@ -601,7 +601,7 @@ fn a_result_that_cannot_be_converted_leaves_nothing(case: &Case<'_>) -> Verdict 
     Ok(())
 }
 
-fn a_prev_result_of_another_family_refuses(case: &Case<'_>) -> Verdict {
+fn a_prev_result_of_another_family_is_refused(case: &Case<'_>) -> Verdict {
     let at = case.sandbox("c1")?;
     let conf = json!({ "cniVersion": "0.4.0", "name": "net", "type": "portmap" });
     let ip = json!({ "version": "4", "address": "10.77.0.2/24" });

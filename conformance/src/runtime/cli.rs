@@ -142,7 +142,7 @@ pub(crate) const ROWS: &[Row] = &[
     row!(
         Runtime,
         F042,
-        an_unknown_signal_refuses,
+        an_unknown_signal_is_refused,
         "runc-kill(8): SIGNAL must be a name or a number that exists"
     ),
     row!(
@@ -507,7 +507,7 @@ fn a_signal_is_known_by_every_spelling(case: &Case<'_>) -> Verdict {
     Ok(())
 }
 
-fn an_unknown_signal_refuses(case: &Case<'_>) -> Verdict {
+fn an_unknown_signal_is_refused(case: &Case<'_>) -> Verdict {
     let container = case.container(Config::new().args(&["sleep", "60"]))?;
     container.up()?;
     for signal in ["SIGNONSENSE", "-1", "99999"] {

@@ -41,7 +41,7 @@ pub(crate) const ROWS: &[Row] = &[
     row!(
         Runtime,
         F050,
-        an_id_that_is_a_path_refuses,
+        an_id_that_is_a_path_is_refused,
         "runtime.md: a container id; a path would leave the state directory"
     ),
     row!(
@@ -275,7 +275,7 @@ fn a_duplicate_id_refuses_and_the_first_untouched(case: &Case<'_>) -> Verdict {
     Ok(())
 }
 
-fn an_id_that_is_a_path_refuses(case: &Case<'_>) -> Verdict {
+fn an_id_that_is_a_path_is_refused(case: &Case<'_>) -> Verdict {
     let container = case.container(sleeper())?;
     for id in ["..", ".", "../up", "a/b", "", "/abs"] {
         let create = case.runtime(&["create", "--bundle", &container.dir(), id])?;

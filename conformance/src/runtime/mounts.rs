@@ -118,7 +118,7 @@ pub(crate) const ROWS: &[Row] = &[
     row!(
         Runtime,
         F148,
-        proc_as_a_symbolic_link_refuses,
+        proc_as_a_symbolic_link_is_refused,
         "CVE-2019-19921, CVE-2023-27561: /proc must be mounted on an ordinary directory"
     ),
     row!(
@@ -479,7 +479,7 @@ fn a_destination_with_dot_dot_stays_in_the_rootfs(case: &Case<'_>) -> Verdict {
     Ok(())
 }
 
-fn proc_as_a_symbolic_link_refuses(case: &Case<'_>) -> Verdict {
+fn proc_as_a_symbolic_link_is_refused(case: &Case<'_>) -> Verdict {
     for name in ["proc", "sys"] {
         let container = case.container(Config::new())?;
         let place = container.bundle.in_rootfs(name);

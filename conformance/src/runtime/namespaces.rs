@@ -94,19 +94,19 @@ pub(crate) const ROWS: &[Row] = &[
     row!(
         Runtime,
         F098,
-        a_namespace_of_another_type_refuses,
+        a_namespace_of_another_type_is_refused,
         "config-linux.md: MUST generate an error if the path is not associated with a namespace of type type"
     ),
     row!(
         Runtime,
         F098,
-        a_path_that_is_no_namespace_refuses,
+        a_path_that_is_no_namespace_is_refused,
         "config-linux.md: MUST generate an error if the path is not associated with a namespace of type type"
     ),
     row!(
         Runtime,
         F099,
-        a_namespace_given_twice_refuses,
+        a_namespace_given_twice_is_refused,
         "config-linux.md: duplicated namespaces with the same type: the runtime MUST generate an error"
     ),
     row!(
@@ -130,7 +130,7 @@ pub(crate) const ROWS: &[Row] = &[
     row!(
         Runtime,
         F107,
-        a_hostname_without_a_uts_namespace_refuses,
+        a_hostname_without_a_uts_namespace_is_refused,
         "runc: unable to set hostname without a private UTS namespace"
     ),
     row!(
@@ -314,17 +314,17 @@ fn refused_to_join(case: &Case<'_>, kind: &str, path: &str) -> Verdict {
     Ok(())
 }
 
-fn a_namespace_of_another_type_refuses(case: &Case<'_>) -> Verdict {
+fn a_namespace_of_another_type_is_refused(case: &Case<'_>) -> Verdict {
     refused_to_join(case, "network", "/proc/1/ns/ipc")?;
     refused_to_join(case, "ipc", "/proc/1/ns/net")
 }
 
-fn a_path_that_is_no_namespace_refuses(case: &Case<'_>) -> Verdict {
+fn a_path_that_is_no_namespace_is_refused(case: &Case<'_>) -> Verdict {
     refused_to_join(case, "network", "/no/such/file")?;
     refused_to_join(case, "network", "/etc/hostname")
 }
 
-fn a_namespace_given_twice_refuses(case: &Case<'_>) -> Verdict {
+fn a_namespace_given_twice_is_refused(case: &Case<'_>) -> Verdict {
     let config = Config::new().push("/linux/namespaces", json!({ "type": "ipc" }));
     case.container(config)?.create()?.refuses()?;
     Ok(())
@@ -351,7 +351,7 @@ fn the_domainname_is_set(case: &Case<'_>) -> Verdict {
     Ok(())
 }
 
-fn a_hostname_without_a_uts_namespace_refuses(case: &Case<'_>) -> Verdict {
+fn a_hostname_without_a_uts_namespace_is_refused(case: &Case<'_>) -> Verdict {
     let container = case.container(Config::new().share("uts"))?;
     container.create()?.refuses()?;
     Ok(())

@@ -46,7 +46,7 @@ pub(crate) const ROWS: &[Row] = &[
     row!(
         Runtime,
         F114,
-        a_relative_cwd_refuses,
+        a_relative_cwd_is_refused,
         "config.md: cwd REQUIRED: this value MUST be an absolute path"
     ),
     row!(
@@ -70,13 +70,13 @@ pub(crate) const ROWS: &[Row] = &[
     row!(
         Runtime,
         F117,
-        an_rlimit_above_the_hard_limit_refuses,
+        an_rlimit_above_the_hard_limit_is_refused,
         "config.md: rlimits: MUST generate an error for a value that cannot be mapped to a relevant kernel interface"
     ),
     row!(
         Runtime,
         F118,
-        an_rlimit_given_twice_refuses,
+        an_rlimit_given_twice_is_refused,
         "config.md: rlimits: if rlimits contains duplicated entries with same type, the runtime MUST generate an error"
     ),
     row!(
@@ -159,7 +159,7 @@ fn a_missing_cwd_is_created(case: &Case<'_>) -> Verdict {
     Ok(())
 }
 
-fn a_relative_cwd_refuses(case: &Case<'_>) -> Verdict {
+fn a_relative_cwd_is_refused(case: &Case<'_>) -> Verdict {
     case.container(Config::new().set("/process/cwd", "tmp"))?
         .create()?
         .refuses()?;
@@ -229,7 +229,7 @@ fn rlimits_are_set(case: &Case<'_>) -> Verdict {
     Ok(())
 }
 
-fn an_rlimit_above_the_hard_limit_refuses(case: &Case<'_>) -> Verdict {
+fn an_rlimit_above_the_hard_limit_is_refused(case: &Case<'_>) -> Verdict {
     let limits = json!([{ "type": "RLIMIT_NOFILE", "soft": 20, "hard": 10 }]);
     case.container(Config::new().set("/process/rlimits", limits))?
         .run()?
@@ -241,7 +241,7 @@ fn an_rlimit_above_the_hard_limit_refuses(case: &Case<'_>) -> Verdict {
     Ok(())
 }
 
-fn an_rlimit_given_twice_refuses(case: &Case<'_>) -> Verdict {
+fn an_rlimit_given_twice_is_refused(case: &Case<'_>) -> Verdict {
     let limit = json!({ "type": "RLIMIT_NOFILE", "soft": 100, "hard": 100 });
     let config = Config::new().set("/process/rlimits", json!([limit, limit]));
     case.container(config)?.run()?.refuses()?;

@@ -72,7 +72,7 @@ pub(crate) const ROWS: &[Row] = &[
     row!(
         Runtime,
         F209,
-        an_errno_for_another_action_refuses,
+        an_errno_for_another_action_is_refused,
         "config-linux.md: seccomp: errnoRet: if the action does not support errnoRet the runtime MUST print an error and fail"
     ),
     row!(
@@ -120,7 +120,7 @@ pub(crate) const ROWS: &[Row] = &[
     row!(
         Runtime,
         F224,
-        a_terminal_without_a_console_socket_refuses,
+        a_terminal_without_a_console_socket_is_refused,
         "runc terminals.md: a detached container with a terminal needs --console-socket"
     ),
 ];
@@ -281,7 +281,7 @@ fn every_operator_of_seccomp_compares(case: &Case<'_>) -> Verdict {
     Ok(())
 }
 
-fn an_errno_for_another_action_refuses(case: &Case<'_>) -> Verdict {
+fn an_errno_for_another_action_is_refused(case: &Case<'_>) -> Verdict {
     let rule = json!([{ "names": ["mkdir"], "action": "SCMP_ACT_ALLOW", "errnoRet": 28 }]);
     let profile = json!({ "defaultAction": "SCMP_ACT_LOG", "architectures": ["SCMP_ARCH_X86_64"], "syscalls": rule });
     case.container(Config::new().set("/linux/seccomp", profile))?
@@ -462,7 +462,7 @@ fn the_console_socket_receives_a_terminal(case: &Case<'_>) -> Verdict {
     Ok(())
 }
 
-fn a_terminal_without_a_console_socket_refuses(case: &Case<'_>) -> Verdict {
+fn a_terminal_without_a_console_socket_is_refused(case: &Case<'_>) -> Verdict {
     let config = Config::new()
         .set("/process/terminal", true)
         .args(&["sleep", "60"]);
