@@ -1,8 +1,15 @@
 //! `bench`: run beside its peers, inside the private host that bench/run.sh makes.
 //!
 //! `bench FLOOR OURS ROUNDS OUTPUT.json`: OURS is the directory with bin/davit and cni/.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is the executable")]
-#![allow(clippy::disallowed_methods, reason = "writes one report where it was told to")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this is the executable"
+)]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "writes one report where it was told to"
+)]
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -43,7 +50,11 @@ fn complain(why: &str) -> ExitCode {
 fn measured(floor_program: &Path, ours: &Path, count: usize) -> Result<Vec<Series>, String> {
     let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
     let rootfs = Rootfs::prepare(directory.path()).map_err(|error| error.to_string())?;
-    let programs = [ours.join("bin/davit"), "/usr/bin/crun".into(), "/usr/sbin/runc".into()];
+    let programs = [
+        ours.join("bin/davit"),
+        "/usr/bin/crun".into(),
+        "/usr/sbin/runc".into(),
+    ];
     let there = programs.iter().filter(|program| is_file(program));
     let runtimes = there.map(|program| Runtime::new(program, &rootfs, directory.path()));
     let runtimes = runtimes.collect::<Result<Vec<_>, _>>()?;
@@ -53,7 +64,10 @@ fn measured(floor_program: &Path, ours: &Path, count: usize) -> Result<Vec<Serie
     running.push(floor(floor_program, first.rootfs(), None));
     running.push(floor(floor_program, first.rootfs(), Some(cgroup)));
     let mut series = vec![rounds("run /bin/true", running, count, GAP)?];
-    let executing = runtimes.iter().map(Runtime::exec).collect::<Result<Vec<_>, _>>()?;
+    let executing = runtimes
+        .iter()
+        .map(Runtime::exec)
+        .collect::<Result<Vec<_>, _>>()?;
     series.push(rounds("exec /bin/true", executing, count, GAP)?);
     for runtime in &runtimes {
         runtime.stop()?;
@@ -70,9 +84,13 @@ fn plugins(ours: &Path, data: &Path, count: usize) -> Result<Vec<Series>, String
         ("davit iptables", &own, Some("iptables")),
         ("reference iptables", &reference, None),
     ];
-    let there = chains.iter().enumerate().filter(|(_, (_, path, _))| is_file(&path.join("bridge")));
-    let chains: Vec<Chain> =
-        there.map(|(number, (name, path, backend))| Chain::new(name, path, *backend, number, data)).collect();
+    let there = chains
+        .iter()
+        .enumerate()
+        .filter(|(_, (_, path, _))| is_file(&path.join("bridge")));
+    let chains: Vec<Chain> = there
+        .map(|(number, (name, path, backend))| Chain::new(name, path, *backend, number, data))
+        .collect();
     let adds = chains.iter().map(Chain::add).collect();
     let dels = chains.iter().map(Chain::del).collect();
     let title = "bridge + host-local + portmap";

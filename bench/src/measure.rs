@@ -46,20 +46,33 @@ pub fn rounds(
         }
     }
     let names = subjects.into_iter().map(|subject| subject.name);
-    Ok(Series { title: title.into(), subjects: names.zip(times).collect() })
+    Ok(Series {
+        title: title.into(),
+        subjects: names.zip(times).collect(),
+    })
 }
 
 impl Series {
     /// A table: each subject's times, and the first one's ratio to each other.
     pub fn table(&self) -> String {
         let mut text = format!("{} (ms)\n", self.title);
-        text += &format!("  {:28} {:>8} {:>8} {:>8}   ratio of the first to this one\n", "", "min", "p50", "p90");
+        text += &format!(
+            "  {:28} {:>8} {:>8} {:>8}   ratio of the first to this one\n",
+            "", "min", "p50", "p90"
+        );
         for (index, (name, times)) in self.subjects.iter().enumerate() {
             let least = percentile(times, 0);
-            text += &format!("  {name:28} {least:8.2} {:8.2} {:8.2}", median(times), percentile(times, 90));
+            text += &format!(
+                "  {name:28} {least:8.2} {:8.2} {:8.2}",
+                median(times),
+                percentile(times, 90)
+            );
             if index > 0 {
                 let ratio = ratio(&self.subjects[0].1, times);
-                text += &format!("   {:.2} [{:.2}, {:.2}]", ratio.median, ratio.low, ratio.high);
+                text += &format!(
+                    "   {:.2} [{:.2}, {:.2}]",
+                    ratio.median, ratio.low, ratio.high
+                );
             }
             text.push('\n');
         }

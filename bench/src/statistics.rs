@@ -54,14 +54,25 @@ pub struct Ratio {
 /// The ratio of two series measured in the same rounds.
 pub fn ratio(ours: &[f64], theirs: &[f64]) -> Ratio {
     const RESAMPLES: usize = 1000;
-    let each: Vec<f64> = ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs).collect();
+    let each: Vec<f64> = ours
+        .iter()
+        .zip(theirs)
+        .map(|(ours, theirs)| ours / theirs)
+        .collect();
     let mut random = Random::new(7);
     let resample = |random: &mut Random| -> f64 {
-        let drawn: Vec<f64> = each.iter().map(|_| each[random.below(each.len())]).collect();
+        let drawn: Vec<f64> = each
+            .iter()
+            .map(|_| each[random.below(each.len())])
+            .collect();
         median(&drawn)
     };
     let medians: Vec<f64> = (0..RESAMPLES).map(|_| resample(&mut random)).collect();
-    Ratio { median: median(&each), low: percentile(&medians, 2), high: percentile(&medians, 97) }
+    Ratio {
+        median: median(&each),
+        low: percentile(&medians, 2),
+        high: percentile(&medians, 97),
+    }
 }
 
 #[cfg(test)]

@@ -11,11 +11,20 @@ use crate::measure::Subject;
 
 /// Runs a command to its end and answers the wall time; its status must be 0.
 pub fn timed(command: &mut Command) -> Result<Duration, String> {
-    let command = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit());
+    let command = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::inherit());
     let started = Instant::now();
-    let status = command.status().map_err(|error| format!("{command:?}: {error}"))?;
+    let status = command
+        .status()
+        .map_err(|error| format!("{command:?}: {error}"))?;
     let took = started.elapsed();
-    if status.success() { Ok(took) } else { Err(format!("{command:?}: {status}")) }
+    if status.success() {
+        Ok(took)
+    } else {
+        Err(format!("{command:?}: {status}"))
+    }
 }
 
 /// A runtime, the bundle it runs and where it keeps its state.
@@ -30,13 +39,23 @@ pub struct Runtime {
 impl Runtime {
     /// A runtime with a bundle of its own below `directory`.
     pub fn new(program: &Path, rootfs: &Rootfs, directory: &Path) -> Result<Self, String> {
-        let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = program
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         let id = format!("dvt-bench{}-{name}", std::process::id());
         let config = Config::new().set("/linux/cgroupsPath", format!("/{id}"));
         let bundle = Bundle::create(directory.join(&name), rootfs, &config);
         let bundle = bundle.map_err(|error| error.to_string())?;
         let state = directory.join(format!("{name}.state"));
-        Ok(Self { name, program: program.into(), bundle, state, id })
+        Ok(Self {
+            name,
+            program: program.into(),
+            bundle,
+            state,
+            id,
+        })
     }
 
     fn command(&self, args: &[&str]) -> Command {
@@ -49,19 +68,27 @@ impl Runtime {
     pub fn run(&self) -> Subject<'_> {
         let bundle = self.bundle.dir().to_string_lossy().into_owned();
         let run = move || timed(&mut self.command(&["run", "--bundle", &bundle, &self.id]));
-        Subject { name: format!("{} run", self.name), run: Box::new(run) }
+        Subject {
+            name: format!("{} run", self.name),
+            run: Box::new(run),
+        }
     }
 
     /// `exec` of /bin/true into a container that sleeps; [`Runtime::stop`] ends it.
     pub fn exec(&self) -> Result<Subject<'_>, String> {
         let config = Config::new().set("/linux/cgroupsPath", format!("/{}", self.id));
         let config = config.args(&["sleep", "3600"]);
-        self.bundle.configure(&config).map_err(|error| error.to_string())?;
+        self.bundle
+            .configure(&config)
+            .map_err(|error| error.to_string())?;
         let bundle = self.bundle.dir().to_string_lossy().into_owned();
         timed(&mut self.command(&["create", "--bundle", &bundle, &self.id]))?;
         timed(&mut self.command(&["start", &self.id]))?;
         let run = || timed(&mut self.command(&["exec", &self.id, "/bin/true"]));
-        Ok(Subject { name: format!("{} exec", self.name), run: Box::new(run) })
+        Ok(Subject {
+            name: format!("{} exec", self.name),
+            run: Box::new(run),
+        })
     }
 
     /// Ends the container of [`Runtime::exec`].
@@ -77,13 +104,20 @@ impl Runtime {
 
 /// The floor program, with or without cgroups of its own.
 pub fn floor(program: &Path, rootfs: PathBuf, cgroup: Option<String>) -> Subject<'static> {
-    let name = if cgroup.is_some() { "floor + cgroups" } else { "floor" };
+    let name = if cgroup.is_some() {
+        "floor + cgroups"
+    } else {
+        "floor"
+    };
     let program = program.to_owned();
     let run = move || {
         let mut command = Command::new(&program);
         timed(command.arg(&rootfs).args(&cgroup))
     };
-    Subject { name: name.into(), run: Box::new(run) }
+    Subject {
+        name: name.into(),
+        run: Box::new(run),
+    }
 }
 
 /// A directory of plugins and the packet filter back end that its chain uses.
@@ -99,7 +133,13 @@ pub struct Chain {
 
 impl Chain {
     /// Chain number `number` of the benchmark; the number keeps bridges and subnets apart.
-    pub fn new(name: &str, path: &Path, backend: Option<&'static str>, number: usize, data: &Path) -> Self {
+    pub fn new(
+        name: &str,
+        path: &Path,
+        backend: Option<&'static str>,
+        number: usize,
+        data: &Path,
+    ) -> Self {
         Self {
             name: name.into(),
             path: path.into(),
@@ -148,7 +188,10 @@ impl Chain {
         if !outcome.success() {
             return Err(outcome.to_string());
         }
-        Ok((serde_json::from_slice(&outcome.stdout).unwrap_or(Value::Null), outcome.took))
+        Ok((
+            serde_json::from_slice(&outcome.stdout).unwrap_or(Value::Null),
+            outcome.took,
+        ))
     }
 
     /// ADD of bridge (with host-local) and portmap, then DEL in reverse, in a fresh namespace.
@@ -168,12 +211,18 @@ impl Chain {
     /// The ADD half of a life.
     pub fn add(&self) -> Subject<'_> {
         let run = || self.life().map(|(add, _)| add);
-        Subject { name: format!("{} ADD", self.name), run: Box::new(run) }
+        Subject {
+            name: format!("{} ADD", self.name),
+            run: Box::new(run),
+        }
     }
 
     /// The DEL half of a life.
     pub fn del(&self) -> Subject<'_> {
         let run = || self.life().map(|(_, del)| del);
-        Subject { name: format!("{} DEL", self.name), run: Box::new(run) }
+        Subject {
+            name: format!("{} DEL", self.name),
+            run: Box::new(run),
+        }
     }
 }

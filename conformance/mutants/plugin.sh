@@ -6,9 +6,7 @@ CNI_PATH=$MUTANT_REAL
 export CNI_PATH
 case $MUTANT_PLACE in
 "stdin:$CNI_COMMAND") jq -c "$MUTANT_FILTER" | "$real" ;;
-"skip:$CNI_COMMAND")
-    printf '%s' "$MUTANT_FILTER"
-    cat >/dev/null ;;
+"skip:$CNI_COMMAND") cat >/dev/null ;;
 "stdout:$CNI_COMMAND")
     out=$("$real") || { status=$?; printf '%s' "$out"; exit $status; }
     printf '%s' "$out" | jq "$MUTANT_FILTER" ;;

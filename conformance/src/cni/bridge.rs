@@ -52,7 +52,7 @@ pub(crate) const ROWS: &[Row] = &[
     row!(
         Cni,
         BR06,
-        a_different_address_refuses_unless_forced,
+        a_different_address_is_refused_unless_forced,
         "bridge: forceAddress: set a new address if the previous one has changed"
     ),
     row!(
@@ -365,7 +365,7 @@ fn a_default_route_of_ipam_without_gateway_is_no_duplicate(case: &Case<'_>) -> V
     Ok(())
 }
 
-fn a_different_address_refuses_unless_forced(case: &Case<'_>) -> Verdict {
+fn a_different_address_is_refused_unless_forced(case: &Case<'_>) -> Verdict {
     case.sh(
         "ip link add br0 type bridge && ip addr add 10.99.0.1/24 dev br0 && ip link set br0 up",
     )?;

@@ -286,12 +286,12 @@ fn an_address_can_be_requested_in_three_ways(case: &Case<'_>) -> Verdict {
         .env("CNI_ARGS", "IP=10.77.0.4")
         .result()?;
     ensure_eq!(addresses(&result), ["10.77.0.4/29"], "CNI_ARGS");
-    let args = with(&conf, "args", json!({ "cni": { "ips": ["10.77.0.5"] } }));
-    ensure_eq!(address(case, "b", &args)?, "10.77.0.5", "args.cni.ips");
-    let capability = with(&conf, "runtimeConfig", json!({ "ips": ["10.77.0.6/29"] }));
+    let args = with(&conf, "args", json!({ "cni": { "ips": ["10.77.0.6"] } }));
+    ensure_eq!(address(case, "b", &args)?, "10.77.0.6", "args.cni.ips");
+    let capability = with(&conf, "runtimeConfig", json!({ "ips": ["10.77.0.3/29"] }));
     ensure_eq!(
         address(case, "c", &capability)?,
-        "10.77.0.6",
+        "10.77.0.3",
         "runtimeConfig.ips"
     );
     Ok(())

@@ -86,7 +86,12 @@ pub(crate) const ROWS: &[Row] = &[
         traffic_that_passes_through_is_untouched,
         "GHSA-jv3w-x3r3-g6rm: only packets for the host's own addresses are redirected"
     ),
-    row!(Cni, PM12, an_ipv6_port_is_reached, "portmap: IPv6"),
+    row!(
+        Cni,
+        PM12,
+        an_ipv6_port_is_reached,
+        "portmap: mappings are made for the IPv6 address too"
+    ),
     row!(
         Cni,
         PM15,

@@ -112,7 +112,7 @@ pub(crate) const ROWS: &[Row] = &[
     row!(
         Cni,
         PR17,
-        the_host_s_own_namespace_refuses_before_any_change,
+        the_host_s_own_namespace_is_refused_before_any_change,
         "SPEC: CNI_NETNS: the container's isolated namespace; skel code 8 when it is the plugin's own"
     ),
     row!(
@@ -471,7 +471,7 @@ fn del_says_nothing(case: &Case<'_>) -> Verdict {
     Ok(())
 }
 
-fn the_host_s_own_namespace_refuses_before_any_change(case: &Case<'_>) -> Verdict {
+fn the_host_s_own_namespace_is_refused_before_any_change(case: &Case<'_>) -> Verdict {
     let own = Attachment {
         netns: "/proc/self/ns/net".into(),
         ..nowhere()

@@ -59,7 +59,7 @@ pub(crate) const ROWS: &[Row] = &[
     row!(
         Runtime,
         F186,
-        a_cgroup_with_processes_refuses_or_kept,
+        a_cgroup_with_processes_is_refused_or_kept,
         "runtime.md, delete: resources not created by this container MUST NOT be deleted"
     ),
     row!(
@@ -249,7 +249,7 @@ fn without_a_cgroups_path_containers_do_not_share_one(case: &Case<'_>) -> Verdic
     Ok(())
 }
 
-fn a_cgroup_with_processes_refuses_or_kept(case: &Case<'_>) -> Verdict {
+fn a_cgroup_with_processes_is_refused_or_kept(case: &Case<'_>) -> Verdict {
     let cgroup = format!("/{}-used", case.cgroup_prefix());
     let directory = format!("/sys/fs/cgroup/pids{cgroup}");
     case.sh(&format!(

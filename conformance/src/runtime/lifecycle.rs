@@ -35,7 +35,7 @@ pub(crate) const ROWS: &[Row] = &[
     row!(
         Runtime,
         F049,
-        a_duplicate_id_refuses_and_the_first_untouched,
+        a_duplicate_id_is_refused_and_the_first_untouched,
         "runtime.md, create: MUST generate an error if the ID is not unique within the scope of the runtime"
     ),
     row!(
@@ -261,7 +261,7 @@ fn a_change_of_config_json_after_create_has_no_effect_on_exec(case: &Case<'_>) -
     Ok(())
 }
 
-fn a_duplicate_id_refuses_and_the_first_untouched(case: &Case<'_>) -> Verdict {
+fn a_duplicate_id_is_refused_and_the_first_untouched(case: &Case<'_>) -> Verdict {
     let container = case.container(sleeper())?;
     container.up()?;
     let pid = container.pid()?;
