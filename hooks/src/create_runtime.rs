@@ -3,8 +3,9 @@
 //! It runs in the runtime's namespaces before pivot_root, with the container's process waiting.
 //! Everything is read and refused first; then networks are attached in order, and if one fails,
 //! all that this call attached is detached again, in reverse, so that the runtime can give up.
+//! A container of the same ID that still lives, perhaps under another runtime, is left alone.
 
-use anyhow::{Context, anyhow, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use cni::Attachment;
 use libcni::{Caller, NetworkList, RuntimeConf};
 use serde_json::Map;
@@ -31,11 +32,19 @@ pub fn run(place: &Place, state: &State) -> anyhow::Result<()> {
         .context("OCI state has no pid: the container's process is not there")?;
     let plan = plan(place, state, &wanted, &format!("/proc/{pid}/ns/net"))?;
     let caller = place.caller();
+    let cached = poststop::cached(&caller, &state.id)?;
+    if let Some(living) = cached.iter().find(|each| each.is_alive()) {
+        bail!(
+            "{} is attached already, inside {}",
+            living.attachment,
+            living.netns
+        );
+    }
     // A crash or a reboot without poststop. What stays stuck will be told by the ADD it hinders.
-    let stale = poststop::detach_cached(&caller, &state.id);
-    attach_all(&caller, &plan).map_err(|error| match stale {
-        Ok(()) => error,
-        Err(stale) => anyhow!("{error:#}; left by an earlier container: {stale:#}"),
+    let stale = poststop::detach_all(place, &caller, &cached);
+    attach_all(&caller, &plan).map_err(|error| match stale.join("; ").as_str() {
+        "" => error,
+        stale => anyhow!("{error:#}; left by an earlier container: {stale}"),
     })
 }
 

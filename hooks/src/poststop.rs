@@ -4,7 +4,7 @@
 //! by which list, with which arguments. A namespace is never handed to the plugins: it is gone, or
 //! its path leads to somebody else's. A second run finds nothing and succeeds.
 
-use anyhow::{anyhow, bail};
+use anyhow::bail;
 use cni::{Attachment, ContainerId};
 use libcni::{CachedAttachment, Caller, Error, NetworkList, RuntimeConf};
 use serde_json::Map;
@@ -47,27 +47,12 @@ pub fn run(place: &Place, state: &State) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Detaches what the cache knows of this container.
-pub(crate) fn detach_cached(caller: &Caller, id: &ContainerId) -> anyhow::Result<()> {
-    let errors: Vec<String> = cached(caller, id)?
-        .iter()
-        .filter_map(|each| {
-            Some(
-                caller
-                    .del(&each.list()?, &without_netns(each.attachment.clone()))
-                    .err()?
-                    .to_string(),
-            )
-        })
-        .collect();
-    if errors.is_empty() {
-        Ok(())
-    } else {
-        Err(anyhow!(errors.join("; ")))
-    }
-}
-
-fn detach_all(place: &Place, caller: &Caller, cached: &[CachedAttachment]) -> Vec<String> {
+/// Detaches each, whatever becomes of the others; the errors.
+pub(crate) fn detach_all(
+    place: &Place,
+    caller: &Caller,
+    cached: &[CachedAttachment],
+) -> Vec<String> {
     let detach = |each: &CachedAttachment| -> Result<(), Error> {
         // The list of its ADD: the file may have been changed or removed since.
         let list = match each.list() {
@@ -84,7 +69,7 @@ fn detach_all(place: &Place, caller: &Caller, cached: &[CachedAttachment]) -> Ve
 }
 
 /// In the reverse order of attaching: eth10, eth9, ... eth0.
-fn cached(caller: &Caller, id: &ContainerId) -> anyhow::Result<Vec<CachedAttachment>> {
+pub(crate) fn cached(caller: &Caller, id: &ContainerId) -> anyhow::Result<Vec<CachedAttachment>> {
     let mut cached = caller.cache.entries()?;
     cached.retain(|each| each.attachment.container_id == *id);
     cached.sort_by_key(|each| std::cmp::Reverse(number(each.attachment.ifname.as_str())));

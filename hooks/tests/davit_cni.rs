@@ -255,9 +255,11 @@ fn a_failure_undoes_everything_and_names_network_and_plugin() {
 }
 
 #[test]
-fn what_an_earlier_run_left_is_removed_first() {
-    let host = Host::new();
+fn what_a_dead_container_left_is_removed_first() {
+    let mut host = Host::new();
     succeeded(&host.create_runtime("c1", json!({BOTH: "a"})));
+    host.stop_container();
+    host.container = Command::new("/bin/sleep").arg("600").spawn().unwrap();
     host.calls();
     succeeded(&host.create_runtime("c1", json!({BOTH: "b"})));
     assert_eq!(
@@ -265,6 +267,20 @@ fn what_an_earlier_run_left_is_removed_first() {
         ["DEL two c1/eth0", "DEL one c1/eth0", "ADD one c1/eth0"]
     );
     assert_eq!(host.cached(), [PathBuf::from("b-c1-eth0")]);
+}
+
+#[test]
+fn a_living_container_of_the_same_id_is_left_alone() {
+    let host = Host::new();
+    succeeded(&host.create_runtime("c1", json!({BOTH: "a"})));
+    host.calls();
+    let line = failed(&host.create_runtime("c1", json!({BOTH: "b"})));
+    assert!(
+        line.contains("eth0 of c1 is attached already, inside /proc/"),
+        "{line}"
+    );
+    assert!(host.order().is_empty());
+    assert_eq!(host.cached(), [PathBuf::from("a-c1-eth0")]);
 }
 
 #[test]

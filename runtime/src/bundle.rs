@@ -60,7 +60,9 @@ pub fn parse(text: &[u8]) -> Result<Spec> {
         bail!("config.json /ociVersion: is required");
     }
     if version.split('.').next() != Some("1") {
-        bail!("config.json /ociVersion: {version:?} is not a 1.x version, which this runtime knows");
+        bail!(
+            "config.json /ociVersion: {version:?} is not a 1.x version, which this runtime knows"
+        );
     }
     Ok(spec)
 }
@@ -73,20 +75,33 @@ fn parse_leniently(text: &[u8]) -> Result<Spec> {
     if let Some(process) = value.get_mut("process") {
         complete_process(process);
     }
-    serde_path_to_error::deserialize(value)
-        .map_err(|error| anyhow::anyhow!("config.json {}: {}", pointer(error.path()), error.inner()))
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        anyhow::anyhow!("config.json {}: {}", pointer(error.path()), error.inner())
+    })
 }
 
 /// Makes a `process` object fit the strict types: leaves out capabilities that this runtime does
 /// not know (config.md: the runtime need not grant them, and runc only warns) and adds an absent
 /// `user`, which means root.
 pub fn complete_process(process: &mut Value) {
-    let Some(process) = process.as_object_mut() else { return };
-    process.entry("user").or_insert_with(|| serde_json::json!({}));
-    let sets = process.get_mut("capabilities").and_then(Value::as_object_mut);
-    for names in sets.into_iter().flat_map(|sets| sets.values_mut()).filter_map(Value::as_array_mut) {
+    let Some(process) = process.as_object_mut() else {
+        return;
+    };
+    process
+        .entry("user")
+        .or_insert_with(|| serde_json::json!({}));
+    let sets = process
+        .get_mut("capabilities")
+        .and_then(Value::as_object_mut);
+    for names in sets
+        .into_iter()
+        .flat_map(|sets| sets.values_mut())
+        .filter_map(Value::as_array_mut)
+    {
         names.retain(|name| {
-            let Some(text) = name.as_str() else { return true };
+            let Some(text) = name.as_str() else {
+                return true;
+            };
             let known = crate::plan::process::capability_number(text).is_some();
             if !known {
                 crate::log::warn(&format!("ignoring unknown capability {text}"));
@@ -114,7 +129,8 @@ mod tests {
 
     #[test]
     fn the_pointer_of_a_wrong_type_is_named() {
-        let text = br#"{"ociVersion":"1.0.0","linux":{"namespaces":[{"type":"pid"},{"type":"moon"}]}}"#;
+        let text =
+            br#"{"ociVersion":"1.0.0","linux":{"namespaces":[{"type":"pid"},{"type":"moon"}]}}"#;
         let error = parse(text).unwrap_err().to_string();
         assert!(error.contains("/linux/namespaces/1/type"), "{error}");
         assert!(error.contains("moon"), "{error}");
@@ -126,13 +142,26 @@ mod tests {
             "capabilities":{"bounding":["CAP_KILL","CAP_OF_TOMORROW"]}}}"#;
         let spec = parse(text).unwrap();
         let process = spec.process().as_ref().unwrap();
-        let bounding = process.capabilities().as_ref().unwrap().bounding().as_ref().unwrap();
+        let bounding = process
+            .capabilities()
+            .as_ref()
+            .unwrap()
+            .bounding()
+            .as_ref()
+            .unwrap();
         assert_eq!(bounding.len(), 1);
     }
 
     #[test]
     fn another_major_version_is_refused() {
-        for text in [r#"{"ociVersion":"2.0.0"}"#, r#"{"ociVersion":""}"#, "{}", "[]", "{", ""] {
+        for text in [
+            r#"{"ociVersion":"2.0.0"}"#,
+            r#"{"ociVersion":""}"#,
+            "{}",
+            "[]",
+            "{",
+            "",
+        ] {
             assert!(parse(text.as_bytes()).is_err(), "{text}");
         }
     }

@@ -41,14 +41,23 @@ pub fn run_all(moment: Moment, hooks: &[Hook], surroundings: &Surroundings<'_>) 
 /// Runs one hook.
 pub fn run(hook: &Hook, surroundings: &Surroundings<'_>) -> Result<()> {
     let mut command = Command::new(&hook.path);
-    command.arg0(&hook.args[0]).args(&hook.args[1..]).current_dir(surroundings.cwd);
+    command
+        .arg0(&hook.args[0])
+        .args(&hook.args[1..])
+        .current_dir(surroundings.cwd);
     if let Some(env) = hook.env.as_ref().or(surroundings.env.as_ref()) {
         command.env_clear();
         command.envs(env.iter().filter_map(|entry| entry.split_once('=')));
     }
     // A group of its own, so that a timeout ends the hook's children too.
-    command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let child = command.spawn().with_context(|| format!("fork/exec {}", hook.path.display()))?;
+    command
+        .process_group(0)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let child = command
+        .spawn()
+        .with_context(|| format!("fork/exec {}", hook.path.display()))?;
     let running = Running::new(child, hook.timeout)?;
     running.finish(surroundings.state)
 }
@@ -69,8 +78,11 @@ struct Output<R> {
 
 impl<R: Read + AsFd> Output<R> {
     fn new(pipe: Option<R>) -> Result<Self> {
-        pipe.iter().try_for_each(|pipe| nonblocking(pipe))?;
-        Ok(Self { pipe, text: Vec::new() })
+        pipe.iter().try_for_each(nonblocking)?;
+        Ok(Self {
+            pipe,
+            text: Vec::new(),
+        })
     }
 
     /// Takes what is there; the pipe is drained past the limit, so that the hook never blocks.
@@ -151,8 +163,18 @@ impl Running {
     fn wait_for_something(&self, stdin: Option<&impl AsFd>, pidfd: impl AsFd) -> Result<Ready> {
         let mut fds = vec![PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
         fds.extend(stdin.map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLOUT)));
-        fds.extend(self.stdout.pipe.as_ref().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN)));
-        fds.extend(self.stderr.pipe.as_ref().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN)));
+        fds.extend(
+            self.stdout
+                .pipe
+                .as_ref()
+                .map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN)),
+        );
+        fds.extend(
+            self.stderr
+                .pipe
+                .as_ref()
+                .map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN)),
+        );
         let timeout = match self.deadline {
             None => PollTimeout::NONE,
             Some(deadline) => {
@@ -169,7 +191,9 @@ impl Running {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => bail!("poll: {errno}"),
         }
-        Ok(Ready { ended: fds[0].any().unwrap_or(false) })
+        Ok(Ready {
+            ended: fds[0].any().unwrap_or(false),
+        })
     }
 
     fn end_group(&mut self) {
@@ -187,7 +211,11 @@ impl Running {
             (None, Some(signal)) => format!("signal: {signal}"),
             (None, None) => status.to_string(),
         };
-        bail!("{how}, stdout: {}, stderr: {}", self.stdout.said(), self.stderr.said())
+        bail!(
+            "{how}, stdout: {}, stderr: {}",
+            self.stdout.said(),
+            self.stderr.said()
+        )
     }
 }
 
@@ -209,7 +237,14 @@ mod tests {
     }
 
     fn run_it(hook: &Hook, state: &[u8]) -> Result<()> {
-        run(hook, &Surroundings { state, env: None, cwd: Path::new("/") })
+        run(
+            hook,
+            &Surroundings {
+                state,
+                env: None,
+                cwd: Path::new("/"),
+            },
+        )
     }
 
     #[test]
@@ -232,10 +267,17 @@ mod tests {
     #[test]
     fn the_index_counts_from_zero_as_runc_does() {
         let hooks = [hook("true", None), hook("exit 1", None)];
-        let surroundings = Surroundings { state: b"{}", env: None, cwd: Path::new("/") };
+        let surroundings = Surroundings {
+            state: b"{}",
+            env: None,
+            cwd: Path::new("/"),
+        };
         let error = run_all(Moment::CreateRuntime, &hooks, &surroundings).unwrap_err();
         let text = format!("{error:#}");
-        assert_eq!(text, "error running createRuntime hook #1: exit status 1, stdout: , stderr: ");
+        assert_eq!(
+            text,
+            "error running createRuntime hook #1: exit status 1, stdout: , stderr: "
+        );
     }
 
     #[test]
@@ -255,6 +297,13 @@ mod tests {
 
     #[test]
     fn endless_output_does_not_block() {
-        run_it(&hook("head -c 1000000 /dev/zero; head -c 1000000 /dev/zero >&2", None), b"{}").unwrap();
+        run_it(
+            &hook(
+                "head -c 1000000 /dev/zero; head -c 1000000 /dev/zero >&2",
+                None,
+            ),
+            b"{}",
+        )
+        .unwrap();
     }
 }

@@ -1,3 +1,29 @@
 //! davit: an OCI low-level container runtime.
+//!
+//! The way of a `create`, in modules: [`args`] -> [`bundle`] -> [`plan`] -> [`state_dir`] (the
+//! claim, the first side effect) -> [`launch`] (this process) and [`init`] (the clone), which
+//! talk through [`sync`]. ARCHITECTURE.md draws it.
 
+pub mod args; // the command line, one struct an operation
+pub mod bundle; // config.json, read once
+pub mod cgroup; // control groups of version 1 and 2
+pub mod cgroup_view; // what /sys/fs/cgroup shows inside
+pub mod console_socket; // where terminals and pidfds are sent
+pub mod container; // a container that exists
+pub mod container_id; // its name
+pub mod exe_seal; // this program as a sealed copy
+pub mod exec; // one more process
+pub mod foreground; // waiting for a program
+pub mod hooks; // running hooks
+pub mod host; // facts about this host
+pub mod init; // the child's side
+pub mod launch; // the parent's side
+pub mod log; // errors and warnings
+pub mod operations; // one file an operation
+pub mod plan; // config.json, decided: pure
+pub mod procfs; // the host's /proc
 pub mod seccomp; // linux.seccomp -> classic BPF, pure
+pub mod state; // the specification's state
+pub mod state_dir; // ROOT/ID
+pub mod sync; // the protocol between launch and init
+pub mod time; // RFC 3339

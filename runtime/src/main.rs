@@ -1,2 +1,73 @@
-//! davit: an OCI low-level container runtime.
-fn main() {}
+//! `davit`: parse, perform, report, exit. Nothing else is printed and no status chosen elsewhere.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use runtime::args::{Args, Global, Operation};
+use runtime::operations::{
+    create, delete, exec, features, freezer, kill, list, ps, run, spec, start, state,
+};
+use runtime::{log, plan};
+
+fn main() -> ExitCode {
+    match perform(std::env::args_os()) {
+        Ok(status) => status.into(),
+        Err(error) => {
+            log::report(&error);
+            // What runc's callers know for a process that could not be put into a container.
+            let exec = error.is::<ExecFailed>();
+            ExitCode::from(if exec { 255 } else { 1 })
+        }
+    }
+}
+
+/// Marks an error of `exec`, whose exit status differs.
+#[derive(Debug, thiserror::Error)]
+#[error("exec failed")]
+struct ExecFailed;
+
+fn perform(argv: impl IntoIterator<Item = OsString>) -> Result<u8> {
+    match Args::parse(argv)? {
+        Args::Print(text) => print(&text),
+        Args::Perform(global, operation) => {
+            log::init(global.log.as_deref(), global.log_format, global.debug)?;
+            dispatch(&global, operation)
+        }
+    }
+}
+
+fn dispatch(global: &Global, operation: Operation) -> Result<u8> {
+    let root = &global.root;
+    match operation {
+        Operation::Create(id, request) => create::run(root, &id, &request).map(|()| 0),
+        Operation::Delete(id, force) => delete::run(root, &id, force).map(|()| 0),
+        Operation::Exec(id, flags, around) => {
+            exec::run(root, &id, &flags, around).context(ExecFailed)
+        }
+        Operation::Features => print(&features::text(&features::features(
+            &plan::mounts::known_options(),
+        ))),
+        Operation::Kill(id, signal, recipients) => {
+            kill::run(root, &id, &signal, recipients).map(|()| 0)
+        }
+        Operation::List(format) => print(&list::run(root, format)?),
+        Operation::Pause(id) => freezer::pause(root, &id).map(|()| 0),
+        Operation::Ps(id) => print(&ps::run(root, &id)?),
+        Operation::Resume(id) => freezer::resume(root, &id).map(|()| 0),
+        Operation::Run(id, request, options) => run::run(root, &id, &request, options),
+        Operation::Spec(bundle, caller) => spec::write(&bundle, caller).map(|()| 0),
+        Operation::Start(id) => start::run(root, &id).map(|()| 0),
+        Operation::State(id) => print(&state::run(root, &id)?),
+    }
+}
+
+fn print(text: &str) -> Result<u8> {
+    let mut stdout = std::io::stdout();
+    stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+        .context("write to stdout")?;
+    Ok(0)
+}

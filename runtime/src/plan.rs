@@ -103,15 +103,28 @@ impl Plan {
             time_offsets: time_offsets(linux, &namespaces)?,
             rootfs: rootfs(bundle, linux, &namespaces, entry)?,
             mounts: mounts::plan(spec.mounts().as_deref().unwrap_or_default(), &bundle.dir)?,
-            devices: devices::plan(linux.and_then(|l| l.devices().as_deref()).unwrap_or_default())?,
+            devices: devices::plan(
+                linux
+                    .and_then(|l| l.devices().as_deref())
+                    .unwrap_or_default(),
+            )?,
             hostname: name(spec.hostname(), "hostname", &namespaces)?,
             domainname: name(spec.domainname(), "domainname", &namespaces)?,
             sysctl: sysctl::plan(linux.and_then(|l| l.sysctl().as_ref()), &namespaces)?,
             hooks: Hooks::plan(spec.hooks().as_ref())?,
-            seccomp: linux.and_then(|l| l.seccomp().as_ref()).map(compile).transpose()?.flatten(),
-            personality: linux.and_then(|l| l.personality().as_ref()).map(personality),
+            seccomp: linux
+                .and_then(|l| l.seccomp().as_ref())
+                .map(compile)
+                .transpose()?
+                .flatten(),
+            personality: linux
+                .and_then(|l| l.personality().as_ref())
+                .map(personality),
             memory_policy: memory_policy(linux)?,
-            selinux_label: spec.process().as_ref().and_then(|p| given(p.selinux_label())),
+            selinux_label: spec
+                .process()
+                .as_ref()
+                .and_then(|p| given(p.selinux_label())),
             mount_label: linux.and_then(|l| given(l.mount_label())),
             process,
             namespaces,
@@ -123,12 +136,15 @@ impl Plan {
 
     /// Refuses a user or a group that a new user namespace does not map.
     fn check_ids(&self) -> Result<()> {
-        let Some(maps) = &self.id_maps else { return Ok(()) };
+        let Some(maps) = &self.id_maps else {
+            return Ok(());
+        };
         let process = &self.process;
         let check = |what: &str, ranges, id, pointer: &str| match IdMaps::outside(ranges, id) {
             Some(_) => Ok(()),
             None => {
-                let reason = format!("user namespaces enabled, but no mapping found for {what} {id}");
+                let reason =
+                    format!("user namespaces enabled, but no mapping found for {what} {id}");
                 Err(Refusal::new(pointer, reason))
             }
         };
@@ -136,14 +152,20 @@ impl Plan {
         check("gid", &maps.gids, process.gid, "/process/user/gid")?;
         let gids = process.additional_gids.iter().enumerate();
         for (index, &gid) in gids {
-            check("gid", &maps.gids, gid, &format!("/process/user/additionalGids/{index}"))?;
+            check(
+                "gid",
+                &maps.gids,
+                gid,
+                &format!("/process/user/additionalGids/{index}"),
+            )?;
         }
         Ok(())
     }
 
     /// Refuses what this host, or davit, does not have; running without it would protect less.
     fn check_host(&self, linux: Option<&oci::Linux>, host: &Host) -> Result<()> {
-        let selinux = "selinux label is specified in config, but selinux is disabled or not supported";
+        let selinux =
+            "selinux label is specified in config, but selinux is disabled or not supported";
         if !host.selinux && self.selinux_label.is_some() {
             return Err(Refusal::new("/process/selinuxLabel", selinux));
         }
@@ -155,7 +177,11 @@ impl Plan {
             let reason = "intelRdt is specified in config, but Intel RDT is not enabled";
             return Err(Refusal::new("/linux/intelRdt", reason));
         }
-        if linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()) {
+        if linux
+            .net_devices()
+            .as_ref()
+            .is_some_and(|devices| !devices.is_empty())
+        {
             let reason = "network devices are specified in config, but `davit features` lists none";
             return Err(Refusal::new("/linux/netDevices", reason));
         }
@@ -169,7 +195,10 @@ fn given(text: &Option<String>) -> Option<String> {
 
 fn process(spec: &oci::Spec, host: &Host) -> Result<Process> {
     let Some(process) = spec.process() else {
-        return Err(Refusal::new("/process", "process property must not be empty"));
+        return Err(Refusal::new(
+            "/process",
+            "process property must not be empty",
+        ));
     };
     let process = Process::plan(process, "/process")?;
     check_apparmor(&process, host, "/process")?;
@@ -187,8 +216,11 @@ pub fn check_apparmor(process: &Process, host: &Host, at: &str) -> Result<()> {
 
 /// Compiles a profile for this machine; `None` if it filters nothing.
 pub fn compile(profile: &oci::LinuxSeccomp) -> Result<Option<seccomp::Program>> {
-    let program = seccomp::compile(profile, seccomp::native())
-        .map_err(|error| Refusal::new(error.pointer.clone(), &error.reason))?;
+    let program =
+        seccomp::compile(profile, seccomp::Arch::NATIVE).map_err(|error| match error {
+            seccomp::Error::Property { pointer, reason } => Refusal::new(pointer, reason),
+            too_long @ seccomp::Error::TooLong(_) => Refusal::new("/linux/seccomp", too_long),
+        })?;
     if program.notify {
         let reason = "needs a notify listener, which `davit features` does not list";
         return Err(Refusal::new("/linux/seccomp/listenerPath", reason));
@@ -206,17 +238,32 @@ fn rootfs(
         return Err(Refusal::new("/root", "root must be specified"));
     };
     let path = bundle.dir.join(root.path());
-    let kind = std::fs::symlink_metadata(&path)
-        .map_err(|error| Refusal::new("/root/path", format!("invalid rootfs: lstat {path:?}: {error}")))?;
+    let kind = std::fs::symlink_metadata(&path).map_err(|error| {
+        Refusal::new(
+            "/root/path",
+            format!("invalid rootfs: lstat {path:?}: {error}"),
+        )
+    })?;
     if !kind.is_dir() {
         let reason = format!("invalid rootfs: not an absolute path, or a symlink: {path:?}");
         return Err(Refusal::new("/root/path", reason));
     }
     if std::fs::canonicalize(&path).is_ok_and(|path| path == Path::new("/")) {
-        return Err(Refusal::new("/root/path", "invalid rootfs: it is the root of the host"));
+        return Err(Refusal::new(
+            "/root/path",
+            "invalid rootfs: it is the root of the host",
+        ));
     }
-    let masked_paths = restricted(linux.map(oci::Linux::masked_paths), "maskedPaths", namespaces)?;
-    let readonly_paths = restricted(linux.map(oci::Linux::readonly_paths), "readonlyPaths", namespaces)?;
+    let masked_paths = restricted(
+        linux.map(oci::Linux::masked_paths),
+        "maskedPaths",
+        namespaces,
+    )?;
+    let readonly_paths = restricted(
+        linux.map(oci::Linux::readonly_paths),
+        "readonlyPaths",
+        namespaces,
+    )?;
     Ok(Rootfs {
         path,
         readonly: root.readonly().unwrap_or(false),
@@ -236,7 +283,9 @@ fn propagation(linux: Option<&oci::Linux>, entry: Entry) -> Result<Option<MsFlag
         return refuse(format!("rootfsPropagation={name} is not supported"));
     };
     if entry == Entry::Move && flags.contains(MsFlags::MS_PRIVATE) {
-        return refuse(format!("rootfsPropagation of {name} is not safe without pivot_root"));
+        return refuse(format!(
+            "rootfsPropagation of {name} is not safe without pivot_root"
+        ));
     }
     Ok(Some(flags))
 }
@@ -246,7 +295,10 @@ fn restricted(
     name: &str,
     namespaces: &Namespaces,
 ) -> Result<Vec<PathBuf>> {
-    let paths = paths.and_then(Option::as_ref).map(Vec::as_slice).unwrap_or_default();
+    let paths = paths
+        .and_then(Option::as_ref)
+        .map(Vec::as_slice)
+        .unwrap_or_default();
     if !paths.is_empty() && !namespaces.is_private(Kind::Mount) {
         let reason = "unable to restrict sys entries without a private MNT namespace";
         return Err(Refusal::new(format!("/linux/{name}"), reason));
@@ -266,13 +318,18 @@ fn restricted(
 }
 
 fn name(name: &Option<String>, key: &str, namespaces: &Namespaces) -> Result<Option<String>> {
-    let Some(name) = given(name) else { return Ok(None) };
+    let Some(name) = given(name) else {
+        return Ok(None);
+    };
     if !namespaces.is_private(Kind::Uts) {
         let reason = format!("unable to set {key} without a private UTS namespace");
         return Err(Refusal::new(format!("/{key}"), reason));
     }
     if name.len() > 64 {
-        return Err(Refusal::new(format!("/{key}"), "longer than 64 bytes (uname(2))"));
+        return Err(Refusal::new(
+            format!("/{key}"),
+            "longer than 64 bytes (uname(2))",
+        ));
     }
     Ok(Some(name))
 }
@@ -282,7 +339,9 @@ fn time_offsets(
     namespaces: &Namespaces,
 ) -> Result<Vec<(String, i64, u32)>> {
     let offsets = linux.and_then(|linux| linux.time_offsets().as_ref());
-    let Some(offsets) = offsets.filter(|offsets| !offsets.is_empty()) else { return Ok(Vec::new()) };
+    let Some(offsets) = offsets.filter(|offsets| !offsets.is_empty()) else {
+        return Ok(Vec::new());
+    };
     let refuse = |pointer: String, reason: &str| Err(Refusal::new(pointer, reason));
     if namespaces.joined(Kind::Time).is_some() {
         let reason = "time namespace enabled, but both namespace path and time offsets specified \
@@ -290,13 +349,17 @@ fn time_offsets(
         return refuse("/linux/timeOffsets".into(), reason);
     }
     if !namespaces.makes(Kind::Time) {
-        let reason = "time namespace offsets specified, but time namespace isn't enabled in the config";
+        let reason =
+            "time namespace offsets specified, but time namespace isn't enabled in the config";
         return refuse("/linux/timeOffsets".into(), reason);
     }
     let mut read = Vec::new();
     for (clock, offset) in offsets {
         if !matches!(clock.as_str(), "boottime" | "monotonic") {
-            return refuse(format!("/linux/timeOffsets/{clock}"), "only boottime and monotonic have offsets");
+            return refuse(
+                format!("/linux/timeOffsets/{clock}"),
+                "only boottime and monotonic have offsets",
+            );
         }
         let nanoseconds = offset.nanosecs().unwrap_or(0);
         read.push((clock.clone(), offset.secs().unwrap_or(0), nanoseconds));
@@ -315,12 +378,19 @@ fn personality(personality: &oci::LinuxPersonality) -> u64 {
 
 fn memory_policy(linux: Option<&oci::Linux>) -> Result<Option<(u32, Vec<u64>)>> {
     use oci::{MemoryPolicyFlagType as Flag, MemoryPolicyModeType as Mode};
-    let Some(policy) = linux.and_then(|linux| linux.memory_policy().as_ref()) else { return Ok(None) };
+    let Some(policy) = linux.and_then(|linux| linux.memory_policy().as_ref()) else {
+        return Ok(None);
+    };
     let nodes = policy.nodes().as_deref().filter(|nodes| !nodes.is_empty());
     let mask = match nodes.map(process::cpu_mask) {
         None => Vec::new(),
         Some(Some(mask)) => mask,
-        Some(None) => return Err(Refusal::new("/linux/memoryPolicy/nodes", "invalid memory policy nodes")),
+        Some(None) => {
+            return Err(Refusal::new(
+                "/linux/memoryPolicy/nodes",
+                "invalid memory policy nodes",
+            ));
+        }
     };
     let mode = policy.mode();
     let alone = matches!(mode, Mode::MpolDefault | Mode::MpolLocal);
@@ -330,7 +400,10 @@ fn memory_policy(linux: Option<&oci::Linux>) -> Result<Option<(u32, Vec<u64>)>> 
         return Err(Refusal::new("/linux/memoryPolicy/nodes", reason));
     }
     if !alone && mask.is_empty() && mode != Mode::MpolPreferred {
-        return Err(Refusal::new("/linux/memoryPolicy/nodes", "mode requires at least one node"));
+        return Err(Refusal::new(
+            "/linux/memoryPolicy/nodes",
+            "mode requires at least one node",
+        ));
     }
     let number = match mode {
         Mode::MpolDefault => 0,

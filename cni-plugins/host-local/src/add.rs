@@ -25,7 +25,7 @@ pub(crate) fn add(request: &AddRequest, claim: &mut Claim) -> Result<cni::Result
         .as_deref()
         .map(resolv_conf::read)
         .transpose()?;
-    let reservations = Reservations::lock(&store)?;
+    let mut reservations = Reservations::lock(&store)?;
     let mut taking = Taking {
         before: reservations.of(&request.attachment)?,
         reservations,
@@ -134,7 +134,8 @@ impl Taking<'_> {
     }
 
     fn take_next(&mut self, number: usize, set: &RangeSet) -> Result<IpAddr, Error> {
-        let candidates = || candidates(set, self.reservations.last(number));
+        let last = self.reservations.last(number);
+        let candidates = || candidates(set, last);
         match self
             .reservations
             .reserve_first(candidates, self.attachment)?
@@ -153,7 +154,7 @@ impl Taking<'_> {
         Ok(address)
     }
 
-    fn give_back(&self) {
+    fn give_back(&mut self) {
         for address in &self.taken {
             // The first error is the one to report; GC finds what stays.
             let _ = self.reservations.release(*address);

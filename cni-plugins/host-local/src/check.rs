@@ -16,7 +16,7 @@ pub(crate) fn check(request: &CheckRequest) -> Result<(), Error> {
         let msg = format!("host-local: Failed to find address added by container {id}");
         Error::new(NOT_RESERVED, msg)
     };
-    let reservations = Reservations::lock_existing(&store)?.ok_or_else(missing)?;
+    let mut reservations = Reservations::lock_existing(&store)?.ok_or_else(missing)?;
     let reserved = reservations.of(&request.attachment)?;
     if reserved.is_empty() {
         return Err(missing());

@@ -8,16 +8,16 @@ use crate::reservations::Reservations;
 /// An attachment that is not known is released already.
 pub(crate) fn del(request: &DelRequest) -> Result<(), Error> {
     let store = config::store(&request.invocation)?;
-    let Some(reservations) = Reservations::lock_existing(&store)? else {
+    let Some(mut reservations) = Reservations::lock_existing(&store)? else {
         return Ok(());
     };
     let addresses = reservations.of(&request.attachment)?;
-    release_all(&reservations, addresses)
+    release_all(&mut reservations, addresses)
 }
 
 /// Goes on after an error and reports them all.
 pub(crate) fn release_all(
-    reservations: &Reservations,
+    reservations: &mut Reservations,
     addresses: impl IntoIterator<Item = std::net::IpAddr>,
 ) -> Result<(), Error> {
     let results = addresses

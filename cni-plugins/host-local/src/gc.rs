@@ -14,7 +14,7 @@ pub(crate) fn gc(request: &GcRequest) -> Result<(), Error> {
         return Ok(());
     };
     let store = config::store(&request.invocation)?;
-    let Some(reservations) = Reservations::lock_existing(&store)? else {
+    let Some(mut reservations) = Reservations::lock_existing(&store)? else {
         return Ok(());
     };
     let mut stale: Vec<IpAddr> = Vec::new();
@@ -23,7 +23,7 @@ pub(crate) fn gc(request: &GcRequest) -> Result<(), Error> {
             stale.push(address);
         }
     }
-    release_all(&reservations, stale)
+    release_all(&mut reservations, stale)
 }
 
 /// A file without an interface belongs to every interface of its container.

@@ -12,6 +12,7 @@ mod choose; // pure: in which order addresses are tried
 mod config; // the plugin's keys, parsed into a pool
 mod del; // release
 mod gc; // release what no valid attachment owns
+mod index; // finds an attachment without reading every file
 mod ranges; // pure: ranges, range sets and what is wrong with them
 pub mod reservations; // the files, their format and their lock
 mod resolv_conf; // resolv.conf(5) -> dns

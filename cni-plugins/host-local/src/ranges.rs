@@ -129,7 +129,7 @@ impl RangeSet {
         self.0.iter().find(|range| range.contains(address))
     }
 
-    /// The requested address may lie beside `start` to `end`, but not outside the ranges' subnets.
+    /// Whether the address could be handed out from here, its gateway apart.
     pub(crate) fn contains(&self, address: IpAddr) -> bool {
         self.range_of(address).is_some()
     }

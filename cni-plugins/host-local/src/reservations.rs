@@ -18,22 +18,30 @@
 //!
 //! Nothing is synced: after a power loss the containers are gone too, and an address whose file
 //! came back empty is free. Which address to try is `choose`'s business.
+//!
+//! Finding an attachment means reading every file, as the reference does. From [`MANY`] files on
+//! an `index` beside the directory is kept, so that it costs the same however many there are.
 
 use std::collections::HashSet;
 use std::fmt;
 use std::io::Write;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cni::{Attachment, Attempt, Code, Error};
 use sys::dir::{Lock, LockKind};
 use sys::{Dir, Errno, SyscallError};
 
+use crate::index::{self, Index, Stamp};
+
 /// A directory of reservations under its lock.
 #[derive(Debug)]
 pub struct Reservations {
     dir: Dir,
+    index: Option<Index>,
+    index_is_behind: bool,
+    // Last, so that it is let go of after the index has caught up.
     _lock: Lock,
 }
 
@@ -49,7 +57,15 @@ pub struct Owner {
 /// A hundred ADDs at once wait for one another for less than this.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// From how many reservations on an index pays.
+const MANY: usize = 128;
+
 const LOCK: &str = "lock";
+
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// More range sets than this, and the rest is not part of the stamp.
+const MOST_HINTS: usize = 8;
 
 /// Container IDs have no limit of their own; a longer file is not ours.
 const LONGEST: u64 = 64 << 10;
@@ -73,33 +89,47 @@ impl Reservations {
     fn locked(dir: Dir, path: &Path) -> Result<Self, Error> {
         let lock = dir.lock(LOCK, LockKind::Exclusive, PATIENCE);
         let lock = lock.map_err(|error| told(path, error))?;
-        Ok(Self { dir, _lock: lock })
+        let index = index_path(path).and_then(|path| Index::open(&path, &stamp(&dir)));
+        Ok(Self {
+            dir,
+            index,
+            index_is_behind: false,
+            _lock: lock,
+        })
     }
 
     /// Reserves `address`; false if somebody has it.
-    pub fn reserve(&self, address: IpAddr, attachment: &Attachment) -> Result<bool, Error> {
+    pub fn reserve(&mut self, address: IpAddr, attachment: &Attachment) -> Result<bool, Error> {
+        let Attachment {
+            container_id,
+            ifname,
+        } = attachment;
         let name = address.to_string();
-        let text = format!("{}\r\n{}", attachment.container_id, attachment.ifname);
-        match self.write_new(&name, &text) {
-            Err(error) if error.errno() == Errno::EEXIST => {}
-            other => {
-                return other
-                    .map(|()| true)
-                    .attempt(Code::IO, || format!("reserve {name}"));
+        let text = format!("{container_id}\r\n{ifname}");
+        self.index_falls_behind();
+        let mut written = self.write_new(&name, &text);
+        if written
+            .as_ref()
+            .is_err_and(|error| error.errno() == Errno::EEXIST)
+        {
+            if self.owner(address)?.is_some() {
+                return Ok(false);
             }
+            self.release(address)?;
+            written = self.write_new(&name, &text);
         }
-        if self.owner(address)?.is_some() {
-            return Ok(false);
-        }
-        self.release(address)?;
-        self.write_new(&name, &text)
-            .attempt(Code::IO, || format!("reserve {name}"))?;
+        written.attempt(Code::IO, || format!("reserve {name}"))?;
+        let hash = index::hash(container_id.as_str(), ifname.as_str());
+        self.index = self.index.take().and_then(|mut index| {
+            index.insert(hash, address)?;
+            Some(index)
+        });
         Ok(true)
     }
 
     /// Reserves the first of `candidates` that nobody has.
     pub fn reserve_first<C: Iterator<Item = IpAddr>>(
-        &self,
+        &mut self,
         candidates: impl Fn() -> C,
         attachment: &Attachment,
     ) -> Result<Option<IpAddr>, Error> {
@@ -126,7 +156,15 @@ impl Reservations {
     }
 
     /// Frees `address`; one that is free already is no error.
-    pub fn release(&self, address: IpAddr) -> Result<(), Error> {
+    pub fn release(&mut self, address: IpAddr) -> Result<(), Error> {
+        if self.index.is_some() {
+            let hash = self.owner(address)?.map(|owner| owner.hash());
+            self.index_falls_behind();
+            self.index = self.index.take().and_then(|mut index| {
+                hash.map_or(Some(()), |hash| index.remove(hash, address))?;
+                Some(index)
+            });
+        }
         match self.dir.remove(address.to_string()) {
             Err(error) if error.errno() == Errno::ENOENT => Ok(()),
             other => other.attempt(Code::IO, || format!("release {address}")),
@@ -144,23 +182,77 @@ impl Reservations {
 
     /// The addresses of an attachment. Files that name the container alone count only when no
     /// file names the interface too.
-    pub fn of(&self, attachment: &Attachment) -> Result<Vec<IpAddr>, Error> {
-        let (mut exact, mut by_container) = (Vec::new(), Vec::new());
-        for address in self.addresses()? {
-            let owner = self.owner(address)?;
-            let owner =
-                owner.filter(|owner| owner.container_id == attachment.container_id.as_str());
-            match owner.map(|owner| owner.ifname) {
-                Some(None) => by_container.push(address),
-                Some(Some(name)) if name == attachment.ifname.as_str() => exact.push(address),
-                _ => {}
+    pub fn of(&mut self, attachment: &Attachment) -> Result<Vec<IpAddr>, Error> {
+        let indexed = self
+            .index
+            .as_ref()
+            .and_then(|index| indexed(index, attachment));
+        if let Some(indexed) = indexed
+            && let Some(found) = self.confirmed(&indexed, attachment)?
+        {
+            return Ok(found);
+        }
+        let entries = self.entries()?;
+        self.index = None;
+        if entries.len() >= MANY {
+            let hashed = entries
+                .iter()
+                .map(|(owner, address)| (owner.hash(), *address));
+            self.build_index(&hashed.collect::<Vec<_>>());
+        }
+        Ok(pick(entries, attachment))
+    }
+
+    /// `None` when the index was wrong about one of them.
+    fn confirmed(
+        &self,
+        indexed: &[IpAddr],
+        attachment: &Attachment,
+    ) -> Result<Option<Vec<IpAddr>>, Error> {
+        let mut owners = Vec::new();
+        for address in indexed {
+            match self.owner(*address)? {
+                Some(owner) => owners.push((owner, *address)),
+                None => return Ok(None),
             }
         }
-        Ok(if exact.is_empty() {
-            by_container
-        } else {
-            exact
-        })
+        let id = attachment.container_id.as_str();
+        let right = owners.iter().all(|(owner, _)| owner.container_id == id);
+        Ok(right.then(|| pick(owners, attachment)))
+    }
+
+    /// Every reservation, read.
+    fn entries(&self) -> Result<Vec<(Owner, IpAddr)>, Error> {
+        let mut entries = Vec::new();
+        for address in self.addresses()? {
+            if let Some(owner) = self.owner(address)? {
+                entries.push((owner, address));
+            }
+        }
+        Ok(entries)
+    }
+
+    /// Without an index everything works, so what goes wrong with one is no error.
+    fn build_index(&mut self, entries: &[index::Entry]) {
+        let Some(path) = index_path(self.dir.path()) else {
+            return;
+        };
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return;
+        };
+        let Ok(dir) = Dir::open_or_create(parent, 0o700) else {
+            return;
+        };
+        self.index = Index::build(&dir, name, entries);
+        self.index_is_behind = self.index.is_some();
+    }
+
+    /// To be called before the first change: killed after it, the index must not be believed.
+    fn index_falls_behind(&mut self) {
+        if !self.index_is_behind {
+            self.index = self.index.take().filter(|index| index.begin().is_some());
+            self.index_is_behind = true;
+        }
     }
 
     /// Every address that has a file.
@@ -198,6 +290,64 @@ impl Reservations {
     }
 }
 
+impl Drop for Reservations {
+    fn drop(&mut self) {
+        if let Some(index) = self.index.as_ref().filter(|_| self.index_is_behind) {
+            // Without its commit it is built anew next time.
+            let _ = index.commit(&stamp(&self.dir));
+        }
+    }
+}
+
+/// Beside the directory: the reference reads every file inside it.
+fn index_path(store: &Path) -> Option<PathBuf> {
+    Some(store.parent()?.join(".davit").join(store.file_name()?))
+}
+
+/// What the index goes by.
+fn stamp(dir: &Dir) -> Stamp {
+    let mut stamp = std::fs::read(BOOT_ID).unwrap_or_default();
+    if let Ok(stat) = dir.stat_self() {
+        let parts = [stat.st_ino.cast_signed(), stat.st_mtime, stat.st_mtime_nsec];
+        stamp.extend(parts.iter().flat_map(|part| part.to_le_bytes()));
+    }
+    let hints = (0..).map_while(|set| dir.read(last_name(set), LONGEST).ok());
+    stamp.extend(hints.take(MOST_HINTS).flatten());
+    Stamp(stamp)
+}
+
+/// Addresses that may be the attachment's, by the index.
+fn indexed(index: &Index, attachment: &Attachment) -> Option<Vec<IpAddr>> {
+    let Attachment {
+        container_id,
+        ifname,
+    } = attachment;
+    let exact = index.lookup(index::hash(container_id.as_str(), ifname.as_str()))?;
+    match exact.is_empty() {
+        true => index.lookup(index::hash(container_id.as_str(), "")),
+        false => Some(exact),
+    }
+}
+
+fn pick(owners: impl IntoIterator<Item = (Owner, IpAddr)>, attachment: &Attachment) -> Vec<IpAddr> {
+    let (mut exact, mut by_container) = (Vec::new(), Vec::new());
+    for (owner, address) in owners {
+        if owner.container_id != attachment.container_id.as_str() {
+            continue;
+        }
+        match owner.ifname {
+            None => by_container.push(address),
+            Some(name) if name == attachment.ifname.as_str() => exact.push(address),
+            Some(_) => {}
+        }
+    }
+    if exact.is_empty() {
+        by_container
+    } else {
+        exact
+    }
+}
+
 /// Every address that has a file in `dir`; without the lock this is a moment's view.
 pub(crate) fn addresses(dir: &Dir) -> Result<Vec<IpAddr>, Error> {
     let names = dir
@@ -224,6 +374,13 @@ fn told(path: &Path, error: SyscallError) -> Error {
 }
 
 impl Owner {
+    fn hash(&self) -> u64 {
+        index::hash(
+            &self.container_id,
+            self.ifname.as_deref().unwrap_or_default(),
+        )
+    }
+
     /// `None` for what a crash left: nothing but white space.
     fn parse(contents: &[u8]) -> Option<Self> {
         let text = String::from_utf8_lossy(contents);
@@ -274,7 +431,7 @@ mod tests {
 
     #[test]
     fn the_files_are_the_references() {
-        let (_root, dir, store) = store();
+        let (_root, dir, mut store) = store();
         assert!(store.reserve(ip("10.1.0.2"), &attachment("c1")).unwrap());
         assert!(store.reserve(ip("fd00:0::2"), &attachment("c1")).unwrap());
         store.set_last(0, ip("10.1.0.2")).unwrap();
@@ -289,7 +446,7 @@ mod tests {
 
     #[test]
     fn a_reserved_address_is_refused_and_a_released_one_is_not() {
-        let (_root, _dir, store) = store();
+        let (_root, _dir, mut store) = store();
         assert!(store.reserve(ip("10.1.0.2"), &attachment("c1")).unwrap());
         assert!(!store.reserve(ip("10.1.0.2"), &attachment("c2")).unwrap());
         store.release(ip("10.1.0.2")).unwrap();
@@ -301,7 +458,7 @@ mod tests {
 
     #[test]
     fn what_a_crash_left_is_free() {
-        let (_root, dir, store) = store();
+        let (_root, dir, mut store) = store();
         for contents in ["", "\r\n", " \n", "\r\neth0"] {
             dir.replace("10.1.0.2", contents.as_bytes(), 0o600).unwrap();
             assert!(
@@ -313,7 +470,7 @@ mod tests {
 
     #[test]
     fn files_with_the_container_alone_match_when_nothing_matches_better() {
-        let (_root, dir, store) = store();
+        let (_root, dir, mut store) = store();
         dir.replace("10.1.0.2", b"c1", 0o600).unwrap();
         dir.replace("10.1.0.3", b"c1\r\neth1", 0o600).unwrap();
         assert_eq!(store.of(&attachment("c1")).unwrap(), [ip("10.1.0.2")]);
@@ -324,7 +481,7 @@ mod tests {
 
     #[test]
     fn a_container_named_like_an_address_owns_nothing_by_accident() {
-        let (_root, _dir, store) = store();
+        let (_root, _dir, mut store) = store();
         store.set_last(0, ip("10.1.0.9")).unwrap();
         assert!(store.of(&attachment("10.1.0.9")).unwrap().is_empty());
     }
@@ -344,9 +501,9 @@ mod tests {
 
     #[test]
     fn the_first_free_candidate_is_reserved_also_what_a_crash_left() {
-        let (_root, dir, store) = store();
+        let (_root, dir, mut store) = store();
         let candidates = ["10.1.0.2", "10.1.0.3", "10.1.0.4"].map(ip);
-        let take = |id: &str| store.reserve_first(|| candidates.into_iter(), &attachment(id));
+        let mut take = |id: &str| store.reserve_first(|| candidates.into_iter(), &attachment(id));
         assert_eq!(take("a").unwrap(), Some(ip("10.1.0.2")));
         assert_eq!(take("b").unwrap(), Some(ip("10.1.0.3")));
         assert_eq!(take("c").unwrap(), Some(ip("10.1.0.4")));
@@ -367,5 +524,95 @@ mod tests {
         let long = "x".repeat(300);
         let error = Reservations::lock(&root.path().join(long)).unwrap_err();
         assert_eq!(error.code, Code::CONFIG);
+    }
+
+    /// The same, opened again: what another process would see.
+    fn again(store: Reservations) -> Reservations {
+        let path = store.dir.path().to_owned();
+        drop(store);
+        Reservations::lock(&path).unwrap()
+    }
+
+    fn crowded() -> (tempfile::TempDir, Dir, Reservations) {
+        let (root, dir, mut store) = store();
+        for number in 0..200 {
+            let address = ip(&format!("10.1.1.{number}"));
+            assert!(
+                store
+                    .reserve(address, &attachment(&format!("c{number}")))
+                    .unwrap()
+            );
+        }
+        assert!(store.of(&attachment("nobody")).unwrap().is_empty());
+        assert!(store.index.is_some(), "so many that an index pays");
+        (root, dir, store)
+    }
+
+    #[test]
+    fn the_index_says_what_reading_every_file_says() {
+        let (_root, _dir, mut store) = crowded();
+        for number in 0..90 {
+            let id = attachment(&format!("c{number}"));
+            match number % 3 {
+                0 => store
+                    .release(ip(&format!("10.1.1.{}", number % 200)))
+                    .unwrap(),
+                1 => {
+                    store
+                        .reserve(ip(&format!("10.1.2.{}", number % 250)), &id)
+                        .unwrap();
+                }
+                _ => store.set_last(0, ip("10.1.2.9")).unwrap(),
+            }
+            if number % 7 == 0 {
+                store = again(store);
+                assert!(store.index.is_some(), "our own changes do not spoil it");
+            }
+            let by_index = store.of(&id).unwrap();
+            assert_eq!(by_index, pick(store.entries().unwrap(), &id), "{number}");
+        }
+    }
+
+    #[test]
+    fn an_index_that_others_made_wrong_is_not_believed() {
+        let (_root, dir, store) = crowded();
+        let mut store = again(store);
+        assert_eq!(store.of(&attachment("c7")).unwrap(), [ip("10.1.1.7")]);
+        let path = store.dir.path().to_owned();
+        drop(store);
+        // The reference, which knows of no index.
+        dir.remove("10.1.1.7").unwrap();
+        dir.replace("10.1.3.7", b"c7\r\neth0", 0o600).unwrap();
+        dir.replace("last_reserved_ip.0", b"10.1.3.7", 0o600)
+            .unwrap();
+        let mut store = Reservations::lock(&path).unwrap();
+        assert!(store.index.is_none());
+        assert_eq!(store.of(&attachment("c7")).unwrap(), [ip("10.1.3.7")]);
+        let mut store = again(store);
+        assert!(store.index.is_some(), "and it is built anew");
+        // A removal within one tick of the clock leaves the stamp as it was.
+        dir.remove("10.1.3.7").unwrap();
+        assert!(store.of(&attachment("c7")).unwrap().is_empty());
+    }
+
+    #[test]
+    fn the_index_may_be_deleted_at_any_time() {
+        let (root, _dir, store) = crowded();
+        drop(store);
+        let data = Dir::open(root.path()).unwrap();
+        data.remove_all(".davit").unwrap();
+        let mut store = Reservations::lock(&root.path().join("net")).unwrap();
+        assert_eq!(store.of(&attachment("c7")).unwrap(), [ip("10.1.1.7")]);
+    }
+
+    #[test]
+    fn killed_between_two_changes_the_index_is_not_believed() {
+        let (root, dir, store) = crowded();
+        let mut store = again(store);
+        assert!(store.reserve(ip("10.1.4.1"), &attachment("late")).unwrap());
+        // Neither commit nor anything else of drop() runs.
+        std::mem::forget(store);
+        let path = root.path().join("net");
+        assert!(Index::open(&index_path(&path).unwrap(), &stamp(&dir)).is_none());
     }
 }

@@ -11,11 +11,12 @@ use sys::Dir;
 use sys::dir::{Lock, LockKind};
 
 use crate::config::{Masqueraded, PortmapConfig, targets};
+use crate::host::Published;
 use crate::rules::Forward;
 use crate::{host, in_firewall, iptables, nftables, owner};
 
 /// A hundred ADDs at once wait for each other here.
-const LOCK_PATIENCE: Duration = Duration::from_secs(30);
+const LOCK_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Publishes the container's ports.
 pub(crate) fn add(request: &AddRequest, claim: &mut Claim) -> Result<cni::Result, Error> {
@@ -38,11 +39,15 @@ pub(crate) fn add(request: &AddRequest, claim: &mut Claim) -> Result<cni::Result
     }
     let lock = lock()?;
     let mut nft = in_firewall(Nftables::open(), || "open nftables".into())?;
-    refuse_collisions(&forwards, &mut nft)?;
+    let what = || "list the published ports".to_owned();
+    let seen = in_firewall(iptables::Seen::look(&mut nft), what)?;
+    let mut published = in_firewall(nftables::published(&mut nft), what)?;
+    published.extend(seen.published());
+    refuse_collisions(&forwards, published)?;
     claim.made();
     let installed = match config.back_end {
         BackEnd::Nftables => nftables::install(&mut nft, &forwards),
-        BackEnd::Iptables => iptables::install(&forwards),
+        BackEnd::Iptables => iptables::install(&forwards, &seen),
     };
     in_firewall(installed, || {
         format!("publish ports of {}", request.attachment)
@@ -62,10 +67,7 @@ pub(crate) fn lock() -> Result<Lock, Error> {
     lock.attempt(code, || "lock /run/davit-cni/portmap.lock".into())
 }
 
-fn refuse_collisions(forwards: &[Forward<'_>], nft: &mut Nftables) -> Result<(), Error> {
-    let what = || "list the published ports".to_owned();
-    let mut published = in_firewall(nftables::published(nft), what)?;
-    published.extend(in_firewall(iptables::published(nft), what)?);
+fn refuse_collisions(forwards: &[Forward<'_>], mut published: Vec<Published>) -> Result<(), Error> {
     for forward in forwards {
         // Conditions may tell the packets apart; nobody but the administrator can know.
         if !forward.config.conditions[usize::from(forward.target.addr().is_ipv6())].is_empty() {

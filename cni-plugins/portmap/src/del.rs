@@ -24,19 +24,21 @@ pub(crate) fn del(request: &DelRequest) -> Result<(), Error> {
     let is_ours = |comment: &str| {
         comment == owner.container || Stamp::parse(comment).is_some_and(|s| s.token == token)
     };
-    remove(is_ours, |_, chain| chains.iter().any(|name| name == chain))
+    let is_name = |chain: &str| chains.iter().any(|name| name == chain);
+    remove(is_ours, is_name, |_, chain| is_name(chain))
 }
 
 /// Removes rules by comment (nftables) and chains by name (iptables), and what connection
 /// tracking remembers of them: clients would go on sending to an address that is no longer there.
 pub(crate) fn remove(
     by_comment: impl Fn(&str) -> bool,
+    may_be: impl Fn(&str) -> bool,
     by_chain: impl iptables::Wanted,
 ) -> Result<(), Error> {
     let mut nft = in_firewall(Nftables::open(), || "open nftables".into())?;
     let what = || "remove port mappings".to_owned();
     let native = in_firewall(nftables::remove(&mut nft, by_comment), what);
-    let legacy = match in_firewall(iptables::families(&mut nft), what)?.as_slice() {
+    let legacy = match in_firewall(iptables::families(&mut nft, may_be), what)?.as_slice() {
         [] => Ok(Vec::new()),
         // nftables needs no lock; programs that read and then write get along better with one.
         families => {

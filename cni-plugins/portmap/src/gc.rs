@@ -4,7 +4,7 @@ use cni::{Error, GcRequest};
 use firewall::{Owner, Stamp};
 
 use crate::del::remove;
-use crate::iptables::stamp_of;
+use crate::iptables::{is_own, stamp_of};
 
 /// Frees what is stale; without a list nothing is known to be.
 pub(crate) fn gc(request: &GcRequest) -> Result<(), Error> {
@@ -26,6 +26,7 @@ pub(crate) fn gc(request: &GcRequest) -> Result<(), Error> {
     };
     remove(
         |comment| is_stale(Stamp::parse(comment)),
+        is_own,
         |saved, chain| is_stale(stamp_of(saved, chain)),
     )
 }

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use cni::{Code, Error};
 use firewall::{Protocol, Stamp};
+use netlink::{Message, Socket};
 
 use crate::config::Mapping;
 
@@ -47,17 +48,14 @@ pub(crate) fn taken(mapping: &Mapping, by: &Published) -> Error {
 
 /// Refuses a mapping that would hide a socket of the host from its clients.
 pub(crate) fn refuse_listening(mappings: &[Mapping]) -> Result<(), Error> {
-    for (name, protocol, state) in SOCKETS {
+    for (protocol, state) in STRANGERS {
         if !mappings.iter().any(|mapping| mapping.protocol == protocol) {
             continue;
         }
-        let text = std::fs::read_to_string(format!("/proc/thread-self/net/{name}"));
-        // A kernel without the protocol has no such file, and no such sockets.
-        for socket in text
-            .unwrap_or_default()
-            .lines()
-            .filter_map(|line| listening(line, state))
-        {
+        // A kernel without sock_diag(7) has the slower file in /proc; one without the protocol
+        // has neither, and no such sockets.
+        let sockets = diagnosed(protocol, state).unwrap_or_else(|_| listed(protocol, state));
+        for socket in sockets {
             let same = |mapping: &&Mapping| {
                 mapping.protocol == protocol
                     && mapping.host_port == socket.port
@@ -71,14 +69,61 @@ pub(crate) fn refuse_listening(mappings: &[Mapping]) -> Result<(), Error> {
     Ok(())
 }
 
-/// proc(5): the file, its protocol, and the state of a socket that waits for strangers.
-const SOCKETS: [(&str, Protocol, &str); 4] = [
-    ("tcp", Protocol::Tcp, "0A"),
-    ("tcp6", Protocol::Tcp, "0A"),
-    ("udp", Protocol::Udp, "07"),
-    ("udp6", Protocol::Udp, "07"),
-];
+/// The state (of net/tcp_states.h) of a socket that waits for strangers.
+const STRANGERS: [(Protocol, u8); 2] = [(Protocol::Tcp, 10), (Protocol::Udp, 7)];
 
+/// By sock_diag(7), which walks listening sockets only: /proc walks the table of all connections,
+/// and that takes milliseconds even when there are none.
+fn diagnosed(protocol: Protocol, state: u8) -> Result<Vec<Listening>, netlink::Error> {
+    const BY_FAMILY: u16 = 20; // SOCK_DIAG_BY_FAMILY
+    const REQUEST: usize = 56; // struct inet_diag_req_v2
+    let mut socket = Socket::diagnosis()?;
+    let mut sockets = Vec::new();
+    for family in [AF_INET, AF_INET6] {
+        let mut body = vec![family, protocol.number(), 0, 0];
+        body.extend((1u32 << state).to_ne_bytes());
+        body.resize(REQUEST, 0);
+        let message = Message {
+            kind: BY_FAMILY,
+            flags: 0,
+            body,
+        };
+        let entries = socket.dump(message, "list listening sockets")?;
+        sockets.extend(entries.iter().filter_map(|entry| diagnosis(entry)));
+    }
+    Ok(sockets)
+}
+
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+
+/// A `struct inet_diag_msg`: family, then the port at 4, the address at 8, the inode at 68.
+fn diagnosis(entry: &[u8]) -> Option<Listening> {
+    let word = |at: usize| entry.get(at..at + 4)?.try_into().ok();
+    let address = match *entry.first()? {
+        AF_INET => IpAddr::from(<[u8; 4]>::try_from(entry.get(8..12)?).ok()?),
+        _ => Ipv6Addr::from(<[u8; 16]>::try_from(entry.get(8..24)?).ok()?).to_canonical(),
+    };
+    Some(Listening {
+        address,
+        port: u16::from_be_bytes(entry.get(4..6)?.try_into().ok()?),
+        inode: u32::from_ne_bytes(word(68)?).to_string(),
+    })
+}
+
+/// By /proc/net/tcp and its like (proc(5)).
+fn listed(protocol: Protocol, state: u8) -> Vec<Listening> {
+    let state = format!("{state:02X}");
+    let mut sockets = Vec::new();
+    for name in [protocol.to_string(), format!("{protocol}6")] {
+        let text = std::fs::read_to_string(format!("/proc/thread-self/net/{name}"));
+        let lines = text.unwrap_or_default();
+        sockets.extend(lines.lines().filter_map(|line| listening(line, &state)));
+    }
+    sockets
+}
+
+#[derive(Debug, PartialEq, Eq)]
 struct Listening {
     address: IpAddr,
     port: u16,
@@ -173,6 +218,16 @@ impl fmt::Display for Shown<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn both_sources_tell_the_same() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let ours = |sockets: Vec<Listening>| sockets.into_iter().find(|s| s.port == port);
+        let found = ours(diagnosed(Protocol::Tcp, 10).unwrap()).unwrap();
+        assert_eq!(found.address, "127.0.0.1".parse::<IpAddr>().unwrap());
+        assert_eq!(Some(found), ours(listed(Protocol::Tcp, 10)));
+    }
 
     #[test]
     fn a_listening_socket_is_read_from_proc() {

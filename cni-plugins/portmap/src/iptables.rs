@@ -23,15 +23,23 @@ fn programs(family: Family) -> Result<Iptables> {
     })
 }
 
-/// The ports that containers have published, as far as the kernel may have any.
-pub(crate) fn published(nft: &mut Nftables) -> Result<Vec<Published>> {
-    let mut published = Vec::new();
-    for family in Family::ALL {
-        if firewall::iptables::may_have_chain(nft, family, |name| name == DNAT)? {
-            published.extend(published_in(&programs(family)?.save()?));
+/// The tables as they were when we looked: each program costs milliseconds, so only once.
+pub(crate) struct Seen([Saved; 2]);
+
+impl Seen {
+    /// Looks. Where the kernel has no chain of ours, no program is started to say so.
+    pub(crate) fn look(nft: &mut Nftables) -> Result<Self> {
+        let mut seen = [Saved::default(), Saved::default()];
+        for family in families(nft, |name| name == DNAT)? {
+            seen[family as usize] = programs(family)?.save()?;
         }
+        Ok(Self(seen))
     }
-    Ok(published)
+
+    /// The ports that containers have published.
+    pub(crate) fn published(&self) -> Vec<Published> {
+        self.0.iter().flat_map(published_in).collect()
+    }
 }
 
 fn published_in(saved: &Saved) -> Vec<Published> {
@@ -81,9 +89,11 @@ fn is_conditional(entry: &str) -> bool {
 }
 
 /// Puts the rules in place, instead of any that the owner had before.
-pub(crate) fn install(forwards: &[Forward<'_>]) -> Result<()> {
+pub(crate) fn install(forwards: &[Forward<'_>], seen: &Seen) -> Result<()> {
     for forward in forwards {
-        programs(Family::of(forward.target.addr()))?.update(|saved| plan(forward, saved))?;
+        let family = Family::of(forward.target.addr());
+        let before = seen.0[family as usize].clone();
+        programs(family)?.update_from(before, |saved| plan(forward, saved))?;
     }
     Ok(())
 }
@@ -147,12 +157,11 @@ pub(crate) fn first_missing(forward: &Forward<'_>) -> Result<Option<Rule>> {
 pub(crate) trait Wanted: Fn(&Saved, &str) -> bool {}
 impl<F: Fn(&Saved, &str) -> bool> Wanted for F {}
 
-/// The families whose tables may have chains of ours, found without starting a program.
-pub(crate) fn families(nft: &mut Nftables) -> Result<Vec<Family>> {
-    let is_ours = |name: &str| is_own(name) || name == DNAT;
+/// The families whose tables may have such a chain, found without starting a program.
+pub(crate) fn families(nft: &mut Nftables, wanted: impl Fn(&str) -> bool) -> Result<Vec<Family>> {
     let mut families = Vec::new();
     for family in Family::ALL {
-        if firewall::iptables::may_have_chain(nft, family, is_ours)? {
+        if firewall::iptables::may_have_chain(nft, family, &wanted)? {
             families.push(family);
         }
     }
@@ -173,7 +182,8 @@ pub(crate) fn remove(families: &[Family], wanted: impl Wanted) -> Result<Vec<u16
     first.map(|()| ports.into_inner())
 }
 
-fn is_own(chain: &str) -> bool {
+/// Whether a chain is one container's.
+pub(crate) fn is_own(chain: &str) -> bool {
     chain.starts_with(OWN_PREFIX) || chain.starts_with(OLD_SNAT_PREFIX)
 }
 

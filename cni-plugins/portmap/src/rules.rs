@@ -168,3 +168,236 @@ pub(crate) fn iptables_shared(config: &PortmapConfig) -> Vec<Placed> {
     }
     rules
 }
+
+#[cfg(test)]
+mod tests {
+    use cni::config::Unchecked;
+    use cni::{Environment, Error, Request, Version};
+    use firewall::iptables::Script;
+
+    use super::*;
+
+    fn config(keys: &str, mappings: &str) -> Result<PortmapConfig, Error> {
+        let lookup = |name: &str| {
+            Some(match name {
+                "CNI_COMMAND" => "ADD".to_owned(),
+                "CNI_CONTAINERID" => "c1".to_owned(),
+                "CNI_NETNS" => "/run/netns/x".to_owned(),
+                "CNI_IFNAME" => "eth0".to_owned(),
+                "CNI_PATH" => "/nonexistent".to_owned(),
+                _ => return None,
+            })
+        };
+        let json = format!(
+            r#"{{"name":"n","cniVersion":"1.0.0","runtimeConfig":{{"portMappings":{mappings}}}{keys}}}"#
+        );
+        let environment = Environment::parse(lookup)?.expect("a command is set");
+        match Request::new(
+            environment,
+            Unchecked::parse(json.as_bytes())?,
+            Version::ALL,
+        )? {
+            Request::Add(add) => PortmapConfig::parse(&add.invocation.config),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn owner() -> Owner {
+        Owner {
+            network: "n".into(),
+            container: "c1".into(),
+            ifname: "eth0".into(),
+        }
+    }
+
+    /// The script for one target, without the comment that every line of ours has.
+    fn script(config: &PortmapConfig, target: &str) -> String {
+        let owner = owner();
+        let forward = Forward {
+            config,
+            owner: &owner,
+            target: target.parse().unwrap(),
+        };
+        let mut script = Script::default();
+        for (chain, rule) in forward.iptables() {
+            assert_eq!(rule.comment, owner.comment());
+            script.append(&chain, &rule.comment("")).unwrap();
+        }
+        script.text().replace(&owner.chain(OWN_PREFIX), "OWN")
+    }
+
+    const IPTABLES: &str = r#","backend":"iptables""#;
+    const NFTABLES: &str = r#","backend":"nftables""#;
+    const CONTAINERD: &str =
+        r#"[{"HostPort":8080,"ContainerPort":80,"Protocol":"TCP","HostIP":""}]"#;
+
+    #[test]
+    fn a_mapping_becomes_a_chain() {
+        let config = config(IPTABLES, CONTAINERD).unwrap();
+        assert_eq!(
+            script(&config, "10.1.0.2/24"),
+            "*nat\n\
+             -A OWN -s 10.1.0.0/24 -p tcp -m tcp --dport 8080 -j CNI-HOSTPORT-SETMARK\n\
+             -A OWN -s 127.0.0.1/32 -p tcp -m tcp --dport 8080 -j CNI-HOSTPORT-SETMARK\n\
+             -A OWN -p tcp -m tcp --dport 8080 -j DNAT --to-destination 10.1.0.2:80\n\
+             -A CNI-HOSTPORT-DNAT -p tcp -m tcp --dport 8080 -j OWN\n\
+             COMMIT\n"
+        );
+        assert_eq!(
+            script(&config, "fd00::2/64"),
+            "*nat\n\
+             -A OWN -s fd00::/64 -p tcp -m tcp --dport 8080 -j CNI-HOSTPORT-SETMARK\n\
+             -A OWN -p tcp -m tcp --dport 8080 -j DNAT --to-destination [fd00::2]:80\n\
+             -A CNI-HOSTPORT-DNAT -p tcp -m tcp --dport 8080 -j OWN\n\
+             COMMIT\n"
+        );
+    }
+
+    #[test]
+    fn options_change_who_is_masqueraded_and_how() {
+        let keys = format!(r#"{IPTABLES},"masqAll":true,"externalSetMarkChain":"KUBE-MARK-MASQ""#);
+        let text = script(&config(&keys, CONTAINERD).unwrap(), "10.1.0.2/24");
+        assert!(
+            text.contains("-A OWN -p tcp -m tcp --dport 8080 -j KUBE-MARK-MASQ\n"),
+            "{text}"
+        );
+        let keys = format!(r#"{IPTABLES},"snat":false,"conditionsV4":["!","-s","192.0.2.0/24"]"#);
+        let silent = config(&keys, CONTAINERD).unwrap();
+        let text = script(&silent, "10.1.0.2/24");
+        assert!(!text.contains("SETMARK"), "{text}");
+        let entry = "-A CNI-HOSTPORT-DNAT -p tcp -m tcp --dport 8080 ! -s 192.0.2.0/24 -j OWN\n";
+        assert!(text.contains(entry), "{text}");
+        assert_eq!(iptables_shared(&silent).len(), 2);
+        let bit = config(&format!(r#"{IPTABLES},"markMasqBit":3"#), CONTAINERD).unwrap();
+        assert_eq!(bit.mark, Mark::Bits(8));
+        assert_eq!(iptables_shared(&bit).len(), 5);
+    }
+
+    #[test]
+    fn a_host_address_limits_a_mapping_to_its_family() {
+        let mappings = r#"[
+            {"hostPort":1,"containerPort":1,"protocol":"tcp","hostIP":"192.0.2.1"},
+            {"hostPort":2,"containerPort":2,"protocol":"udp","hostIP":"::"},
+            {"hostPort":3,"containerPort":3,"protocol":"sctp","hostIP":"0.0.0.0"}]"#;
+        let config = config(NFTABLES, mappings).unwrap();
+        let ports = |target: &str| {
+            let owner = owner();
+            let target = target.parse().unwrap();
+            let forward = Forward {
+                config: &config,
+                owner: &owner,
+                target,
+            };
+            forward
+                .mappings()
+                .map(|mapping| mapping.host_port)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            (ports("10.1.0.2/24"), ports("fd00::2/64")),
+            (vec![1, 3], vec![2])
+        );
+        assert!(!config.mappings[0].serves_loopback() && config.mappings[2].serves_loopback());
+    }
+
+    #[test]
+    fn conditions_belong_to_the_containers_own_rules() {
+        let keys =
+            format!(r#"{NFTABLES},"conditionsV4":["ip saddr != 192.0.2.0/24","iifname","eth9"]"#);
+        let config = config(&keys, CONTAINERD).unwrap();
+        let owner = owner();
+        let target = "10.1.0.2/24".parse().unwrap();
+        let (chain, rule) = Forward {
+            config: &config,
+            owner: &owner,
+            target,
+        }
+        .nftables()
+        .remove(0);
+        assert_eq!(chain, "hostports");
+        assert_eq!(
+            rule.matches,
+            [
+                Match::Source(Test::IsNot, "192.0.2.0/24".parse().unwrap()),
+                Match::InputLink(Test::Is, "eth9".into()),
+                Match::Ports(Protocol::Tcp, vec![8080]),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_served_is_code_7() {
+        let mapping = |text: &str| format!("[{{{text}}}]");
+        let cases = [
+            (
+                "",
+                mapping(r#""hostPort":70000,"containerPort":80"#),
+                "Invalid host port number: 70000",
+            ),
+            (
+                "",
+                mapping(r#""hostPort":0,"containerPort":80"#),
+                "Invalid host port number: 0",
+            ),
+            (
+                "",
+                mapping(r#""hostPort":1,"containerPort":-5"#),
+                "Invalid container port number: -5",
+            ),
+            (
+                "",
+                mapping(r#""hostPort":1,"containerPort":1,"protocol":"foo""#),
+                "\"foo\"",
+            ),
+            (
+                "",
+                mapping(r#""hostPort":1,"containerPort":1,"hostIP":"x""#),
+                "hostIP \"x\"",
+            ),
+            (
+                r#","backend":"pf""#,
+                "[]".into(),
+                "unrecognized backend \"pf\"",
+            ),
+            (
+                r#","markMasqBit":32"#,
+                "[]".into(),
+                "MasqMarkBit must be between 0 and 31",
+            ),
+            (
+                r#","markMasqBit":1,"externalSetMarkChain":"X""#,
+                "[]".into(),
+                "Cannot specify",
+            ),
+            (
+                r#","backend":"nftables","conditionsV4":["-s","1.2.3.4"]"#,
+                "[]".into(),
+                "conditionsV4",
+            ),
+            (
+                r#","backend":"iptables","conditionsV6":["ip6 saddr ::1"]"#,
+                "[]".into(),
+                "conditionsV6",
+            ),
+            (
+                r#","backend":"nftables","conditionsV4":["tcp flags syn"]"#,
+                "[]".into(),
+                "not understood",
+            ),
+            (
+                r#","backend":"iptables","conditionsV4":["-s\n-F"]"#,
+                "[]".into(),
+                "control character",
+            ),
+        ];
+        for (keys, mappings, words) in cases {
+            let error = config(keys, &mappings).unwrap_err();
+            assert_eq!(error.code, cni::Code::CONFIG, "{keys} {mappings}");
+            assert!(
+                error.msg.contains(words),
+                "{words:?} is not in {:?}",
+                error.msg
+            );
+        }
+    }
+}

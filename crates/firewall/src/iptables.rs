@@ -114,10 +114,19 @@ impl Iptables {
         .map(drop)
     }
 
-    /// Reads the table, makes the change that `plan` wants, and does so again if it was refused
-    /// because the table had changed in between (others have no lock that spans both).
+    /// Reads the table and makes the change that `plan` wants; see [`Iptables::update_from`].
     pub fn update(&self, plan: impl Fn(&Saved) -> Result<Script>) -> Result<()> {
-        let mut before = self.save()?;
+        self.update_from(self.save()?, plan)
+    }
+
+    /// Makes the change that `plan` wants of a table that was `before`, and plans again from a
+    /// fresh look if it was refused because the table is another by now (others have no lock that
+    /// spans looking and writing).
+    pub fn update_from(
+        &self,
+        mut before: Saved,
+        plan: impl Fn(&Saved) -> Result<Script>,
+    ) -> Result<()> {
         for _ in 0..UPDATE_TRIES {
             let Err(error) = self.restore(&plan(&before)?) else {
                 return Ok(());

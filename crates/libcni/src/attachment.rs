@@ -76,10 +76,20 @@ struct Pass<'a> {
 
 impl Caller {
     /// Attaches a container; the final result, in the list's version.
+    ///
+    /// One that is attached already is refused: SPEC 1.1.0 wants a DEL before a second ADD, and
+    /// the undo of the second would take down what the first made.
     pub fn add(&self, list: &NetworkList, conf: &RuntimeConf) -> Result<Value> {
         let _held = self
             .cache
             .lock_container(&conf.attachment.container_id, self.patience)?;
+        let known = self.cache.read(&list.name, &conf.attachment);
+        if known.is_some_and(|known| known.is_alive()) {
+            return Err(Error::AlreadyAttached {
+                attachment: conf.attachment.clone(),
+                network: list.name.to_string(),
+            });
+        }
         // Before the first plugin changes anything.
         for plugin in &list.plugins {
             let found = self.plugins.find(&plugin.plugin_type);
@@ -317,6 +327,11 @@ impl CachedAttachment {
     pub fn list(&self) -> Option<NetworkList> {
         let list = NetworkList::parse(&self.config, None).ok()?;
         (list.name == self.network).then_some(list)
+    }
+
+    /// Whether the namespace of its ADD is there.
+    pub fn is_alive(&self) -> bool {
+        !self.netns.is_empty() && !self.is_dead()
     }
 
     /// Whether the namespace of its ADD is gone: nothing is at the path, or another one is.

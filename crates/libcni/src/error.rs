@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use cni::{Code, Command};
+use cni::{Attachment, Code, Command};
 use sys::SyscallError;
 
 /// An error of this crate.
@@ -42,6 +42,14 @@ pub enum Error {
         command: Command,
         /// Its answer.
         error: cni::Error,
+    },
+    /// The attachment is in the cache and its namespace is there.
+    #[error("{attachment} is attached to network {network:?} already: delete it first")]
+    AlreadyAttached {
+        /// What was to be attached.
+        attachment: Attachment,
+        /// To which network.
+        network: String,
     },
     /// The list's version is too old for the verb.
     #[error("configuration version {version:?} does not support the {command} command")]

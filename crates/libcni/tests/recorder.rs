@@ -288,6 +288,22 @@ fn a_failed_add_stays_or_is_rolled_back() {
 }
 
 #[test]
+fn a_second_add_is_refused_and_leaves_the_first_alone() {
+    let bench = Bench::rolling_back();
+    let list = list("1.0.0", &["one"]);
+    let conf = RuntimeConf {
+        netns: "/proc/self/ns/net".into(),
+        ..conf("c1")
+    };
+    bench.caller.add(&list, &conf).unwrap();
+    bench.calls();
+    let error = bench.caller.add(&list, &conf).unwrap_err();
+    assert!(matches!(error, Error::AlreadyAttached { .. }), "{error}");
+    assert_eq!(bench.order(), "");
+    assert!(bench.cache_file().is_file());
+}
+
+#[test]
 fn what_cannot_be_rolled_back_stays_known() {
     let bench = Bench::rolling_back();
     let list = list("1.0.0", &["fails-DEL", "fails-ADD"]);

@@ -14,7 +14,7 @@ use netlink_packet_core::{
     NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NLMSG_OVERRUN,
 };
 use netlink_sys::SocketAddr;
-use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
+use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE, NETLINK_SOCK_DIAG};
 use sys::{Errno, NetNs, SyscallError, SyscallResult};
 
 use crate::attribute;
@@ -104,6 +104,11 @@ impl Socket {
     /// A netfilter socket (nftables, conntrack) in the calling thread's namespace.
     pub fn netfilter() -> Result<Self> {
         Self::open(NETLINK_NETFILTER)
+    }
+
+    /// A socket that tells of other sockets (sock_diag(7)), in the calling thread's namespace.
+    pub fn diagnosis() -> Result<Self> {
+        Self::open(NETLINK_SOCK_DIAG)
     }
 
     fn open(family: isize) -> Result<Self> {

@@ -195,6 +195,11 @@ impl Dir {
             .call(|| format!("fstatat({}, {name:?})", self.describe()))
     }
 
+    /// What this directory is.
+    pub fn stat_self(&self) -> Result<FileStat> {
+        nix::sys::stat::fstat(&self.fd).call(|| format!("fstat({})", self.describe()))
+    }
+
     /// The names in this directory, sorted, without `.` and `..`.
     pub fn names(&self) -> Result<Vec<OsString>> {
         let call = || format!("getdents64({})", self.describe());

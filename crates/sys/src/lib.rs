@@ -5,11 +5,13 @@
 //! line of strace. No policy lives here: what to mount, where to join and when to give up is the
 //! caller's business.
 
+pub mod bpf; // bpf(2): device programs of cgroup v2
 pub mod child; // run an executable to its end, with a deadline
 pub mod credentials; // users, groups, capabilities, keyring
 pub mod dir; // an open directory: read, create, replace, lock, always by one name
 pub mod error; // SyscallError
 pub mod interface; // lo up
+pub mod kernel_file; // files of cgroupfs and procfs: one write, one command
 pub mod memfd; // sealed copies
 pub mod mount; // mounts by descriptor, pivot_root
 pub mod namespace; // network namespaces, and running code inside one

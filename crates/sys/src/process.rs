@@ -354,3 +354,36 @@ pub fn exit_now(status: i32) -> ! {
     // SAFETY: _exit(2) touches no memory of ours.
     unsafe { libc::_exit(status) }
 }
+
+/// What the standard stream `number` (0, 1 or 2) is; `EBADF` if it is closed.
+pub fn stat(number: RawFd) -> Result<nix::sys::stat::FileStat> {
+    nix::sys::stat::fstat(stream(number)?).call(|| format!("fstat({number})"))
+}
+
+/// Gives the standard stream `number` (0, 1 or 2) to the user `uid`.
+pub fn chown_stream(number: RawFd, uid: u32) -> Result<()> {
+    let uid = nix::unistd::Uid::from_raw(uid);
+    nix::unistd::fchown(stream(number)?, Some(uid), None)
+        .call(|| format!("fchown({number}, {uid})"))
+}
+
+/// Borrows a descriptor that was inherited and that nothing here owns.
+fn stream(number: RawFd) -> Result<BorrowedFd<'static>> {
+    if !(0..3).contains(&number) || !is_open(number) {
+        return Err(SyscallError::new(format!("fstat({number})"), Errno::EBADF));
+    }
+    // SAFETY: it is open (checked), and the standard streams are never closed by this process,
+    // only replaced in place by dup2.
+    Ok(unsafe { BorrowedFd::borrow_raw(number) })
+}
+
+/// Unblocks all signals and gives `SIGPIPE` its default action back, which Rust's start-up
+/// ignores: a program inherits both through execve.
+pub fn reset_signals() -> Result<()> {
+    use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask};
+    // SAFETY: SIG_DFL is no function of ours, so nothing can run in a signal handler.
+    unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) }
+        .call(|| "signal(SIGPIPE, SIG_DFL)".into())?;
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
+        .call(|| "sigprocmask(SIG_SETMASK, {})".into())
+}

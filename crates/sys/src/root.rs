@@ -5,7 +5,7 @@
 //! and what comes back is a descriptor, so nothing is resolved a second time (the class of
 //! CVE-2021-30465, CVE-2024-45310 and a dozen others). openat2 exists since Linux 5.6.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
@@ -64,7 +64,8 @@ impl Root {
         )
     }
 
-    fn open(&self, path: &Path, flags: OFlag, links: Links) -> Result<OwnedFd> {
+    /// Opens `path` with `flags`; `O_CLOEXEC` is added.
+    pub fn open(&self, path: &Path, flags: OFlag, links: Links) -> Result<OwnedFd> {
         let resolve = match links {
             Links::InRoot => ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS,
             Links::Refused => ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_SYMLINKS,
@@ -92,73 +93,33 @@ impl Root {
             Err(error) if error.errno() == Errno::ENOENT => {}
             other => return other,
         }
-        let mut pending = components(path);
-        let mut at = self
-            .0
-            .try_clone()
-            .call(|| "fcntl(F_DUPFD_CLOEXEC)".into())?;
-        let mut reached = PathBuf::from("/");
-        let mut steps = 0;
-        while let Some(component) = pending.pop() {
-            steps += 1;
-            if steps > MAX_COMPONENTS {
-                return Err(SyscallError::new(
-                    self.describe(path, OFlag::O_PATH),
-                    Errno::ELOOP,
-                ));
-            }
+        let mut walk = Walk::begin(self, components(path))?;
+        while let Some(component) = walk.next(path)? {
             if component == ".." {
-                reached.pop();
-                at = self.lookup(&reached, Links::InRoot)?;
+                walk.ascend()?;
                 continue;
             }
-            let last = pending.is_empty() && missing == Missing::File;
-            let made = if last {
-                make_file(&at, &component)
+            let last = walk.pending.is_empty() && missing == Missing::File;
+            let entry = walk.make(
+                &component,
+                if last {
+                    Missing::File
+                } else {
+                    Missing::Directory
+                },
+            )?;
+            if kind(&entry)? != SFlag::S_IFLNK {
+                walk.descend(&component, entry);
+            } else if links == Links::InRoot {
+                walk.follow(&component, &entry)?;
             } else {
-                make_directory(&at, &component)
-            };
-            match made {
-                Ok(()) | Err(Errno::EEXIST) => {}
-                Err(errno) => {
-                    let call = format!(
-                        "create({:?} in the container's root)",
-                        reached.join(&component)
-                    );
-                    return Err(SyscallError::new(call, errno));
-                }
-            }
-            let next = openat(
-                &at,
-                component.as_os_str(),
-                OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC,
-                Mode::empty(),
-            )
-            .call(|| format!("openat({reached:?}, {component:?}, O_PATH|O_NOFOLLOW)"))?;
-            if kind(&next)? != SFlag::S_IFLNK {
-                reached.push(&component);
-                at = next;
-                continue;
-            }
-            if links == Links::Refused {
                 return Err(SyscallError::new(
                     self.describe(path, OFlag::O_PATH),
                     Errno::ELOOP,
                 ));
             }
-            let target = nix::fcntl::readlinkat(&next, "")
-                .call(|| format!("readlinkat({:?})", reached.join(&component)))?;
-            let target = Path::new(&target);
-            if target.is_absolute() {
-                reached = PathBuf::from("/");
-                at = self
-                    .0
-                    .try_clone()
-                    .call(|| "fcntl(F_DUPFD_CLOEXEC)".into())?;
-            }
-            pending.extend(components(target));
         }
-        Ok(at)
+        Ok(walk.at)
     }
 
     /// The directory itself.
@@ -166,11 +127,97 @@ impl Root {
         self.0.as_fd()
     }
 
+    fn duplicate(&self) -> Result<OwnedFd> {
+        self.0.try_clone().call(|| "fcntl(F_DUPFD_CLOEXEC)".into())
+    }
+
     fn describe(&self, path: &Path, flags: OFlag) -> String {
         format!(
             "openat2([{}]<rootfs>, {path:?}, {flags:?}, RESOLVE_IN_ROOT)",
             self.0.as_raw_fd()
         )
+    }
+}
+
+/// The way of [`Root::create_target`], one component at a time.
+struct Walk<'a> {
+    root: &'a Root,
+    /// The directory reached.
+    at: OwnedFd,
+    /// Its path, as the container means it.
+    reached: PathBuf,
+    /// What is still to be walked, the next last.
+    pending: Vec<OsString>,
+    steps: usize,
+}
+
+impl<'a> Walk<'a> {
+    fn begin(root: &'a Root, pending: Vec<OsString>) -> Result<Self> {
+        Ok(Self {
+            root,
+            at: root.duplicate()?,
+            reached: "/".into(),
+            pending,
+            steps: 0,
+        })
+    }
+
+    /// The next component; `ELOOP` after too many, which a loop of links leads to.
+    fn next(&mut self, path: &Path) -> Result<Option<OsString>> {
+        self.steps += 1;
+        if self.steps > MAX_COMPONENTS {
+            return Err(SyscallError::new(
+                self.root.describe(path, OFlag::O_PATH),
+                Errno::ELOOP,
+            ));
+        }
+        Ok(self.pending.pop())
+    }
+
+    /// `..`, which at the root stays there.
+    fn ascend(&mut self) -> Result<()> {
+        self.reached.pop();
+        self.at = self.root.lookup(&self.reached, Links::InRoot)?;
+        Ok(())
+    }
+
+    /// Makes `name` here unless it is there, and opens it without following it.
+    fn make(&self, name: &OsStr, missing: Missing) -> Result<OwnedFd> {
+        let made = match missing {
+            Missing::File => make_file(&self.at, name),
+            Missing::Directory => make_directory(&self.at, name),
+        };
+        match made {
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(errno) => {
+                let call = format!(
+                    "create({:?} in the container's root)",
+                    self.reached.join(name)
+                );
+                return Err(SyscallError::new(call, errno));
+            }
+        }
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        openat(&self.at, name, flags, Mode::empty())
+            .call(|| format!("openat({:?}, {name:?}, O_PATH|O_NOFOLLOW)", self.reached))
+    }
+
+    fn descend(&mut self, name: &OsStr, entry: OwnedFd) {
+        self.reached.push(name);
+        self.at = entry;
+    }
+
+    /// Goes on with the target of the link `entry`, read as the container would read it.
+    fn follow(&mut self, name: &OsStr, entry: &OwnedFd) -> Result<()> {
+        let target = nix::fcntl::readlinkat(entry, "")
+            .call(|| format!("readlinkat({:?})", self.reached.join(name)))?;
+        let target = Path::new(&target);
+        if target.is_absolute() {
+            self.reached = "/".into();
+            self.at = self.root.duplicate()?;
+        }
+        self.pending.extend(components(target));
+        Ok(())
     }
 }
 
@@ -189,7 +236,7 @@ pub fn kind(fd: impl AsFd) -> Result<SFlag> {
 }
 
 /// The names and `..` of a path, last one first.
-fn components(path: &Path) -> Vec<std::ffi::OsString> {
+fn components(path: &Path) -> Vec<OsString> {
     let names = path.components().filter_map(|component| match component {
         Component::Normal(name) => Some(name.to_owned()),
         Component::ParentDir => Some("..".into()),

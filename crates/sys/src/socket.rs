@@ -85,3 +85,16 @@ pub fn receive(socket: impl AsFd) -> Result<(Vec<u8>, Vec<OwnedFd>)> {
         return Ok((buffer, fds));
     }
 }
+
+/// Accepts one connection; `EINTR` is tried again.
+pub fn accept(listener: impl AsFd) -> Result<OwnedFd> {
+    let number = listener.as_fd().as_raw_fd();
+    loop {
+        match nix::sys::socket::accept4(number, SockFlag::SOCK_CLOEXEC) {
+            Err(Errno::EINTR) => {}
+            // SAFETY: the kernel has just made this descriptor for us.
+            Ok(fd) => return Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+            Err(errno) => return Err(SyscallError::new(format!("accept4({number})"), errno)),
+        }
+    }
+}

@@ -57,8 +57,9 @@ pub fn plan(devices: &[LinuxDevice]) -> Result<Vec<DeviceNode>> {
         .map(|(index, device)| node(device, format!("/linux/devices/{index}")))
         .collect::<Result<_>>()?;
     let defaults = DEFAULT.iter().map(default_node);
-    let mut nodes: Vec<DeviceNode> =
-        defaults.filter(|default| listed.iter().all(|node| node.path != default.path)).collect();
+    let mut nodes: Vec<DeviceNode> = defaults
+        .filter(|default| listed.iter().all(|node| node.path != default.path))
+        .collect();
     nodes.extend(listed);
     Ok(nodes)
 }
@@ -82,7 +83,10 @@ fn node(device: &LinuxDevice, pointer: String) -> Result<DeviceNode> {
         LinuxDeviceType::C | LinuxDeviceType::U => SFlag::S_IFCHR,
         LinuxDeviceType::P => SFlag::S_IFIFO,
         LinuxDeviceType::A => {
-            return Err(Refusal::new(pointer + "/type", "a device node cannot be of type \"a\""));
+            return Err(Refusal::new(
+                pointer + "/type",
+                "a device node cannot be of type \"a\"",
+            ));
         }
     };
     let number = |value: i64, name: &str| {
@@ -117,7 +121,10 @@ mod tests {
     fn a_listed_device_takes_the_place_of_the_default_one() {
         let json = r#"[{"path":"/dev/../dev/null","type":"c","major":1,"minor":3,"fileMode":384}]"#;
         let nodes = check(json).unwrap();
-        let null: Vec<_> = nodes.iter().filter(|node| node.path == Path::new("/dev/null")).collect();
+        let null: Vec<_> = nodes
+            .iter()
+            .filter(|node| node.path == Path::new("/dev/null"))
+            .collect();
         assert_eq!((null.len(), null[0].mode), (1, 0o600));
         assert_eq!(nodes.len(), DEFAULT.len());
     }

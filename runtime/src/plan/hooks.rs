@@ -59,12 +59,18 @@ pub struct Hooks {
 
 impl Hooks {
     /// Reads `hooks` (config.md, "POSIX-platform Hooks").
-    #[allow(deprecated, reason = "engines still write prestart, and so it must run")]
+    #[allow(
+        deprecated,
+        reason = "engines still write prestart, and so it must run"
+    )]
     pub fn plan(hooks: Option<&oci::Hooks>) -> Result<Self> {
-        let Some(hooks) = hooks else { return Ok(Self::default()) };
+        let Some(hooks) = hooks else {
+            return Ok(Self::default());
+        };
         let list = |moment: Moment, list: &Option<Vec<oci::Hook>>| -> Result<Vec<Hook>> {
             let each = list.iter().flatten().enumerate();
-            each.map(|(index, hook)| read(hook, &format!("/hooks/{}/{index}", moment.key()))).collect()
+            each.map(|(index, hook)| read(hook, &format!("/hooks/{}/{index}", moment.key())))
+                .collect()
         };
         Ok(Self {
             lists: [
@@ -87,7 +93,10 @@ impl Hooks {
 fn read(hook: &oci::Hook, pointer: &str) -> Result<Hook> {
     let path = hook.path();
     if !path.is_absolute() {
-        return Err(Refusal::new(format!("{pointer}/path"), format!("{path:?} is not an absolute path")));
+        return Err(Refusal::new(
+            format!("{pointer}/path"),
+            format!("{path:?} is not an absolute path"),
+        ));
     }
     let timeout = match hook.timeout() {
         None => None,
@@ -124,11 +133,18 @@ mod tests {
             "startContainer":[{"path":"/4"}],"poststart":[{"path":"/5"}],"poststop":[{"path":"/6"}]}"#;
         let hooks = check(json).unwrap();
         let moments = [
-            Moment::Prestart, Moment::CreateRuntime, Moment::CreateContainer,
-            Moment::StartContainer, Moment::Poststart, Moment::Poststop,
+            Moment::Prestart,
+            Moment::CreateRuntime,
+            Moment::CreateContainer,
+            Moment::StartContainer,
+            Moment::Poststart,
+            Moment::Poststop,
         ];
         for (index, moment) in moments.into_iter().enumerate() {
-            assert_eq!(hooks.at(moment)[0].path, PathBuf::from(format!("/{}", index + 1)));
+            assert_eq!(
+                hooks.at(moment)[0].path,
+                PathBuf::from(format!("/{}", index + 1))
+            );
         }
     }
 

@@ -98,23 +98,34 @@ enum Meaning {
 }
 
 fn set(bits: u64) -> Meaning {
-    Meaning::Attr(AttrChange { set: bits, clear: 0 })
+    Meaning::Attr(AttrChange {
+        set: bits,
+        clear: 0,
+    })
 }
 
 fn clear(bits: u64) -> Meaning {
-    Meaning::Attr(AttrChange { set: 0, clear: bits })
+    Meaning::Attr(AttrChange {
+        set: 0,
+        clear: bits,
+    })
 }
 
 /// The access-time modes exclude each other: the kernel wants all their bits cleared first.
 fn atime(mode: u64) -> Meaning {
-    Meaning::Attr(AttrChange { set: mode, clear: attr::ATIME_MASK })
+    Meaning::Attr(AttrChange {
+        set: mode,
+        clear: attr::ATIME_MASK,
+    })
 }
 
 /// The row of `option` in the table of config.md, or `None` if it is data.
 fn meaning(option: &str) -> Option<Meaning> {
     if let Some(plain) = option.strip_prefix('r').filter(|plain| is_recursive(plain)) {
-        let Some(Meaning::Attr(change)) = meaning(plain) else { return None };
-        return Some(Meaning::Recursive(change));
+        return match meaning(plain)? {
+            Meaning::Attr(change) => Some(Meaning::Recursive(change)),
+            other => Some(other),
+        };
     }
     Some(match option {
         "ro" => set(attr::RDONLY),
@@ -151,8 +162,22 @@ fn meaning(option: &str) -> Option<Meaning> {
 /// Whether `r` in front of the option makes it recursive.
 fn is_recursive(plain: &str) -> bool {
     const PLAIN: [&str; 16] = [
-        "ro", "rw", "nosuid", "suid", "nodev", "dev", "noexec", "exec", "nodiratime", "diratime",
-        "relatime", "noatime", "atime", "strictatime", "nosymfollow", "symfollow",
+        "ro",
+        "rw",
+        "nosuid",
+        "suid",
+        "nodev",
+        "dev",
+        "noexec",
+        "exec",
+        "nodiratime",
+        "diratime",
+        "relatime",
+        "noatime",
+        "atime",
+        "strictatime",
+        "nosymfollow",
+        "symfollow",
     ];
     // nostrictatime and norelatime have recursive forms as well.
     PLAIN.contains(&plain) || matches!(plain, "nostrictatime" | "norelatime")
@@ -177,15 +202,50 @@ pub fn propagation(name: &str) -> Option<MsFlags> {
 /// The options this runtime knows, sorted, for `features`.
 pub fn known_options() -> Vec<String> {
     const PLAIN: [&str; 37] = [
-        "async", "atime", "bind", "defaults", "dev", "diratime", "dirsync", "exec", "iversion",
-        "lazytime", "loud", "mand", "noatime", "nodev", "nodiratime", "noexec", "noiversion",
-        "nolazytime", "nomand", "norelatime", "nostrictatime", "nosuid", "nosymfollow", "rbind",
-        "relatime", "remount", "ro", "rw", "silent", "strictatime", "suid", "symfollow", "sync",
-        "tmpcopyup", "private", "shared", "slave",
+        "async",
+        "atime",
+        "bind",
+        "defaults",
+        "dev",
+        "diratime",
+        "dirsync",
+        "exec",
+        "iversion",
+        "lazytime",
+        "loud",
+        "mand",
+        "noatime",
+        "nodev",
+        "nodiratime",
+        "noexec",
+        "noiversion",
+        "nolazytime",
+        "nomand",
+        "norelatime",
+        "nostrictatime",
+        "nosuid",
+        "nosymfollow",
+        "rbind",
+        "relatime",
+        "remount",
+        "ro",
+        "rw",
+        "silent",
+        "strictatime",
+        "suid",
+        "symfollow",
+        "sync",
+        "tmpcopyup",
+        "private",
+        "shared",
+        "slave",
     ];
     let more = ["unbindable", "rprivate", "rshared", "rslave", "runbindable"];
     let mut options: Vec<String> = PLAIN.iter().chain(&more).map(ToString::to_string).collect();
-    let recursive = PLAIN.iter().filter(|plain| is_recursive(plain)).map(|plain| format!("r{plain}"));
+    let recursive = PLAIN
+        .iter()
+        .filter(|plain| is_recursive(plain))
+        .map(|plain| format!("r{plain}"));
     options.extend(recursive);
     options.sort();
     options
@@ -215,7 +275,9 @@ fn read_options(options: &[String]) -> Options {
             Some(Meaning::Superblock(flag)) => read.superblock.push(flag),
             Some(Meaning::Nothing) => {}
             None => {
-                let (key, value) = option.split_once('=').map_or((option.as_str(), None), |(k, v)| (k, Some(v.to_owned())));
+                let (key, value) = option
+                    .split_once('=')
+                    .map_or((option.as_str(), None), |(k, v)| (k, Some(v.to_owned())));
                 read.filesystem.options.push((key.to_owned(), value));
             }
         }
@@ -226,20 +288,34 @@ fn read_options(options: &[String]) -> Options {
 /// Reads `mounts` (config.md, "Mounts"). `bundle` is where relative sources begin.
 pub fn plan(mounts: &[Mount], bundle: &Path) -> Result<Vec<MountStep>> {
     let steps = mounts.iter().enumerate();
-    steps.map(|(index, mount)| step(mount, bundle, format!("/mounts/{index}"))).collect()
+    steps
+        .map(|(index, mount)| step(mount, bundle, format!("/mounts/{index}")))
+        .collect()
 }
 
 fn step(mount: &Mount, bundle: &Path, pointer: String) -> Result<MountStep> {
     let destination = clean(mount.destination());
     if destination == Path::new("/") {
-        let reason = format!("mount destination {:?} is on the top of rootfs", mount.destination());
+        let reason = format!(
+            "mount destination {:?} is on the top of rootfs",
+            mount.destination()
+        );
         return Err(Refusal::new(pointer + "/destination", reason));
     }
     let given = mount.options().as_deref().unwrap_or_default();
     let options = read_options(given);
-    let mapped = [mount.uid_mappings(), mount.gid_mappings()].iter().any(|m| m.as_ref().is_some_and(|m| !m.is_empty()));
-    if mapped || options.filesystem.options.iter().any(|(key, _)| key == "idmap" || key == "ridmap") {
-        let reason = "id-mapped mounts need what `davit features` does not list: mountExtensions.idmap";
+    let mapped = [mount.uid_mappings(), mount.gid_mappings()]
+        .iter()
+        .any(|m| m.as_ref().is_some_and(|m| !m.is_empty()));
+    if mapped
+        || options
+            .filesystem
+            .options
+            .iter()
+            .any(|(key, _)| key == "idmap" || key == "ridmap")
+    {
+        let reason =
+            "id-mapped mounts need what `davit features` does not list: mountExtensions.idmap";
         return Err(Refusal::new(pointer + "/uidMappings", reason));
     }
     let what = what(mount, &options, bundle, &pointer)?;
@@ -265,10 +341,19 @@ fn what(mount: &Mount, options: &Options, bundle: &Path, pointer: &str) -> Resul
     }
     match fs_type {
         "cgroup" | "cgroup2" => Ok(What::Cgroup),
-        "" => Err(Refusal::new(format!("{pointer}/type"), "a mount that is not a bind needs a type")),
+        "" => Err(Refusal::new(
+            format!("{pointer}/type"),
+            "a mount that is not a bind needs a type",
+        )),
         _ => {
-            let source = mount.source().as_deref().map_or(fs_type.into(), Path::to_string_lossy);
-            let flags = options.superblock.iter().map(|flag| (flag.to_string(), None));
+            let source = mount
+                .source()
+                .as_deref()
+                .map_or(fs_type.into(), Path::to_string_lossy);
+            let flags = options
+                .superblock
+                .iter()
+                .map(|flag| (flag.to_string(), None));
             let mut filesystem = options.filesystem.clone();
             filesystem.options.splice(0..0, flags);
             Ok(What::Filesystem(Filesystem {
@@ -287,18 +372,36 @@ fn bind(mount: &Mount, options: &Options, bundle: &Path, pointer: &str) -> Resul
         );
         return Err(Refusal::new(format!("{pointer}/options"), reason));
     }
-    let Some(source) = mount.source().as_deref().filter(|source| !source.as_os_str().is_empty()) else {
-        return Err(Refusal::new(format!("{pointer}/source"), "a bind mount needs a source"));
+    let Some(source) = mount
+        .source()
+        .as_deref()
+        .filter(|source| !source.as_os_str().is_empty())
+    else {
+        return Err(Refusal::new(
+            format!("{pointer}/source"),
+            "a bind mount needs a source",
+        ));
     };
     // A `type: bind` without the option counts as `bind` for runc and its callers.
     let reach = options.bind.unwrap_or(Reach::One);
-    Ok(What::Bind { source: bundle.join(source), reach })
+    Ok(What::Bind {
+        source: bundle.join(source),
+        reach,
+    })
 }
 
 /// The files below `/proc` that something else may be mounted on: lxcfs and podman do.
 const MOUNTABLE_IN_PROC: [&str; 10] = [
-    "cpuinfo", "diskstats", "meminfo", "stat", "swaps", "uptime", "loadavg", "slabinfo",
-    "sys/kernel/ns_last_pid", "sys/crypto/fips_enabled",
+    "cpuinfo",
+    "diskstats",
+    "meminfo",
+    "stat",
+    "swaps",
+    "uptime",
+    "loadavg",
+    "slabinfo",
+    "sys/kernel/ns_last_pid",
+    "sys/crypto/fips_enabled",
 ];
 
 /// Whether something that is not a procfs may be mounted at `below`, a path relative to `/proc`.
@@ -306,18 +409,32 @@ const MOUNTABLE_IN_PROC: [&str; 10] = [
 /// A container that can put its own files below `/proc` can feed a fake `self/attr/exec` to
 /// whoever writes security labels there (CVE-2019-16884).
 pub fn may_cover_in_proc(below: &Path) -> bool {
-    MOUNTABLE_IN_PROC.iter().any(|allowed| below == Path::new(allowed))
+    MOUNTABLE_IN_PROC
+        .iter()
+        .any(|allowed| below == Path::new(allowed))
 }
 
-fn check_proc(destination: &Path, what: &What, fs_type: Option<&str>) -> std::result::Result<(), String> {
-    let Ok(below) = destination.strip_prefix("/proc") else { return Ok(()) };
+fn check_proc(
+    destination: &Path,
+    what: &What,
+    fs_type: Option<&str>,
+) -> std::result::Result<(), String> {
+    let Ok(below) = destination.strip_prefix("/proc") else {
+        return Ok(());
+    };
     let allowed = if below == Path::new("") {
         // Whether a bind brings a real procfs is seen when its source is open.
         fs_type == Some("proc") || matches!(what, What::Bind { .. } | What::Remount)
     } else {
         may_cover_in_proc(below) || matches!(what, What::Remount)
     };
-    if allowed { Ok(()) } else { Err(format!("{destination:?} cannot be mounted because it is inside /proc")) }
+    if allowed {
+        Ok(())
+    } else {
+        Err(format!(
+            "{destination:?} cannot be mounted because it is inside /proc"
+        ))
+    }
 }
 
 /// An absolute path without `.`, `..` and doubled slashes; a relative one begins at `/`.
@@ -340,7 +457,11 @@ mod tests {
     use super::*;
 
     fn check(json: &str) -> Result<MountStep> {
-        step(&serde_json::from_str(json).unwrap(), Path::new("/b"), "/mounts/0".into())
+        step(
+            &serde_json::from_str(json).unwrap(),
+            Path::new("/b"),
+            "/mounts/0".into(),
+        )
     }
 
     fn attributes(options: &[&str]) -> AttrChange {
@@ -349,34 +470,84 @@ mod tests {
 
     #[test]
     fn the_later_option_of_a_pair_wins() {
-        assert_eq!(attributes(&["ro", "rw"]), AttrChange { set: 0, clear: attr::RDONLY });
-        assert_eq!(attributes(&["rw", "ro"]), AttrChange { set: attr::RDONLY, clear: 0 });
+        assert_eq!(
+            attributes(&["ro", "rw"]),
+            AttrChange {
+                set: 0,
+                clear: attr::RDONLY
+            }
+        );
+        assert_eq!(
+            attributes(&["rw", "ro"]),
+            AttrChange {
+                set: attr::RDONLY,
+                clear: 0
+            }
+        );
         let strict = attributes(&["noatime", "strictatime"]);
-        assert_eq!(strict, AttrChange { set: attr::STRICTATIME, clear: attr::ATIME_MASK });
+        assert_eq!(
+            strict,
+            AttrChange {
+                set: attr::STRICTATIME,
+                clear: attr::ATIME_MASK
+            }
+        );
     }
 
     #[test]
     fn a_recursive_option_does_not_touch_the_plain_set() {
-        let step = check(r#"{"destination":"/d","source":"s","options":["rbind","ro","rro","rnoatime"]}"#).unwrap();
-        assert_eq!(step.attributes, AttrChange { set: attr::RDONLY, clear: 0 });
-        let recursive = AttrChange { set: attr::RDONLY | attr::NOATIME, clear: attr::ATIME_MASK };
+        let step =
+            check(r#"{"destination":"/d","source":"s","options":["rbind","ro","rro","rnoatime"]}"#)
+                .unwrap();
+        assert_eq!(
+            step.attributes,
+            AttrChange {
+                set: attr::RDONLY,
+                clear: 0
+            }
+        );
+        let recursive = AttrChange {
+            set: attr::RDONLY | attr::NOATIME,
+            clear: attr::ATIME_MASK,
+        };
         assert_eq!(step.recursive, recursive);
-        assert_eq!(step.what, What::Bind { source: "/b/s".into(), reach: Reach::Recursive });
+        assert_eq!(
+            step.what,
+            What::Bind {
+                source: "/b/s".into(),
+                reach: Reach::Recursive
+            }
+        );
     }
 
     #[test]
     fn words_that_begin_with_r_and_are_no_recursive_form_keep_their_meaning() {
-        let step = check(r#"{"destination":"/d","source":"/s","options":["rbind","rslave","relatime"]}"#).unwrap();
+        let step =
+            check(r#"{"destination":"/d","source":"/s","options":["rbind","rslave","relatime"]}"#)
+                .unwrap();
         assert_eq!(step.propagation, [MsFlags::MS_SLAVE | MsFlags::MS_REC]);
-        assert_eq!(step.attributes, AttrChange { set: 0, clear: attr::ATIME_MASK });
+        assert_eq!(
+            step.attributes,
+            AttrChange {
+                set: 0,
+                clear: attr::ATIME_MASK
+            }
+        );
         assert!(step.recursive.is_nothing());
     }
 
     #[test]
     fn unknown_words_are_data_of_the_file_system_and_refused_for_a_bind() {
-        let step = check(r#"{"destination":"/d","type":"tmpfs","options":["size=1k","nosuid","x"]}"#).unwrap();
-        let What::Filesystem(filesystem) = step.what else { panic!("{step:?}") };
-        assert_eq!(filesystem.options, [("size".into(), Some("1k".into())), ("x".into(), None)]);
+        let step =
+            check(r#"{"destination":"/d","type":"tmpfs","options":["size=1k","nosuid","x"]}"#)
+                .unwrap();
+        let What::Filesystem(filesystem) = step.what else {
+            panic!("{step:?}")
+        };
+        assert_eq!(
+            filesystem.options,
+            [("size".into(), Some("1k".into())), ("x".into(), None)]
+        );
         let error = check(r#"{"destination":"/d","source":"/s","options":["bind","size=1k"]}"#);
         assert_eq!(error.unwrap_err().pointer, "/mounts/0/options");
     }
@@ -384,17 +555,27 @@ mod tests {
     #[test]
     fn proc_takes_a_procfs_and_a_few_files() {
         assert!(check(r#"{"destination":"/proc","type":"proc"}"#).is_ok());
-        assert!(check(r#"{"destination":"/proc/uptime","source":"/u","options":["bind"]}"#).is_ok());
+        assert!(
+            check(r#"{"destination":"/proc/uptime","source":"/u","options":["bind"]}"#).is_ok()
+        );
         for destination in ["/proc", "/proc/self", "/x/../proc/sys", "/proc/uptime/x"] {
             let json = format!(r#"{{"destination":"{destination}","type":"tmpfs"}}"#);
-            assert!(check(&json).unwrap_err().reason.contains("inside /proc"), "{destination}");
+            assert!(
+                check(&json).unwrap_err().reason.contains("inside /proc"),
+                "{destination}"
+            );
         }
     }
 
     #[test]
     fn the_root_is_no_destination() {
         for destination in ["/", "//", "/a/..", ""] {
-            assert!(check(&format!(r#"{{"destination":"{destination}","type":"tmpfs"}}"#)).is_err());
+            assert!(
+                check(&format!(
+                    r#"{{"destination":"{destination}","type":"tmpfs"}}"#
+                ))
+                .is_err()
+            );
         }
     }
 

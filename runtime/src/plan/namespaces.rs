@@ -107,7 +107,9 @@ impl Namespaces {
     /// Reads `linux.namespaces` (config-linux.md, "Namespaces").
     pub fn plan(linux: Option<&Linux>) -> Result<Self> {
         let mut namespaces = Self::default();
-        let listed = linux.and_then(|linux| linux.namespaces().as_deref()).unwrap_or_default();
+        let listed = linux
+            .and_then(|linux| linux.namespaces().as_deref())
+            .unwrap_or_default();
         for (index, namespace) in listed.iter().enumerate() {
             let pointer = format!("/linux/namespaces/{index}");
             let kind = Kind::of(namespace.typ());
@@ -115,12 +117,18 @@ impl Namespaces {
                 let reason = format!("malformed spec file: duplicated ns {:?}", kind.proc_name());
                 return Err(Refusal::new(pointer + "/type", reason));
             }
-            match namespace.path().as_deref().filter(|path| !path.as_os_str().is_empty()) {
+            match namespace
+                .path()
+                .as_deref()
+                .filter(|path| !path.as_os_str().is_empty())
+            {
                 None => namespaces.made.push(kind),
                 Some(path) => namespaces.joined.push(join(kind, path, pointer + "/path")?),
             }
         }
-        namespaces.joined.sort_by_key(|join| Kind::ALL.iter().position(|&kind| kind == join.kind));
+        namespaces
+            .joined
+            .sort_by_key(|join| Kind::ALL.iter().position(|&kind| kind == join.kind));
         Ok(namespaces)
     }
 
@@ -156,9 +164,16 @@ impl Namespaces {
 
 fn join(kind: Kind, path: &Path, pointer: String) -> Result<Join> {
     if !path.is_absolute() {
-        return Err(Refusal::new(pointer, format!("{path:?} is not an absolute path")));
+        return Err(Refusal::new(
+            pointer,
+            format!("{path:?} is not an absolute path"),
+        ));
     }
-    Ok(Join { kind, path: path.to_owned(), pointer })
+    Ok(Join {
+        kind,
+        path: path.to_owned(),
+        pointer,
+    })
 }
 
 /// A contiguous range of ids: `size` of them from `inside` on are those from `outside` on.
@@ -186,7 +201,12 @@ impl IdMaps {
     /// user namespace.
     pub fn plan(linux: Option<&Linux>, namespaces: &Namespaces) -> Result<Option<Self>> {
         let list = |mappings: Option<&Option<Vec<LinuxIdMapping>>>| -> Vec<IdRange> {
-            mappings.and_then(Option::as_ref).into_iter().flatten().map(IdRange::from).collect()
+            mappings
+                .and_then(Option::as_ref)
+                .into_iter()
+                .flatten()
+                .map(IdRange::from)
+                .collect()
         };
         let maps = Self {
             uids: list(linux.map(Linux::uid_mappings)),
@@ -195,7 +215,11 @@ impl IdMaps {
         let given = !maps.uids.is_empty() || !maps.gids.is_empty();
         if let Some(join) = namespaces.joined(Kind::User) {
             // The joined namespace has its maps already; listing them again only repeats it.
-            return if given { maps.check_against(&join.path).map(|()| None) } else { Ok(None) };
+            return if given {
+                maps.check_against(&join.path).map(|()| None)
+            } else {
+                Ok(None)
+            };
         }
         match (namespaces.makes(Kind::User), given) {
             (false, true) => Err(Refusal::new(
@@ -204,7 +228,11 @@ impl IdMaps {
             )),
             (false, false) => Ok(None),
             (true, _) if maps.uids.is_empty() || maps.gids.is_empty() => Err(Refusal::new(
-                if maps.uids.is_empty() { "/linux/uidMappings" } else { "/linux/gidMappings" },
+                if maps.uids.is_empty() {
+                    "/linux/uidMappings"
+                } else {
+                    "/linux/gidMappings"
+                },
                 "user namespaces enabled, but no namespace path to join nor mappings to apply specified",
             )),
             (true, _) => Ok(Some(maps)),
@@ -241,13 +269,20 @@ impl IdMaps {
 
     /// The text for `/proc/<pid>/uid_map` or `gid_map` (user_namespaces(7)).
     pub fn text(ranges: &[IdRange]) -> String {
-        ranges.iter().map(|r| format!("{} {} {}\n", r.inside, r.outside, r.size)).collect()
+        ranges
+            .iter()
+            .map(|r| format!("{} {} {}\n", r.inside, r.outside, r.size))
+            .collect()
     }
 }
 
 impl From<&LinuxIdMapping> for IdRange {
     fn from(mapping: &LinuxIdMapping) -> Self {
-        Self { inside: mapping.container_id(), outside: mapping.host_id(), size: mapping.size() }
+        Self {
+            inside: mapping.container_id(),
+            outside: mapping.host_id(),
+            size: mapping.size(),
+        }
     }
 }
 
@@ -255,7 +290,11 @@ fn parse_map(text: &str) -> Vec<IdRange> {
     let range = |line: &str| {
         let mut numbers = line.split_whitespace().map(str::parse::<u32>);
         let mut next = || numbers.next()?.ok();
-        Some(IdRange { inside: next()?, outside: next()?, size: next()? })
+        Some(IdRange {
+            inside: next()?,
+            outside: next()?,
+            size: next()?,
+        })
     };
     text.lines().filter_map(range).collect()
 }
@@ -294,7 +333,18 @@ mod tests {
 
     #[test]
     fn an_id_outside_of_every_range_has_no_mapping() {
-        let ranges = [IdRange { inside: 0, outside: 1000, size: 1 }, IdRange { inside: 10, outside: 5, size: 2 }];
+        let ranges = [
+            IdRange {
+                inside: 0,
+                outside: 1000,
+                size: 1,
+            },
+            IdRange {
+                inside: 10,
+                outside: 5,
+                size: 2,
+            },
+        ];
         assert_eq!(IdMaps::outside(&ranges, 11), Some(6));
         assert_eq!(IdMaps::outside(&ranges, 1), None);
         assert_eq!(IdMaps::outside(&ranges, 12), None);
@@ -302,10 +352,9 @@ mod tests {
 
     #[test]
     fn mappings_and_the_namespace_need_each_other() {
-        let linux: Linux = serde_json::from_str(
-            r#"{"uidMappings":[{"containerID":0,"hostID":1000,"size":1}]}"#,
-        )
-        .unwrap();
+        let linux: Linux =
+            serde_json::from_str(r#"{"uidMappings":[{"containerID":0,"hostID":1000,"size":1}]}"#)
+                .unwrap();
         let namespaces = Namespaces::plan(Some(&linux)).unwrap();
         assert!(IdMaps::plan(Some(&linux), &namespaces).is_err());
         let linux: Linux = serde_json::from_str(r#"{"namespaces":[{"type":"user"}]}"#).unwrap();

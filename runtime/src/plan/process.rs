@@ -98,8 +98,16 @@ impl Process {
             no_new_privileges: process.no_new_privileges().unwrap_or(false),
             oom_score_adj: oom_score_adj(process, at)?,
             apparmor_profile: apparmor(process, at)?,
-            scheduler: process.scheduler().as_ref().map(|s| scheduler(s, at)).transpose()?,
-            io_priority: process.io_priority().as_ref().map(|p| io_priority(p, at)).transpose()?,
+            scheduler: process
+                .scheduler()
+                .as_ref()
+                .map(|s| scheduler(s, at))
+                .transpose()?,
+            io_priority: process
+                .io_priority()
+                .as_ref()
+                .map(|p| io_priority(p, at))
+                .transpose()?,
             exec_cpu_affinity: exec_cpu_affinity(process, at)?,
         })
     }
@@ -107,9 +115,10 @@ impl Process {
     /// The value of the environment variable `name`.
     pub fn variable(&self, name: &str) -> Option<&[u8]> {
         let prefixed = |entry: &'_ CString| entry.as_bytes().starts_with(name.as_bytes());
-        let entry = self.env.iter().find(|entry| {
-            prefixed(entry) && entry.as_bytes().get(name.len()) == Some(&b'=')
-        })?;
+        let entry = self
+            .env
+            .iter()
+            .find(|entry| prefixed(entry) && entry.as_bytes().get(name.len()) == Some(&b'='))?;
         Some(&entry.as_bytes()[name.len() + 1..])
     }
 }
@@ -120,7 +129,8 @@ fn args(process: &oci::Process, at: &str) -> Result<Vec<CString>> {
         return Err(Refusal::new(format!("{at}/args"), "args must not be empty"));
     }
     let each = args.iter().enumerate();
-    each.map(|(index, arg)| c_string(arg, || format!("{at}/args/{index}"))).collect()
+    each.map(|(index, arg)| c_string(arg, || format!("{at}/args/{index}")))
+        .collect()
 }
 
 fn c_string(text: &str, pointer: impl FnOnce() -> String) -> Result<CString> {
@@ -135,7 +145,10 @@ fn environment(env: &[String], at: &str) -> Result<Vec<CString>> {
         let pointer = || format!("{at}/env/{index}");
         let Some((name, _)) = entry.split_once('=').filter(|(name, _)| !name.is_empty()) else {
             // The value may be a secret: name the property, not the text.
-            return Err(Refusal::new(pointer(), "invalid environment variable: not NAME=VALUE"));
+            return Err(Refusal::new(
+                pointer(),
+                "invalid environment variable: not NAME=VALUE",
+            ));
         };
         let variable = c_string(entry, pointer)?;
         match places.get(name) {
@@ -160,24 +173,65 @@ fn working_directory(cwd: &Path, at: &str) -> Result<PathBuf> {
 
 /// Capability names by number (capabilities(7), linux/capability.h).
 pub const CAPABILITIES: [&str; 41] = [
-    "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID",
-    "SETPCAP", "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW",
-    "IPC_LOCK", "IPC_OWNER", "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT",
-    "SYS_ADMIN", "SYS_BOOT", "SYS_NICE", "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD",
-    "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP", "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG",
-    "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF", "CHECKPOINT_RESTORE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
+    "CHECKPOINT_RESTORE",
 ];
 
 /// The number of a capability by its name with or without `CAP_`, in any case.
 pub fn capability_number(name: &str) -> Option<u32> {
     let name = name.to_ascii_uppercase();
     let bare = name.strip_prefix("CAP_").unwrap_or(&name);
-    CAPABILITIES.iter().position(|&known| known == bare).map(|number| number as u32)
+    CAPABILITIES
+        .iter()
+        .position(|&known| known == bare)
+        .map(|number| number as u32)
 }
 
 fn capabilities(caps: &oci::LinuxCapabilities) -> Capabilities {
     let set = |names: &Option<oci::Capabilities>| {
-        let numbers = names.iter().flatten().filter_map(|name| capability_number(&name.to_string()));
+        let numbers = names
+            .iter()
+            .flatten()
+            .filter_map(|name| capability_number(&name.to_string()));
         CapSet(numbers.fold(0, |set, number| set | 1 << number))
     };
     Capabilities {
@@ -193,10 +247,22 @@ fn capabilities(caps: &oci::LinuxCapabilities) -> Capabilities {
 
 /// `RLIMIT_*` numbers by name (getrlimit(2)).
 const RLIMITS: [(&str, u32); 16] = [
-    ("RLIMIT_CPU", 0), ("RLIMIT_FSIZE", 1), ("RLIMIT_DATA", 2), ("RLIMIT_STACK", 3),
-    ("RLIMIT_CORE", 4), ("RLIMIT_RSS", 5), ("RLIMIT_NPROC", 6), ("RLIMIT_NOFILE", 7),
-    ("RLIMIT_MEMLOCK", 8), ("RLIMIT_AS", 9), ("RLIMIT_LOCKS", 10), ("RLIMIT_SIGPENDING", 11),
-    ("RLIMIT_MSGQUEUE", 12), ("RLIMIT_NICE", 13), ("RLIMIT_RTPRIO", 14), ("RLIMIT_RTTIME", 15),
+    ("RLIMIT_CPU", 0),
+    ("RLIMIT_FSIZE", 1),
+    ("RLIMIT_DATA", 2),
+    ("RLIMIT_STACK", 3),
+    ("RLIMIT_CORE", 4),
+    ("RLIMIT_RSS", 5),
+    ("RLIMIT_NPROC", 6),
+    ("RLIMIT_NOFILE", 7),
+    ("RLIMIT_MEMLOCK", 8),
+    ("RLIMIT_AS", 9),
+    ("RLIMIT_LOCKS", 10),
+    ("RLIMIT_SIGPENDING", 11),
+    ("RLIMIT_MSGQUEUE", 12),
+    ("RLIMIT_NICE", 13),
+    ("RLIMIT_RTPRIO", 14),
+    ("RLIMIT_RTTIME", 15),
 ];
 
 fn rlimits(limits: &[oci::PosixRlimit], at: &str) -> Result<Vec<Rlimit>> {
@@ -205,42 +271,60 @@ fn rlimits(limits: &[oci::PosixRlimit], at: &str) -> Result<Vec<Rlimit>> {
         let pointer = format!("{at}/rlimits/{index}");
         let name = limit.typ().to_string();
         let Some((name, resource)) = RLIMITS.iter().find(|(known, _)| *known == name) else {
-            return Err(Refusal::new(pointer + "/type", format!("wrong rlimit value: {name}")));
+            return Err(Refusal::new(
+                pointer + "/type",
+                format!("wrong rlimit value: {name}"),
+            ));
         };
         if read.iter().any(|before| before.resource == *resource) {
-            return Err(Refusal::new(pointer + "/type", format!("{name} is listed twice")));
+            return Err(Refusal::new(
+                pointer + "/type",
+                format!("{name} is listed twice"),
+            ));
         }
         if limit.soft() > limit.hard() {
             let reason = format!("soft {} is above hard {}", limit.soft(), limit.hard());
             return Err(Refusal::new(pointer + "/soft", reason));
         }
         let (soft, hard) = (limit.soft(), limit.hard());
-        read.push(Rlimit { resource: *resource, name: (*name).to_owned(), soft, hard });
+        read.push(Rlimit {
+            resource: *resource,
+            name: (*name).to_owned(),
+            soft,
+            hard,
+        });
     }
     Ok(read)
 }
 
 fn oom_score_adj(process: &oci::Process, at: &str) -> Result<Option<i32>> {
     match process.oom_score_adj() {
-        Some(score) if !(-1000..=1000).contains(&score) => {
-            Err(Refusal::new(format!("{at}/oomScoreAdj"), format!("{score} is not in -1000..1000")))
-        }
+        Some(score) if !(-1000..=1000).contains(&score) => Err(Refusal::new(
+            format!("{at}/oomScoreAdj"),
+            format!("{score} is not in -1000..1000"),
+        )),
         score => Ok(score),
     }
 }
 
 fn apparmor(process: &oci::Process, at: &str) -> Result<Option<String>> {
-    match process.apparmor_profile().as_deref().filter(|profile| !profile.is_empty()) {
-        Some(profile) if profile.contains(['\0', '\n']) => {
-            Err(Refusal::new(format!("{at}/apparmorProfile"), "has a NUL or a line break"))
-        }
+    match process
+        .apparmor_profile()
+        .as_deref()
+        .filter(|profile| !profile.is_empty())
+    {
+        Some(profile) if profile.contains(['\0', '\n']) => Err(Refusal::new(
+            format!("{at}/apparmorProfile"),
+            "has a NUL or a line break",
+        )),
         profile => Ok(profile.map(str::to_owned)),
     }
 }
 
 fn scheduler(scheduler: &oci::Scheduler, at: &str) -> Result<SchedAttr> {
     use oci::LinuxSchedulerPolicy as Policy;
-    let refuse = |name: &str, reason: &str| Err(Refusal::new(format!("{at}/scheduler/{name}"), reason));
+    let refuse =
+        |name: &str, reason: &str| Err(Refusal::new(format!("{at}/scheduler/{name}"), reason));
     let policy = scheduler.policy();
     let real_time = matches!(policy, Policy::SchedFifo | Policy::SchedRr);
     let deadline = matches!(policy, Policy::SchedDeadline);
@@ -250,18 +334,29 @@ fn scheduler(scheduler: &oci::Scheduler, at: &str) -> Result<SchedAttr> {
     }
     let priority = scheduler.priority().unwrap_or(0);
     if priority != 0 && !real_time {
-        return refuse("priority", "can only be specified for SchedFIFO or SchedRR policy");
+        return refuse(
+            "priority",
+            "can only be specified for SchedFIFO or SchedRR policy",
+        );
     }
-    let times = [*scheduler.runtime(), *scheduler.deadline(), *scheduler.period()];
+    let times = [
+        *scheduler.runtime(),
+        *scheduler.deadline(),
+        *scheduler.period(),
+    ];
     if !deadline && times.iter().any(|time| time.unwrap_or(0) != 0) {
-        return refuse("runtime", "runtime/deadline/period can only be specified for SchedDeadline policy");
+        return refuse(
+            "runtime",
+            "runtime/deadline/period can only be specified for SchedDeadline policy",
+        );
     }
     let flags = scheduler.flags().iter().flatten();
     let mut attr = SchedAttr::new();
     attr.policy = policy_number(*policy);
     attr.flags = flags.fold(0, |flags, flag| flags | scheduler_flag(*flag));
     attr.nice = nice;
-    attr.priority = u32::try_from(priority).or_else(|_| refuse("priority", "is negative").map(|()| 0))?;
+    attr.priority = u32::try_from(priority)
+        .map_err(|_| Refusal::new(format!("{at}/scheduler/priority"), "is negative"))?;
     attr.runtime = times[0].unwrap_or(0);
     attr.deadline = times[1].unwrap_or(0);
     attr.period = times[2].unwrap_or(0);
@@ -305,21 +400,32 @@ fn io_priority(priority: &oci::LinuxIOPriority, at: &str) -> Result<(u32, u32)> 
     };
     match u32::try_from(priority.priority()) {
         Ok(level @ 0..=7) => Ok((class, level)),
-        _ => Err(Refusal::new(format!("{at}/ioPriority/priority"), "not in 0..7")),
+        _ => Err(Refusal::new(
+            format!("{at}/ioPriority/priority"),
+            "not in 0..7",
+        )),
     }
 }
 
 type Affinity = (Option<Vec<u64>>, Option<Vec<u64>>);
 
 fn exec_cpu_affinity(process: &oci::Process, at: &str) -> Result<Affinity> {
-    let Some(affinity) = process.exec_cpu_affinity() else { return Ok((None, None)) };
+    let Some(affinity) = process.exec_cpu_affinity() else {
+        return Ok((None, None));
+    };
     let mask = |list: &Option<String>, name: &str| match list.as_deref().filter(|l| !l.is_empty()) {
         None => Ok(None),
         Some(list) => cpu_mask(list).map(Some).ok_or_else(|| {
-            Refusal::new(format!("{at}/execCPUAffinity/{name}"), format!("{list:?} is no CPU list"))
+            Refusal::new(
+                format!("{at}/execCPUAffinity/{name}"),
+                format!("{list:?} is no CPU list"),
+            )
         }),
     };
-    Ok((mask(affinity.initial(), "initial")?, mask(affinity.cpu_affinity_final(), "final")?))
+    Ok((
+        mask(affinity.initial(), "initial")?,
+        mask(affinity.cpu_affinity_final(), "final")?,
+    ))
 }
 
 /// A list such as `0-3,7` as a bit mask (cpuset(7), "List format").
@@ -370,12 +476,21 @@ mod tests {
         assert_eq!(refused(r#"{"cwd":"a"}"#), "/process/cwd");
         assert_eq!(refused(r#"{"env":["novalue"]}"#), "/process/env/0");
         assert_eq!(refused(r#"{"env":["=x"]}"#), "/process/env/0");
-        assert_eq!(refused("{\"args\":[\"a\",\"b\\u0000\"]}"), "/process/args/1");
+        assert_eq!(
+            refused("{\"args\":[\"a\",\"b\\u0000\"]}"),
+            "/process/args/1"
+        );
         let twice = r#"{"rlimits":[{"type":"RLIMIT_CPU","soft":1,"hard":1},{"type":"RLIMIT_CPU","soft":1,"hard":1}]}"#;
         assert_eq!(refused(twice), "/process/rlimits/1/type");
         assert_eq!(refused(r#"{"oomScoreAdj":1001}"#), "/process/oomScoreAdj");
-        assert_eq!(refused(r#"{"scheduler":{"policy":"SCHED_OTHER","priority":5}}"#), "/process/scheduler/priority");
-        assert_eq!(refused(r#"{"ioPriority":{"class":"IOPRIO_CLASS_BE","priority":8}}"#), "/process/ioPriority/priority");
+        assert_eq!(
+            refused(r#"{"scheduler":{"policy":"SCHED_OTHER","priority":5}}"#),
+            "/process/scheduler/priority"
+        );
+        assert_eq!(
+            refused(r#"{"ioPriority":{"class":"IOPRIO_CLASS_BE","priority":8}}"#),
+            "/process/ioPriority/priority"
+        );
     }
 
     #[test]

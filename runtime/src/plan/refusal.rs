@@ -15,7 +15,10 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal of the property at `pointer`.
     pub fn new(pointer: impl Into<String>, reason: impl fmt::Display) -> Self {
-        Self { pointer: pointer.into(), reason: reason.to_string() }
+        Self {
+            pointer: pointer.into(),
+            reason: reason.to_string(),
+        }
     }
 }
 

@@ -8,8 +8,14 @@ use super::refusal::{Refusal, Result};
 
 /// Parameters of the ipc namespace outside of `fs.mqueue.` (ipc_namespaces(7)).
 const IPC: [&str; 8] = [
-    "kernel/msgmax", "kernel/msgmnb", "kernel/msgmni", "kernel/sem", "kernel/shmall",
-    "kernel/shmmax", "kernel/shmmni", "kernel/shm_rmid_forced",
+    "kernel/msgmax",
+    "kernel/msgmnb",
+    "kernel/msgmni",
+    "kernel/sem",
+    "kernel/shmall",
+    "kernel/shmmax",
+    "kernel/shmmni",
+    "kernel/shm_rmid_forced",
 ];
 
 /// Reads `linux.sysctl`: path below `/proc/sys` and value, in the order of the names.
@@ -20,8 +26,9 @@ pub fn plan(
     let mut parameters = Vec::new();
     for (name, value) in sysctl.into_iter().flatten() {
         let path = path(name);
-        check(&path, name, namespaces)
-            .map_err(|reason| Refusal::new(format!("/linux/sysctl/{}", name.replace('/', "~1")), reason))?;
+        check(&path, name, namespaces).map_err(|reason| {
+            Refusal::new(format!("/linux/sysctl/{}", name.replace('/', "~1")), reason)
+        })?;
         parameters.push((PathBuf::from(path), value.clone()));
     }
     parameters.sort();
@@ -32,9 +39,18 @@ pub fn plan(
 /// that `net.ipv4.conf.eth0/1.forwarding` names the interface `eth0.1` (sysctl.d(5)).
 fn path(name: &str) -> String {
     match name.find(['.', '/']).map(|at| name.as_bytes()[at]) {
-        Some(b'.') => {
-            name.chars().map(|c| if c == '.' { '/' } else if c == '/' { '.' } else { c }).collect()
-        }
+        Some(b'.') => name
+            .chars()
+            .map(|c| {
+                if c == '.' {
+                    '/'
+                } else if c == '/' {
+                    '.'
+                } else {
+                    c
+                }
+            })
+            .collect(),
         _ => name.to_owned(),
     }
 }
@@ -44,7 +60,11 @@ fn check(path: &str, name: &str, namespaces: &Namespaces) -> std::result::Result
         return Err(format!("sysctl {name:?} is not a name below /proc/sys"));
     }
     let needs = |kind: Kind, otherwise: &str| {
-        if namespaces.is_private(kind) { Ok(()) } else { Err(format!("sysctl {name:?} {otherwise}")) }
+        if namespaces.is_private(kind) {
+            Ok(())
+        } else {
+            Err(format!("sysctl {name:?} {otherwise}"))
+        }
     };
     match path {
         path if IPC.contains(&path) || path.starts_with("fs/mqueue/") => {
@@ -58,10 +78,12 @@ fn check(path: &str, name: &str, namespaces: &Namespaces) -> std::result::Result
             "not allowed: setting ucounts without a user namespace not allowed",
         ),
         "kernel/domainname" => needs(Kind::Uts, "is not allowed in the hosts uts namespace"),
-        "kernel/hostname" => {
-            Err(format!("sysctl {name:?} is not allowed as it conflicts with the OCI \"hostname\" field"))
-        }
-        _ => Err(format!("sysctl {name:?} is not in a separate kernel namespace")),
+        "kernel/hostname" => Err(format!(
+            "sysctl {name:?} is not allowed as it conflicts with the OCI \"hostname\" field"
+        )),
+        _ => Err(format!(
+            "sysctl {name:?} is not in a separate kernel namespace"
+        )),
     }
 }
 
@@ -72,13 +94,22 @@ mod tests {
     fn check_one(name: &str, namespaces: &str) -> Result<Vec<(PathBuf, String)>> {
         let linux = serde_json::from_str(&format!(r#"{{"namespaces":{namespaces}}}"#)).unwrap();
         let namespaces = Namespaces::plan(Some(&linux)).unwrap();
-        plan(Some(&HashMap::from([(name.to_owned(), "1".to_owned())])), &namespaces)
+        plan(
+            Some(&HashMap::from([(name.to_owned(), "1".to_owned())])),
+            &namespaces,
+        )
     }
 
     #[test]
     fn the_first_separator_decides() {
-        assert_eq!(path("net.ipv4.conf.eth0/1.forwarding"), "net/ipv4/conf/eth0.1/forwarding");
-        assert_eq!(path("net/ipv4/conf/eth0.1/forwarding"), "net/ipv4/conf/eth0.1/forwarding");
+        assert_eq!(
+            path("net.ipv4.conf.eth0/1.forwarding"),
+            "net/ipv4/conf/eth0.1/forwarding"
+        );
+        assert_eq!(
+            path("net/ipv4/conf/eth0.1/forwarding"),
+            "net/ipv4/conf/eth0.1/forwarding"
+        );
     }
 
     #[test]
@@ -95,7 +126,12 @@ mod tests {
     #[test]
     fn no_way_out_of_proc_sys() {
         let network = r#"[{"type":"network"}]"#;
-        for name in ["net/../kernel/core_pattern", "net//x", "net/./x", "net.ipv4...x"] {
+        for name in [
+            "net/../kernel/core_pattern",
+            "net//x",
+            "net/./x",
+            "net.ipv4...x",
+        ] {
             assert!(check_one(name, network).is_err(), "{name}");
         }
     }

@@ -1,0 +1,87 @@
+//! Files of kernel file systems (cgroupfs, procfs) below an open directory: a write is one
+//! write(2), because the kernel reads each as one command, and nothing is ever created.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
+
+use crate::dir::Dir;
+use crate::error::{Result, SyscallError, SyscallResult};
+
+/// Opens the existing file `name` for writing; `EINVAL` for a name that is not one component.
+pub fn open_for_writing(dir: &Dir, name: impl AsRef<OsStr>) -> Result<OwnedFd> {
+    let name = name.as_ref();
+    let call = || format!("openat({:?}, O_WRONLY)", dir.path().join(name));
+    if name.as_encoded_bytes().contains(&b'/') {
+        return Err(SyscallError::new(call(), Errno::EINVAL));
+    }
+    let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NOCTTY;
+    openat(dir, name, flags, Mode::empty()).call(call)
+}
+
+/// Writes `value` to the existing file `name` in one call.
+pub fn write(dir: &Dir, name: impl AsRef<OsStr>, value: &str) -> Result<()> {
+    let name = name.as_ref();
+    let mut file = File::from(open_for_writing(dir, name)?);
+    write_again(&mut file, value, || {
+        dir.path().join(name).display().to_string()
+    })
+}
+
+/// Writes `values` to the existing file `name`, one call each, stopping at the first refusal.
+pub fn write_each<'a>(
+    dir: &Dir,
+    name: impl AsRef<OsStr>,
+    values: impl IntoIterator<Item = &'a str>,
+) -> Result<()> {
+    let name = name.as_ref();
+    let mut file = File::from(open_for_writing(dir, name)?);
+    for value in values {
+        write_again(&mut file, value, || {
+            dir.path().join(name).display().to_string()
+        })?;
+    }
+    Ok(())
+}
+
+fn write_again(file: &mut File, value: &str, path: impl FnOnce() -> String) -> Result<()> {
+    loop {
+        match file.write(value.as_bytes()) {
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error).call(|| format!("write({:?}, {value:?})", path())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_file_is_not_created() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = Dir::open(root.path()).unwrap();
+        assert_eq!(
+            write(&dir, "pids.max", "1").unwrap_err().errno(),
+            Errno::ENOENT
+        );
+        assert!(dir.names().unwrap().is_empty());
+        assert_eq!(write(&dir, "../x", "1").unwrap_err().errno(), Errno::EINVAL);
+    }
+
+    #[test]
+    fn an_error_shows_the_file_and_the_value() {
+        let dir = Dir::open("/dev").unwrap();
+        let error = write(&dir, "full", "12").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "write(\"/dev/full\", \"12\"): No space left on device (os error 28)"
+        );
+    }
+}

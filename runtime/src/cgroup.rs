@@ -1,0 +1,25 @@
+//! Control groups by the cgroupfs driver: v1, v2 and both at once.
+//!
+//! A [`Plan`] is pure: where the container's cgroups will be and what will be written into them,
+//! with every refusal. [`Cgroup::create`] makes the directories and [`Cgroup::apply`] writes; a
+//! [`Cgroup`] is what a saved state brings back. Everything is found once, in [`Hierarchies`].
+//!
+//! Nobody is moved by a PID written to `cgroup.procs`: that write waits for a lock that the whole
+//! machine shares (2.6 to 14 ms). A child is born in its v2 cgroup ([`Cgroup::directory`]), and
+//! joins v1 hierarchies itself while it has one thread, by writing `0` to each file of
+//! [`Cgroup::join_files`]. See docs/decisions/0002-cgroups-without-libcgroups-on-the-hot-path.md.
+
+pub mod devices;
+mod error;
+mod group;
+mod hierarchies;
+mod plan;
+#[cfg(test)]
+mod tests;
+mod v1;
+mod v2;
+
+pub use error::Error;
+pub use group::Cgroup;
+pub use hierarchies::{Hierarchies, Hierarchy};
+pub use plan::Plan;

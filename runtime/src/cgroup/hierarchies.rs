@@ -1,0 +1,294 @@
+//! Which cgroup hierarchies this host has, where they are mounted, and where in them we are: read
+//! once from `/proc/self/mountinfo` and `/proc/self/cgroup` (cgroups(7), proc_pid_mountinfo(5)).
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use sys::Dir;
+
+use super::Error;
+
+/// One mounted hierarchy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hierarchy {
+    /// The v1 controllers on it (`cpu`, `cpuacct`, `name=systemd`), or those that v2 can enable.
+    pub controllers: Vec<String>,
+    /// Where it is mounted.
+    pub mount: PathBuf,
+    /// The cgroup of this process, below the mount.
+    pub own: PathBuf,
+}
+
+impl Hierarchy {
+    /// Whether `controller` is here.
+    pub fn has(&self, controller: &str) -> bool {
+        self.controllers.iter().any(|here| here == controller)
+    }
+}
+
+/// The hierarchies of a host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hierarchies {
+    /// cgroup v1: each controller is on at most one of them.
+    pub v1: Vec<Hierarchy>,
+    /// cgroup v2; beside v1 hierarchies the host is "hybrid".
+    pub v2: Option<Hierarchy>,
+}
+
+/// More than any host's table; a longer one is an error, not a reason to use memory.
+const LIMIT: u64 = 16 << 20;
+
+impl Hierarchies {
+    /// Looks at this process's view of the host.
+    pub fn discover() -> Result<Self, Error> {
+        let proc = Dir::open("/proc/self")?;
+        let mounts = proc.read("mountinfo", LIMIT)?;
+        let own = proc.read("cgroup", LIMIT)?;
+        let mut found = Self::parse(&mounts, &own);
+        if let Some(v2) = &mut found.v2 {
+            v2.controllers = words(&Dir::open(&v2.mount)?.read("cgroup.controllers", LIMIT)?);
+        }
+        Ok(found)
+    }
+
+    /// Whether only cgroup v2 is there.
+    pub fn is_unified(&self) -> bool {
+        self.v1.is_empty() && self.v2.is_some()
+    }
+
+    /// Reads the two files; the controllers of v2 are in neither, so that list stays empty.
+    pub fn parse(mountinfo: &[u8], own: &[u8]) -> Self {
+        let memberships: Vec<Membership> = lines(own).filter_map(Membership::parse).collect();
+        let mut found = Self::default();
+        for mount in lines(mountinfo).filter_map(Mount::parse) {
+            let matching = memberships
+                .iter()
+                .find(|membership| mount.shows(membership));
+            let Some(membership) = matching else { continue };
+            let hierarchy = Hierarchy {
+                controllers: membership.controllers.clone(),
+                own: below_mount(&membership.path, &mount.root),
+                mount: mount.point,
+            };
+            match mount.version {
+                2 => prefer(&mut found.v2, hierarchy),
+                _ => add_v1(&mut found.v1, hierarchy),
+            }
+        }
+        found
+    }
+}
+
+/// A hierarchy may be mounted in several places: the usual one is preferred, then the first.
+fn prefer(known: &mut Option<Hierarchy>, new: Hierarchy) {
+    let usual = |hierarchy: &Hierarchy| hierarchy.mount.starts_with("/sys/fs/cgroup");
+    if known
+        .as_ref()
+        .is_none_or(|known| usual(&new) && !usual(known))
+    {
+        *known = Some(new);
+    }
+}
+
+fn add_v1(known: &mut Vec<Hierarchy>, new: Hierarchy) {
+    match known
+        .iter_mut()
+        .find(|known| known.controllers == new.controllers)
+    {
+        Some(known) => {
+            let mut best = Some(known.clone());
+            prefer(&mut best, new);
+            if let Some(best) = best {
+                *known = best;
+            }
+        }
+        None => known.push(new),
+    }
+}
+
+/// A line of `/proc/self/cgroup`.
+struct Membership {
+    /// Empty for v2.
+    controllers: Vec<String>,
+    path: PathBuf,
+}
+
+impl Membership {
+    fn parse(line: &[u8]) -> Option<Self> {
+        let mut fields = line.splitn(3, |byte| *byte == b':').skip(1);
+        let controllers = String::from_utf8_lossy(fields.next()?).into_owned();
+        let path = PathBuf::from(OsStr::from_bytes(fields.next()?));
+        let controllers = controllers.split(',').filter(|name| !name.is_empty());
+        Some(Self {
+            controllers: controllers.map(str::to_owned).collect(),
+            path,
+        })
+    }
+}
+
+/// A cgroup line of mountinfo.
+struct Mount {
+    version: u8,
+    root: PathBuf,
+    point: PathBuf,
+    options: Vec<String>,
+}
+
+impl Mount {
+    fn parse(line: &[u8]) -> Option<Self> {
+        let fields: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
+        let separator = fields.iter().position(|field| *field == b"-")?;
+        let version = match *fields.get(separator + 1)? {
+            b"cgroup" => 1,
+            b"cgroup2" => 2,
+            _ => return None,
+        };
+        let options = String::from_utf8_lossy(fields.get(separator + 3)?).into_owned();
+        Some(Self {
+            version,
+            root: unescape(fields.get(3)?),
+            point: unescape(fields.get(4)?),
+            options: options.split(',').map(str::to_owned).collect(),
+        })
+    }
+
+    fn shows(&self, membership: &Membership) -> bool {
+        let controllers = &membership.controllers;
+        match self.version {
+            2 => controllers.is_empty(),
+            // Some kernels list the mount options in another order than the controllers.
+            _ => !controllers.is_empty() && controllers.iter().all(|c| self.options.contains(c)),
+        }
+    }
+}
+
+/// Our cgroup as seen below a mount that may show only a part of the hierarchy.
+fn below_mount(path: &Path, root: &Path) -> PathBuf {
+    let inside = path
+        .strip_prefix(root)
+        .or_else(|_| path.strip_prefix("/"))
+        .unwrap_or(path);
+    // A cgroup namespace shows what is outside as `/..`, which cannot be reached.
+    let reachable = inside
+        .components()
+        .all(|part| matches!(part, std::path::Component::Normal(_)));
+    if reachable {
+        inside.to_owned()
+    } else {
+        PathBuf::new()
+    }
+}
+
+fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+}
+
+pub(super) fn words(text: &[u8]) -> Vec<String> {
+    String::from_utf8_lossy(text)
+        .split_whitespace()
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Undoes the kernel's `\040`: blank, tab, newline and backslash are written in octal.
+fn unescape(field: &[u8]) -> PathBuf {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let [first, others @ ..] = rest {
+        rest = others;
+        match (*first, others) {
+            (
+                b'\\',
+                [
+                    a @ b'0'..=b'3',
+                    b @ b'0'..=b'7',
+                    c @ b'0'..=b'7',
+                    after @ ..,
+                ],
+            ) => {
+                bytes.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
+                rest = after;
+            }
+            (byte, _) => bytes.push(byte),
+        }
+    }
+    PathBuf::from(OsStr::from_bytes(&bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HYBRID: &str = "\
+31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
+32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw,relatime shared:9 - cgroup cgroup rw,cpuacct,cpu
+35 31 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory
+35 31 0:32 / /mnt/memory rw,relatime - cgroup cgroup rw,memory
+40 31 0:37 / /sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,xattr,name=systemd
+41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
+";
+    const OWN: &str = "9:name=systemd:/\n4:memory:/a/b\n1:cpu,cpuacct:/\n0::/\n";
+
+    #[test]
+    fn a_hybrid_host_has_every_hierarchy_once() {
+        let found = Hierarchies::parse(HYBRID.as_bytes(), OWN.as_bytes());
+        let mounts: Vec<_> = found
+            .v1
+            .iter()
+            .map(|h| (h.controllers.join(","), &h.mount))
+            .collect();
+        assert_eq!(
+            mounts,
+            [
+                (
+                    "cpu,cpuacct".into(),
+                    &PathBuf::from("/sys/fs/cgroup/cpu,cpuacct")
+                ),
+                ("memory".into(), &PathBuf::from("/sys/fs/cgroup/memory")),
+                (
+                    "name=systemd".into(),
+                    &PathBuf::from("/sys/fs/cgroup/systemd")
+                ),
+            ]
+        );
+        assert_eq!(found.v1[1].own, Path::new("a/b"));
+        assert_eq!(
+            found.v2.as_ref().unwrap().mount,
+            Path::new("/sys/fs/cgroup/unified")
+        );
+        assert!(!found.is_unified());
+    }
+
+    #[test]
+    fn a_unified_host_is_told_from_a_hybrid_one() {
+        let mounts = b"30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n";
+        let found = Hierarchies::parse(mounts, b"0::/user.slice/session\n");
+        assert!(found.is_unified());
+        assert_eq!(found.v2.unwrap().own, Path::new("user.slice/session"));
+    }
+
+    #[test]
+    fn a_mount_of_a_part_shortens_our_path() {
+        let mounts = b"30 23 0:26 /docker/x /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
+        let own = |text: &[u8]| Hierarchies::parse(mounts, text).v2.unwrap().own;
+        assert_eq!(own(b"0::/docker/x/y\n"), Path::new("y"));
+        assert_eq!(own(b"0::/docker/x\n"), Path::new(""));
+        assert_eq!(own(b"0::/../z\n"), Path::new(""));
+    }
+
+    #[test]
+    fn escaped_blanks_are_read() {
+        assert_eq!(unescape(br"/a\040b\134c\9"), Path::new(r"/a b\c\9"));
+    }
+
+    #[test]
+    fn this_host_is_found() {
+        match Hierarchies::discover() {
+            Ok(found) if found == Hierarchies::default() => eprintln!("SKIP: no cgroups here"),
+            Ok(found) => assert!(found.v2.is_some() || !found.v1.is_empty()),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! What a container's `/sys/fs/cgroup` shows: one tree (version 2), or one directory a hierarchy
+//! as the host has them (version 1).
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::cgroup::{Hierarchies, Hierarchy};
+
+/// The plan for a mount of type `cgroup`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum View {
+    /// The host has no cgroups mounted.
+    None,
+    /// cgroup v2 alone.
+    Unified {
+        /// The container's cgroup on the host.
+        own: PathBuf,
+        /// Whether a cgroup namespace makes a fresh mount show just that.
+        namespaced: bool,
+    },
+    /// cgroup v1, with v2 beside it or not.
+    Hierarchies {
+        /// Each hierarchy.
+        list: Vec<HierarchyView>,
+        /// Whether a cgroup namespace makes a fresh mount show just the container's part.
+        namespaced: bool,
+    },
+}
+
+/// One hierarchy in a version 1 layout.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HierarchyView {
+    /// Directory below `/sys/fs/cgroup`: the host's own name for it.
+    pub name: String,
+    /// Mount options for a fresh mount.
+    pub options: Vec<String>,
+    /// The container's cgroup on the host.
+    pub own: PathBuf,
+    /// Names of the single controllers of a joint hierarchy (`cpu` for `cpu,cpuacct`).
+    pub links: Vec<String>,
+    /// Whether it is the version 2 part of a hybrid host.
+    pub unified: bool,
+}
+
+impl View {
+    /// The view of a container whose cgroups are at `paths` (controller to directory).
+    pub fn plan(
+        hierarchies: &Hierarchies,
+        paths: &BTreeMap<String, PathBuf>,
+        namespaced: bool,
+    ) -> Self {
+        if hierarchies.is_unified() {
+            return match paths.get("") {
+                Some(own) => Self::Unified {
+                    own: own.clone(),
+                    namespaced,
+                },
+                None => Self::None,
+            };
+        }
+        let v1 = hierarchies.v1.iter().filter_map(|hierarchy| {
+            let own = hierarchy
+                .controllers
+                .iter()
+                .find_map(|controller| paths.get(controller))?;
+            Some(HierarchyView {
+                name: name(hierarchy),
+                options: options(hierarchy),
+                own: own.clone(),
+                links: links(hierarchy),
+                unified: false,
+            })
+        });
+        let v2 = hierarchies.v2.iter().filter_map(|hierarchy| {
+            let own = paths.get("")?.clone();
+            Some(HierarchyView {
+                name: name(hierarchy),
+                options: Vec::new(),
+                own,
+                links: Vec::new(),
+                unified: true,
+            })
+        });
+        let list: Vec<_> = v1.chain(v2).collect();
+        if list.is_empty() {
+            Self::None
+        } else {
+            Self::Hierarchies { list, namespaced }
+        }
+    }
+}
+
+fn name(hierarchy: &Hierarchy) -> String {
+    hierarchy
+        .mount
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}
+
+/// A named hierarchy without controllers needs the word `none` (cgroups(7)).
+fn options(hierarchy: &Hierarchy) -> Vec<String> {
+    let named = hierarchy
+        .controllers
+        .iter()
+        .all(|controller| controller.starts_with("name="));
+    let none = named.then(|| "none".to_owned());
+    none.into_iter()
+        .chain(hierarchy.controllers.iter().cloned())
+        .collect()
+}
+
+fn links(hierarchy: &Hierarchy) -> Vec<String> {
+    let directory = name(hierarchy);
+    let single = hierarchy
+        .controllers
+        .iter()
+        .filter(|c| **c != directory && !c.starts_with("name="));
+    single.cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hierarchy(mount: &str, controllers: &[&str]) -> Hierarchy {
+        Hierarchy {
+            controllers: controllers.iter().map(ToString::to_string).collect(),
+            mount: mount.into(),
+            own: mount.into(),
+        }
+    }
+
+    #[test]
+    fn joint_controllers_get_links_and_named_hierarchies_none() {
+        let host = Hierarchies {
+            v1: vec![
+                hierarchy("/sys/fs/cgroup/cpu,cpuacct", &["cpu", "cpuacct"]),
+                hierarchy("/sys/fs/cgroup/systemd", &["name=systemd"]),
+            ],
+            v2: None,
+        };
+        let paths = BTreeMap::from([
+            ("cpu".to_owned(), PathBuf::from("/c/cpu")),
+            ("name=systemd".to_owned(), PathBuf::from("/c/systemd")),
+        ]);
+        let View::Hierarchies { list, .. } = View::plan(&host, &paths, true) else {
+            panic!()
+        };
+        assert_eq!(list[0].links, ["cpu", "cpuacct"]);
+        assert_eq!(list[0].options, ["cpu", "cpuacct"]);
+        assert_eq!(list[1].options, ["none", "name=systemd"]);
+        assert!(list[1].links.is_empty());
+    }
+
+    #[test]
+    fn without_cgroups_there_is_nothing_to_see() {
+        let host = Hierarchies {
+            v1: Vec::new(),
+            v2: None,
+        };
+        assert_eq!(View::plan(&host, &BTreeMap::new(), true), View::None);
+    }
+}

@@ -1,0 +1,103 @@
+//! The sockets of a caller: where the terminal's master and init's pidfd are sent.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+use sys::Dir;
+
+use crate::launch::{Attachment, Request};
+use crate::plan::Process;
+
+/// Where the master of the container's terminal goes.
+#[derive(Debug)]
+pub enum Console {
+    /// There is no terminal.
+    None,
+    /// To the caller's socket.
+    Caller(OwnedFd),
+    /// To this process, which runs in the foreground: init's end and ours.
+    Foreground(OwnedFd, OwnedFd),
+}
+
+/// Checks that a terminal and somebody to take it belong together, and connects.
+pub fn plan(process: &Process, request: &Request) -> Result<Console> {
+    let foreground = request.attachment == Attachment::Foreground;
+    for_process(process, request.console_socket.as_deref(), foreground)
+}
+
+/// The same for `exec`.
+pub fn for_process(process: &Process, path: Option<&Path>, foreground: bool) -> Result<Console> {
+    match (process.terminal, path) {
+        (true, Some(path)) => Ok(Console::Caller(connect_to(path)?)),
+        (true, None) if foreground => {
+            let (ours, theirs) = sys::socket::seqpacket_pair()?;
+            Ok(Console::Foreground(theirs, ours))
+        }
+        (true, None) => {
+            bail!("cannot allocate tty if davit will detach without setting console socket")
+        }
+        (false, Some(_)) => {
+            bail!("cannot use console socket if davit will not detach or allocate tty")
+        }
+        (false, None) => Ok(Console::None),
+    }
+}
+
+impl Console {
+    /// Init's end.
+    pub fn for_init(&mut self) -> Option<OwnedFd> {
+        match std::mem::replace(self, Self::None) {
+            Self::None => None,
+            Self::Caller(socket) => Some(socket),
+            Self::Foreground(theirs, ours) => {
+                *self = Self::Caller(ours);
+                Some(theirs)
+            }
+        }
+    }
+
+    /// Takes the master that init has sent to this process.
+    pub fn receive_master(&mut self) -> Result<Option<OwnedFd>> {
+        match std::mem::replace(self, Self::None) {
+            Self::Caller(ours) => {
+                let (_, fds) = sys::socket::receive(&ours)?;
+                Ok(Some(
+                    fds.into_iter().next().context("init sent no terminal")?,
+                ))
+            }
+            Self::None | Self::Foreground(..) => Ok(None),
+        }
+    }
+}
+
+/// Connects to the stream socket at `path`, also one longer than the 108 bytes of unix(7).
+fn connect_to(path: &Path) -> Result<OwnedFd> {
+    let context = || format!("connect to the socket {path:?}");
+    let absolute = std::path::absolute(path)?;
+    let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else {
+        bail!("{path:?} is no socket");
+    };
+    let parent = Dir::open(parent).with_context(context)?;
+    let short = format!(
+        "/proc/self/fd/{}/{}",
+        parent.as_fd().as_raw_fd(),
+        name.to_string_lossy()
+    );
+    let stream = socket(
+        AddressFamily::Unix,
+        SockType::Stream,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )?;
+    let address = UnixAddr::new(Path::new(&short)).with_context(context)?;
+    connect(stream.as_raw_fd(), &address).with_context(context)?;
+    Ok(stream)
+}
+
+/// Sends `pidfd` to the socket at `path`, with `kind` for its text.
+pub fn send_pidfd(path: &Path, pidfd: &OwnedFd, kind: &str) -> Result<()> {
+    let socket = connect_to(path)?;
+    sys::socket::send(&socket, kind.as_bytes(), &[pidfd.as_fd()]).context("send the pidfd")
+}

@@ -1,0 +1,290 @@
+//! A container that exists: its status, signalling it, and taking it away.
+
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use nix::unistd::Pid;
+use oci_spec::runtime::Spec;
+
+use crate::cgroup::Cgroup;
+use crate::container_id::ContainerId;
+use crate::hooks::{self, Surroundings};
+use crate::plan::{Hooks, Moment};
+use crate::procfs::{self, Stat};
+use crate::state::HookState;
+use crate::state_dir::{Record, Stage, StateDir, StateRoot};
+
+/// Status of a container (runtime.md, "State"), and `paused`, which runtimes may add.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// `create` is at work, or was killed.
+    Creating,
+    /// Its program has not been started.
+    Created,
+    /// Its program runs.
+    Running,
+    /// Its cgroup is frozen.
+    Paused,
+    /// Its init has ended.
+    Stopped,
+}
+
+impl Status {
+    /// The word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Creating => "creating",
+            Self::Created => "created",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// An existing container.
+#[derive(Debug)]
+pub struct Container {
+    /// Its directory.
+    pub state: StateDir,
+    /// Its record; `None` if its `create` was killed before the first one was written.
+    pub record: Option<Record>,
+}
+
+/// How long a killed container may take to end.
+const KILL_PATIENCE: Duration = Duration::from_secs(10);
+
+impl Container {
+    /// Opens the container `id`.
+    pub fn open(root: &StateRoot, id: &ContainerId) -> Result<Self> {
+        let state = root.open(id)?;
+        let record = state.record()?;
+        Ok(Self { state, record })
+    }
+
+    /// Its record; an error while it is being created.
+    pub fn record(&self) -> Result<&Record> {
+        let id = self.state.id();
+        self.record
+            .as_ref()
+            .with_context(|| format!("container {:?} is still being created", id.as_str()))
+    }
+
+    /// What it is doing.
+    pub fn status(&self) -> Status {
+        let Some(record) = &self.record else {
+            return self.unfinished();
+        };
+        if record.stage != Stage::Created {
+            return self.unfinished();
+        }
+        if live_init(record).is_none() {
+            return Status::Stopped;
+        }
+        if self.state.awaits_start() {
+            return Status::Created;
+        }
+        match self.cgroup().map(|cgroup| cgroup.is_frozen()) {
+            Ok(Ok(true)) => Status::Paused,
+            _ => Status::Running,
+        }
+    }
+
+    /// A create that nobody is at work on any more was killed, and nothing of it runs on.
+    fn unfinished(&self) -> Status {
+        if self.state.is_busy() {
+            Status::Creating
+        } else {
+            Status::Stopped
+        }
+    }
+
+    /// Host pid of init; 0 once it has ended.
+    pub fn pid(&self) -> i32 {
+        self.record.as_ref().and_then(live_init).unwrap_or(0)
+    }
+
+    /// A descriptor of init, which is certainly this container's.
+    pub fn init(&self) -> Result<OwnedFd> {
+        let record = self.record()?;
+        let pidfd = sys::process::pidfd_open(Pid::from_raw(record.init_process_pid));
+        // Opened first, compared after: the number cannot have changed hands in between.
+        match (pidfd, live_init(record)) {
+            (Ok(pidfd), Some(_)) => Ok(pidfd),
+            _ => bail!("container not running"),
+        }
+    }
+
+    /// Its cgroups.
+    pub fn cgroup(&self) -> Result<Cgroup> {
+        Ok(Cgroup::from_saved(&self.record()?.cgroup_paths))
+    }
+
+    /// The configuration as it was at create.
+    pub fn spec(&self) -> Result<Spec> {
+        crate::bundle::parse(&self.state.config()?)
+    }
+
+    /// Sends `signal` to init, or with [`Recipients::All`] to every process.
+    pub fn kill(&self, signal: i32, recipients: Recipients) -> Result<()> {
+        let shared_pids = !self.record()?.own_pid_namespace;
+        // Without a pid namespace the death of init ends nobody else.
+        if recipients == Recipients::All || (shared_pids && signal == nix::libc::SIGKILL) {
+            return Ok(self.cgroup()?.kill_all(signal)?);
+        }
+        let status = self.status();
+        if matches!(status, Status::Stopped | Status::Creating) {
+            bail!("container not running");
+        }
+        match sys::process::pidfd_send_signal(self.init()?, signal) {
+            Err(error) if error.errno() == sys::Errno::ESRCH => bail!("container not running"),
+            other => other?,
+        }
+        if signal == nix::libc::SIGKILL && status == Status::Paused {
+            // A frozen process of version 1 dies only when it thaws.
+            self.cgroup()?.thaw()?;
+        }
+        Ok(())
+    }
+
+    /// Takes it away, killing what still runs; then runs its poststop hooks.
+    pub fn destroy(self) -> Result<()> {
+        // A create killed before it had copied the configuration has run no hooks either.
+        let spec = self
+            .state
+            .config()
+            .ok()
+            .and_then(|text| crate::bundle::parse(&text).ok());
+        let poststop = if spec.is_some() {
+            Poststop::Run
+        } else {
+            Poststop::Skip
+        };
+        destroy(
+            self.state,
+            self.record.as_ref(),
+            &spec.unwrap_or_default(),
+            poststop,
+        )
+    }
+}
+
+/// Whom a signal reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recipients {
+    /// Init.
+    Init,
+    /// Every process in the container's cgroups.
+    All,
+}
+
+/// Whether poststop hooks are due: they undo what the earlier ones did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Poststop {
+    /// Earlier hooks ran, or may have.
+    Run,
+    /// No hook has run.
+    Skip,
+}
+
+/// Host pid of init if that very process lives.
+fn live_init(record: &Record) -> Option<i32> {
+    if record.init_process_pid == 0 || record.boot_id != procfs::boot_id() {
+        return None;
+    }
+    let stat = Stat::of(record.init_process_pid)?;
+    let same = stat.start_time == record.init_process_start && !stat.is_dead();
+    same.then_some(record.init_process_pid)
+}
+
+/// The one way in which containers end: `delete`, `run` after its program, a failed create.
+///
+/// Every step is tried even if an earlier one failed, and the first error is reported; the
+/// directory goes only when nothing else is left, so that a second try finds the rest.
+pub fn destroy(
+    state: StateDir,
+    record: Option<&Record>,
+    spec: &Spec,
+    poststop: Poststop,
+) -> Result<()> {
+    match record {
+        None => {}
+        // No process was ever in them.
+        Some(record) if record.stage == Stage::Claiming => {
+            Cgroup::from_saved(&record.cgroup_paths).remove_unused();
+        }
+        Some(record) => {
+            let ended = end_processes(record);
+            let removed = Cgroup::from_saved(&record.cgroup_paths).remove();
+            ended?;
+            removed.context("remove its cgroups")?;
+        }
+    }
+    let id = state.id().to_string();
+    state.remove().context("remove its state directory")?;
+    if let (Poststop::Run, Some(record)) = (poststop, record) {
+        run_poststop(record, spec);
+    }
+    crate::log::debug(&format!("container {id:?} is gone"));
+    Ok(())
+}
+
+fn end_processes(record: &Record) -> Result<()> {
+    let pidfd = live_init(record).map(|pid| sys::process::pidfd_open(Pid::from_raw(pid)));
+    if let Some(Ok(pidfd)) = &pidfd {
+        match sys::process::pidfd_send_signal(pidfd, nix::libc::SIGKILL) {
+            Err(error) if error.errno() == sys::Errno::ESRCH => {}
+            other => other?,
+        }
+    }
+    let cgroup = Cgroup::from_saved(&record.cgroup_paths);
+    // Those that share init's pid namespace with nobody die with it; others are found here, and
+    // so is the init of a create that was killed before it could write its pid down.
+    cgroup
+        .kill_all(nix::libc::SIGKILL)
+        .context("kill its processes")?;
+    match pidfd {
+        Some(Ok(pidfd)) if !sys::process::wait_for_exit(&pidfd, KILL_PATIENCE)? => {
+            bail!("its init has not ended {KILL_PATIENCE:?} after SIGKILL")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Runs the poststop hooks; a failure is a warning, and the rest runs all the same
+/// (runtime.md, "Lifecycle", step 13).
+fn run_poststop(record: &Record, spec: &Spec) {
+    let hooks = match Hooks::plan(spec.hooks().as_ref()) {
+        Ok(hooks) => hooks,
+        Err(refusal) => return crate::log::warn(&refusal.to_string()),
+    };
+    let state = HookState {
+        id: record.id.clone(),
+        bundle: record.bundle.clone(),
+        annotations: record.annotations.clone(),
+    };
+    let Ok(state) = state.json("stopped", 0) else {
+        return;
+    };
+    // The bundle may be gone by now; a hook has no use for its working directory.
+    let root = std::path::Path::new("/");
+    let cwd = if record.bundle.is_dir() {
+        record.bundle.as_path()
+    } else {
+        root
+    };
+    for (index, hook) in hooks.at(Moment::Poststop).iter().enumerate() {
+        let outcome = hooks::run(
+            hook,
+            &Surroundings {
+                state: &state,
+                env: None,
+                cwd,
+            },
+        );
+        if let Err(error) = outcome {
+            crate::log::warn(&format!("error running poststop hook #{index}: {error:#}"));
+        }
+    }
+}

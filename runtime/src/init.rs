@@ -1,0 +1,296 @@
+//! The child's side: from a fresh clone of the runtime to the container's program.
+//!
+//! Init is a clone, not a new program: it inherits the finished [`Plan`] and reads no
+//! configuration. Everything below the rootfs is reached through one descriptor, and every
+//! change to the rootfs is made before init enters it, so that no path of the container is
+//! resolved by a process that is already inside. All that init itself needs of `/proc` is the
+//! host's, which no image can fake (CVE-2019-16884, CVE-2025-52881).
+//!
+//! The exceptions to one syscall after the other are the questions to the runtime, drawn in
+//! `sync`.
+
+pub mod console;
+pub mod copy_up;
+pub mod credentials;
+pub mod devices;
+pub mod labels;
+pub mod mounts;
+pub mod program;
+pub mod restrict;
+pub mod rootfs;
+
+use std::convert::Infallible;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use nix::sys::stat::{Mode, umask};
+
+use crate::cgroup_view::View;
+use crate::hooks::{self, Surroundings};
+use crate::plan::{Kind, Moment, Plan, Process};
+use crate::procfs::HostProc;
+use crate::state::HookState;
+use crate::sync::{Channel, FromInit, ToInit};
+
+/// What init inherits beside the plan.
+pub struct Inheritance {
+    /// The runtime's ear.
+    pub channel: Channel,
+    /// Files to write `0` to: version 1 hierarchies that init joins by itself.
+    pub cgroup_files: Vec<OwnedFd>,
+    /// Namespaces given by path that init joins by itself.
+    pub namespaces: Vec<(Kind, OwnedFd)>,
+    /// What `/sys/fs/cgroup` will show.
+    pub cgroup_view: View,
+    /// Where `start` connects; none for `run`.
+    pub start_listener: Option<OwnedFd>,
+    /// Where the master of the terminal is sent.
+    pub console: Option<OwnedFd>,
+    /// Name of a session keyring to join.
+    pub keyring: Option<std::ffi::CString>,
+    /// Descriptors from 3 on that the program inherits.
+    pub preserved_fds: i32,
+    /// Whether stdio is given to the container's user.
+    pub stdio: Stdio,
+    /// What createContainer and startContainer hooks are told.
+    pub hook_state: HookState,
+}
+
+/// Whose the standard streams are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stdio {
+    /// The container's alone: its user may own them.
+    Given,
+    /// Those of whoever runs us in the foreground.
+    Shared,
+}
+
+/// Lives the life of init. Never returns; an error goes to the runtime.
+pub fn run(plan: &Plan, inheritance: Inheritance) -> ! {
+    let mut init = Init { plan, inheritance };
+    let error = match init.live() {
+        Ok(never) => match never {},
+        Err(error) => error,
+    };
+    let text = format!("{error:#}");
+    let message = if error.is::<HookFailed>() {
+        FromInit::HookFailed(text)
+    } else {
+        FromInit::Failed(text)
+    };
+    // If the runtime is gone, nobody is left to tell.
+    let _ = init.inheritance.channel.tell(&message);
+    sys::process::exit_now(1)
+}
+
+struct Init<'a> {
+    plan: &'a Plan,
+    inheritance: Inheritance,
+}
+
+impl Init<'_> {
+    fn live(&mut self) -> Result<Infallible> {
+        umask(Mode::empty());
+        sys::process::reset_signals()?;
+        // 1. Cgroups first, so that everything from here on is counted and limited.
+        join_cgroups(std::mem::take(&mut self.inheritance.cgroup_files))?;
+        for (kind, namespace) in &self.inheritance.namespaces {
+            sys::process::setns_raw(namespace, kind.clone_flag())
+                .with_context(|| format!("join the {} namespace", kind.proc_name()))?;
+        }
+        // A runtime that was itself kept to some processors must not keep the container there;
+        // its cpuset decides. EINVAL: that leaves none, which the cpuset then explains.
+        let _ = sys::process::reset_cpu_affinity();
+        // 2. Ids next: what follows is done as the container's root.
+        if let Some(maps) = &self.plan.id_maps {
+            self.inheritance.channel.expect(&ToInit::IdsMapped)?;
+            credentials::become_root_of(maps)?;
+        }
+        // 3. The cgroup namespace's root is the cgroup that its maker is in: after step 1.
+        if self.plan.namespaces.makes(Kind::Cgroup) {
+            sys::process::unshare_raw(Kind::Cgroup.clone_flag())?;
+        }
+        // 4. A session of its own, so that no terminal of the host reaches it.
+        nix::unistd::setsid().context("setsid()")?;
+        if let Some(name) = &self.inheritance.keyring {
+            let others = if self.plan.id_maps.is_some() {
+                0x8
+            } else {
+                0x8_0000
+            };
+            sys::credentials::join_session_keyring(name, others)?;
+        }
+        if self.plan.namespaces.makes(Kind::Network) {
+            sys::interface::loopback_up()?;
+        }
+        let proc = HostProc::open()?;
+        // 5. The host's /proc is about to go: what is written to it at execve is opened now.
+        let labels = labels::Labels::open(&proc, self.plan)?;
+        self.enter_rootfs(&proc)?;
+        // 6. Inside. Nothing from here on may follow a path of the container but the program's.
+        self.set_attributes()?;
+        self.set_limits()?;
+        let ready = credentials::prepare(&self.plan.process, self.inheritance.stdio)?;
+        let program = program::find(&self.plan.process)?;
+        self.inheritance.channel.tell(&FromInit::Created)?;
+        self.wait_for_start()?;
+        self.run_start_hooks(&program)?;
+        // 7. Nothing but what the program shall have may stay open (CVE-2024-21626).
+        program::keep_only(self.inheritance.preserved_fds)?;
+        labels.apply()?;
+        ready.assume(self.plan.seccomp.as_ref())?;
+        Err(program.execute())
+    }
+
+    /// Makes the rootfs what the configuration says and changes the root to it.
+    fn enter_rootfs(&self, proc: &HostProc) -> Result<()> {
+        let plan = self.plan;
+        if !plan.namespaces.is_private(Kind::Mount) {
+            self.run_create_hooks(&plan.rootfs.path)?;
+            self.set_names_and_parameters(proc)?;
+            return rootfs::change_root_only(&plan.rootfs.path);
+        }
+        let root = rootfs::Rootfs::mount(plan, &self.inheritance.channel)?;
+        let mounted = mounts::mount_all(plan, &root, &self.inheritance)?;
+        if !mounts::dev_is_bound(plan) {
+            devices::make_all(plan, &root)?;
+        }
+        self.run_create_hooks(&plan.rootfs.path)?;
+        self.set_names_and_parameters(proc)?;
+        // Streams that are the host's /dev/null would let the container change its owner.
+        console::replace_null_streams(root.root())?;
+        root.make_directory(&plan.process.cwd)?;
+        if plan.process.terminal {
+            console::attach(plan, &root, self.inheritance.console.as_ref())?;
+        }
+        restrict::make_readonly(&root, &plan.rootfs.readonly_paths)?;
+        restrict::mask(&root, &plan.rootfs.masked_paths)?;
+        mounted.finish()?;
+        root.enter(plan)
+    }
+
+    /// The hooks between mounts and pivot_root: the runtime's first, then the container's.
+    fn run_create_hooks(&self, rootfs: &Path) -> Result<()> {
+        let hooks = &self.plan.hooks;
+        let runtime = [Moment::Prestart, Moment::CreateRuntime];
+        if runtime.iter().any(|&moment| !hooks.at(moment).is_empty()) {
+            self.inheritance
+                .channel
+                .ask(&FromInit::RunHooks, &ToInit::HooksDone)?;
+        }
+        let hooks = hooks.at(Moment::CreateContainer);
+        if hooks.is_empty() {
+            return Ok(());
+        }
+        let state = self.inheritance.hook_state.json("creating", own_pid())?;
+        let surroundings = Surroundings {
+            state: &state,
+            env: None,
+            cwd: rootfs,
+        };
+        hooks::run_all(Moment::CreateContainer, hooks, &surroundings)
+    }
+
+    fn set_names_and_parameters(&self, proc: &HostProc) -> Result<()> {
+        if let Some(name) = &self.plan.hostname {
+            nix::unistd::sethostname(name).with_context(|| format!("sethostname({name:?})"))?;
+        }
+        if let Some(name) = &self.plan.domainname {
+            proc.write_parameter(Path::new("kernel/domainname"), name)?;
+        }
+        let parameters = &self.plan.sysctl;
+        parameters
+            .iter()
+            .try_for_each(|(path, value)| proc.write_parameter(path, value))
+    }
+
+    fn set_attributes(&self) -> Result<()> {
+        if let Some(persona) = self.plan.personality {
+            sys::process::set_personality(persona).context("config.json /linux/personality")?;
+        }
+        if let Some((mode, nodes)) = &self.plan.memory_policy {
+            sys::process::set_memory_policy(*mode, nodes)
+                .context("config.json /linux/memoryPolicy")?;
+        }
+        set_attributes(&self.plan.process)
+    }
+
+    fn set_limits(&self) -> Result<()> {
+        let ask = || {
+            self.inheritance
+                .channel
+                .ask(&FromInit::Limits, &ToInit::LimitsSet)
+                .map(drop)
+        };
+        credentials::set_limits(&self.plan.process.rlimits, self.plan.id_maps.is_some(), ask)
+    }
+
+    /// Waits until the program may run; afterwards `channel` leads to whoever started it.
+    fn wait_for_start(&mut self) -> Result<()> {
+        match self.inheritance.channel.listen()? {
+            Some((ToInit::Start, _)) => return Ok(()),
+            Some((ToInit::Commit, _)) => {}
+            other => bail!("expected Commit or Start of the runtime, got {other:?}"),
+        }
+        let Some(listener) = self.inheritance.start_listener.take() else {
+            bail!("no start socket to wait on");
+        };
+        self.inheritance.channel = Channel::new(sys::socket::accept(&listener)?);
+        // `start` that dies without a word has taken the socket away already, so that nobody
+        // else can start this container: end with it.
+        self.inheritance.channel.expect(&ToInit::Start).map(drop)
+    }
+
+    fn run_start_hooks(&self, program: &program::Program) -> Result<()> {
+        let hooks = self.plan.hooks.at(Moment::StartContainer);
+        if hooks.is_empty() {
+            return Ok(());
+        }
+        let state = self.inheritance.hook_state.json("created", own_pid())?;
+        let env = Some(program.environment());
+        let surroundings = Surroundings {
+            state: &state,
+            env,
+            cwd: Path::new("/"),
+        };
+        hooks::run_all(Moment::StartContainer, hooks, &surroundings).context(HookFailed)
+    }
+}
+
+/// Marks the failure of a startContainer hook, which ends the container (runtime.md,
+/// "Lifecycle", step 7).
+#[derive(Debug, thiserror::Error)]
+#[error("start the container")]
+struct HookFailed;
+
+/// Sets what of a process outlives execve and needs no privilege of the container's user.
+pub fn set_attributes(process: &Process) -> Result<()> {
+    if let Some(scheduler) = process.scheduler {
+        sys::process::set_scheduler(scheduler)
+            .context("scheduler (a cpuset without the allowed CPUs, or no CAP_SYS_NICE)")?;
+    }
+    if let Some((class, level)) = process.io_priority {
+        sys::process::set_io_priority(class, level).context("ioPriority")?;
+    }
+    umask(Mode::from_bits_truncate(process.umask));
+    Ok(())
+}
+
+/// Joins version 1 hierarchies through their open `tasks` files.
+pub fn join_cgroups(files: Vec<OwnedFd>) -> Result<()> {
+    for file in files {
+        // "0" is the writer: a thread that moves only itself skips the kernel's global thread
+        // group lock, which costs milliseconds (docs/decisions/0002).
+        std::fs::File::from(file)
+            .write_all(b"0")
+            .context("join a cgroup: write(tasks, \"0\")")?;
+    }
+    Ok(())
+}
+
+/// Init's pid as its own pid namespace counts.
+fn own_pid() -> i32 {
+    nix::unistd::getpid().as_raw()
+}

@@ -1,0 +1,187 @@
+//! Becoming the container's user: limits, groups, ids, capabilities, system call filter.
+//!
+//! Shared by init and by `exec`.
+
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::unistd::{Pid, chdir};
+use sys::credentials::{CapSet, ProcessCaps};
+use sys::seccomp::Listener;
+
+use super::{Stdio, console};
+use crate::plan::IdMaps;
+use crate::plan::process::{Capabilities, Process, Rlimit};
+use crate::seccomp::Program;
+
+/// Number of `CAP_SYS_ADMIN`, which loading a filter needs.
+const CAP_SYS_ADMIN: u32 = 21;
+
+/// Takes the ids of the container's root in a user namespace whose maps were just written.
+pub fn become_root_of(maps: &IdMaps) -> Result<()> {
+    match sys::credentials::set_groups(&[]) {
+        // A single-id map is only allowed with setgroups(2) switched off (user_namespaces(7)).
+        Err(error) if error.errno() == Errno::EPERM => {}
+        other => other?,
+    }
+    if IdMaps::outside(&maps.gids, 0).is_some() {
+        sys::credentials::set_gid(0)?;
+    }
+    if IdMaps::outside(&maps.uids, 0).is_some() {
+        sys::credentials::set_uid(0)?;
+    }
+    Ok(())
+}
+
+/// Sets the resource limits; those that only the runtime may raise are set by `ask`.
+pub fn set_limits(
+    limits: &[Rlimit],
+    in_user_namespace: bool,
+    ask: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    for limit in limits {
+        match set_limit(Pid::from_raw(0), limit) {
+            Err(error) if in_user_namespace && error.errno() == Errno::EPERM => return ask(),
+            other => other.with_context(|| format!("error setting rlimits: {}", limit.name))?,
+        }
+    }
+    Ok(())
+}
+
+/// Sets one limit of `pid` (0 is the caller).
+pub fn set_limit(pid: Pid, limit: &Rlimit) -> sys::Result<()> {
+    sys::process::prlimit(pid, limit.resource, limit.soft, limit.hard)
+}
+
+/// The container's user, but for what only the last moment before execve allows.
+#[derive(Debug)]
+#[must_use = "capabilities and filter are not final until assume()"]
+pub struct Prepared {
+    capabilities: Capabilities,
+    no_new_privileges: bool,
+}
+
+/// Changes to the user and into the working directory of `process`.
+pub fn prepare(process: &Process, stdio: Stdio) -> Result<Prepared> {
+    let capabilities = process.capabilities.unwrap_or_default();
+    let arrived = change_directory(process);
+    sys::credentials::limit_bounding_set(capabilities.bounding)?;
+    sys::credentials::keep_capabilities(true)?;
+    if stdio == Stdio::Given {
+        console::give_stdio(process.uid)?;
+    }
+    change_ids(process)?;
+    sys::credentials::keep_capabilities(false)?;
+    // A directory that only the user may enter, as a home on a rootless engine's disk.
+    arrived.or_else(|_| change_directory(process))?;
+    check_inside(process)?;
+    let prepared = Prepared {
+        capabilities,
+        no_new_privileges: process.no_new_privileges,
+    };
+    prepared.restrict(prepared.loading_caps())?;
+    Ok(prepared)
+}
+
+fn change_directory(process: &Process) -> Result<()> {
+    chdir(&process.cwd)
+        .with_context(|| format!("chdir to cwd ({:?}) set in config.json failed", process.cwd))
+}
+
+/// A working directory such as `/proc/self/fd/7` leads out of the container (CVE-2024-21626):
+/// then getcwd(2) has no path for it below the root.
+fn check_inside(process: &Process) -> Result<()> {
+    match nix::unistd::getcwd() {
+        Ok(path) if path.is_absolute() => Ok(()),
+        Ok(_) | Err(Errno::ENOENT) => bail!(
+            "current working directory {:?} is outside of container mount namespace root -- possible \
+             container breakout detected",
+            process.cwd
+        ),
+        Err(errno) => Err(errno).context("getcwd()"),
+    }
+}
+
+fn change_ids(process: &Process) -> Result<()> {
+    match sys::credentials::set_groups(&process.additional_gids) {
+        // setgroups(2) is switched off in a namespace that an ordinary user made.
+        Err(error) if error.errno() == Errno::EPERM && process.additional_gids.is_empty() => {}
+        other => other.context("set the additional groups")?,
+    }
+    let unmapped = |what: &str, id: u32, call: &str| {
+        format!("cannot {call} to unmapped {what} {id} in user namespace")
+    };
+    explain_einval(sys::credentials::set_gid(process.gid), || {
+        unmapped("gid", process.gid, "setgid")
+    })?;
+    explain_einval(sys::credentials::set_uid(process.uid), || {
+        unmapped("uid", process.uid, "setuid")
+    })
+}
+
+fn explain_einval(result: sys::Result<()>, text: impl FnOnce() -> String) -> Result<()> {
+    match result {
+        Err(error) if error.errno() == Errno::EINVAL => Err(error).context(text()),
+        other => Ok(other?),
+    }
+}
+
+impl Prepared {
+    /// The sets to wait with: the final ones, and what loading a filter will need. Loading is
+    /// the very last act, so that a profile has to allow nothing but capset and execve.
+    fn loading_caps(&self) -> ProcessCaps {
+        let sets = self.capabilities.sets;
+        if self.no_new_privileges {
+            return sets;
+        }
+        let with_admin = |set: CapSet| CapSet(set.0 | 1 << CAP_SYS_ADMIN);
+        ProcessCaps {
+            effective: with_admin(sets.effective),
+            permitted: with_admin(sets.permitted),
+            ..sets
+        }
+    }
+
+    fn restrict(&self, caps: ProcessCaps) -> Result<()> {
+        match sys::credentials::capset(caps) {
+            // An engine without CAP_SYS_ADMIN itself cannot keep it; it may not need it either.
+            Err(error) if error.errno() == Errno::EPERM => {
+                sys::credentials::capset(self.capabilities.sets)
+            }
+            other => other,
+        }
+        .context("apply caps")?;
+        sys::credentials::clear_ambient()?;
+        for number in self.capabilities.ambient.numbers() {
+            // Not permitted or not inheritable: runc warns and goes on, and engines rely on it.
+            if sys::credentials::raise_ambient(number).is_err() {
+                crate::log::warn(&format!(
+                    "can't raise ambient capability CAP_{}",
+                    name(number)
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Loads the filter and takes the final capabilities. Only execve follows.
+    pub fn assume(self, filter: Option<&Program>) -> Result<()> {
+        if self.no_new_privileges {
+            nix::sys::prctl::set_no_new_privs().context("prctl(PR_SET_NO_NEW_PRIVS)")?;
+        }
+        if let Some(filter) = filter {
+            sys::seccomp::load(&filter.filters, filter.flags, Listener::None)
+                .context("config.json /linux/seccomp")?;
+        }
+        if !self.no_new_privileges {
+            sys::credentials::capset(self.capabilities.sets).context("apply caps")?;
+        }
+        Ok(())
+    }
+}
+
+fn name(number: u32) -> &'static str {
+    crate::plan::process::CAPABILITIES
+        .get(number as usize)
+        .copied()
+        .unwrap_or("?")
+}

@@ -1,0 +1,190 @@
+//! The container's program: finding it when the container is created, executing it at start.
+
+use std::ffi::{CStr, CString, OsStr};
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+use nix::unistd::{AccessFlags, access, execve};
+
+use crate::plan::Process;
+
+/// A program that was there and executable when it was looked for.
+#[derive(Debug)]
+pub struct Program {
+    path: CString,
+    args: Vec<CString>,
+    env: Vec<CString>,
+}
+
+/// Looks for the program of `process` as execvp(3) does, in the container and as its user.
+pub fn find(process: &Process) -> Result<Program> {
+    let name = &process.args[0];
+    let path = if name.as_bytes().contains(&b'/') {
+        check_executable(path_of(name), name).map(|()| name.clone())?
+    } else {
+        search(name, process.variable("PATH").unwrap_or_default())?
+    };
+    let mut env = process.env.clone();
+    if process.variable("HOME").is_none_or(<[u8]>::is_empty) {
+        env.retain(|entry| !entry.as_bytes().starts_with(b"HOME="));
+        env.push(home(process.uid));
+    }
+    Ok(Program {
+        path,
+        args: process.args.clone(),
+        env,
+    })
+}
+
+fn path_of(name: &CStr) -> &Path {
+    Path::new(OsStr::from_bytes(name.to_bytes()))
+}
+
+/// The wording is runc's: Docker and podman turn it into exit codes 126 and 127.
+fn check_executable(path: &Path, name: &CStr) -> Result<()> {
+    let name = name.to_string_lossy();
+    match nix::sys::stat::stat(path) {
+        Err(errno) => bail!("exec: {name:?}: stat {}: {}", path.display(), lower(errno)),
+        Ok(stat) if stat.st_mode & 0o170_000 == 0o040_000 => {
+            bail!("exec: {name:?}: is a directory")
+        }
+        Ok(stat) if stat.st_mode & 0o111 == 0 => bail!("exec: {name:?}: permission denied"),
+        Ok(_) => {}
+    }
+    match access(path, AccessFlags::X_OK) {
+        Err(errno) => bail!("exec: {name:?}: {}", lower(errno)),
+        Ok(()) => Ok(()),
+    }
+}
+
+fn search(name: &CString, path: &[u8]) -> Result<CString> {
+    let mut denied = false;
+    for directory in path
+        .split(|&byte| byte == b':')
+        .filter(|directory| directory.starts_with(b"/"))
+    {
+        let candidate: PathBuf = Path::new(OsStr::from_bytes(directory)).join(path_of(name));
+        match check_executable(&candidate, name) {
+            Ok(()) => return Ok(CString::new(candidate.into_os_string().as_bytes())?),
+            Err(error) => denied |= error.to_string().ends_with("permission denied"),
+        }
+    }
+    let name = name.to_string_lossy();
+    if denied {
+        bail!("exec: {name:?}: permission denied");
+    }
+    bail!("exec: {name:?}: executable file not found in $PATH")
+}
+
+/// Errnos in the words that runc's callers look for.
+fn lower(errno: Errno) -> String {
+    errno.desc().to_lowercase()
+}
+
+/// `HOME=` of the user in the container's own `/etc/passwd`; `/` if it is not there.
+fn home(uid: u32) -> CString {
+    let entry = read_bounded(Path::new("/etc/passwd")).and_then(|text| {
+        let home = text.split(|&byte| byte == b'\n').find_map(|line| {
+            let mut fields = line.split(|&byte| byte == b':');
+            let id = std::str::from_utf8(fields.nth(2)?).ok()?;
+            let home = fields.nth(2)?;
+            (id.parse() == Ok(uid) && home.starts_with(b"/")).then(|| home.to_owned())
+        })?;
+        CString::new([b"HOME=", home.as_slice()].concat()).ok()
+    });
+    entry.unwrap_or_else(|| c"HOME=/".to_owned())
+}
+
+/// The largest `/etc/passwd` that is looked at, in bytes: an image may bring any.
+const MAX_PASSWD: u64 = 1024 * 1024;
+
+fn read_bounded(path: &Path) -> Option<Vec<u8>> {
+    // NONBLOCK: a fifo in its place must not hang the container.
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let file = std::fs::File::from(open(path, flags, Mode::empty()).ok()?);
+    if !file.metadata().ok()?.is_file() {
+        return None;
+    }
+    let mut text = Vec::new();
+    file.take(MAX_PASSWD).read_to_end(&mut text).ok()?;
+    Some(text)
+}
+
+impl Program {
+    /// The environment it will have.
+    pub fn environment(&self) -> Vec<String> {
+        self.env
+            .iter()
+            .map(|entry| entry.to_string_lossy().into_owned())
+            .collect()
+    }
+
+    /// Adds a variable.
+    pub fn add_variable(&mut self, entry: CString) {
+        self.env.push(entry);
+    }
+
+    /// Becomes the program; returns only on failure.
+    pub fn execute(self) -> anyhow::Error {
+        let errno = match execve(&self.path, &self.args, &self.env) {
+            Ok(never) => match never {},
+            Err(errno) => errno,
+        };
+        let hint = match errno {
+            // The file was there when the container was created, so its interpreter is not.
+            Errno::ENOENT => {
+                " (is the interpreter of the script, or the loader of the program, in the image?)"
+            }
+            Errno::ENOEXEC => " (another architecture, or a script without #! line?)",
+            _ => "",
+        };
+        anyhow::anyhow!(
+            "exec {}: {}{hint}",
+            self.path.to_string_lossy(),
+            exec_text(errno)
+        )
+    }
+}
+
+fn exec_text(errno: Errno) -> String {
+    if errno == Errno::ENOEXEC {
+        "exec format error".into()
+    } else {
+        lower(errno)
+    }
+}
+
+/// Lets the program inherit the standard streams and `preserved` descriptors from 3 on, no more.
+pub fn keep_only(preserved: i32) -> Result<()> {
+    let first = 3 + preserved;
+    (3..first).try_for_each(sys::process::keep_on_exec)?;
+    Ok(sys::process::close_on_exec_from(first)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_that_engines_look_for() {
+        let find = |name: &CStr| search(&name.to_owned(), b"/bin:relative:/usr/bin");
+        assert!(find(c"sh").is_ok());
+        let error = find(c"no-such-program").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "exec: \"no-such-program\": executable file not found in $PATH"
+        );
+        let error = check_executable(Path::new("/nonexistent"), c"/nonexistent").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "exec: \"/nonexistent\": stat /nonexistent: no such file or directory"
+        );
+        let error = check_executable(Path::new("/etc"), c"/etc").unwrap_err();
+        assert_eq!(error.to_string(), "exec: \"/etc\": is a directory");
+    }
+}

@@ -1,0 +1,169 @@
+//! The root of the container: a mount of its own, and the change into it.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::mount::MsFlags;
+use nix::sys::stat::Mode;
+use sys::mount::{MountAttr, Reach, attr};
+use sys::root::{Links, Missing, Root};
+
+use crate::plan::Entry;
+use crate::plan::Plan;
+use crate::plan::Rootfs as RootfsPlan;
+use crate::sync::{Channel, FromInit, ToInit};
+
+/// The mounted root file system, which init has not entered yet.
+#[derive(Debug)]
+pub struct Rootfs {
+    root: Root,
+}
+
+impl Rootfs {
+    /// Cuts this mount namespace off from the host's and puts the rootfs on itself as a mount.
+    pub fn mount(plan: &Plan, channel: &Channel) -> Result<Self> {
+        let rootfs = &plan.rootfs;
+        let shared = rootfs
+            .propagation
+            .filter(|flags| flags.contains(MsFlags::MS_SHARED));
+        // A slave still learns of the host's unmounts, so that it does not keep its disks busy,
+        // and passes nothing back.
+        let flags = shared.unwrap_or(MsFlags::MS_SLAVE) | MsFlags::MS_REC;
+        sys::mount::set_propagation(Path::new("/"), flags)?;
+        if shared.is_some() {
+            // pivot_root(2) refuses a root whose parent is shared.
+            make_parent_private(&rootfs.path)?;
+        }
+        let tree = Self::tree(rootfs, channel)?;
+        let place = open_path(&rootfs.path)?;
+        sys::mount::move_mount(&tree, &place)
+            .with_context(|| format!("mount the rootfs {:?} on itself", rootfs.path))?;
+        Ok(Self {
+            root: Root::new(tree),
+        })
+    }
+
+    fn tree(rootfs: &RootfsPlan, channel: &Channel) -> Result<OwnedFd> {
+        match open_path(&rootfs.path) {
+            Ok(fd) => Ok(sys::mount::open_tree_clone(&fd, Reach::Recursive)?),
+            // A directory that the container's root may not pass: the runtime may.
+            Err(error) if is_denied(&error) => fetch(channel, 0),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The directory, for everything that looks below it.
+    pub fn root(&self) -> &Root {
+        &self.root
+    }
+
+    /// Opens what a mount goes on, making it if it is missing.
+    pub fn target(&self, path: &Path, missing: Missing, links: Links) -> Result<OwnedFd> {
+        Ok(self.root.create_target(path, missing, links)?)
+    }
+
+    /// Makes the directory `path` and its parents if they are missing.
+    pub fn make_directory(&self, path: &Path) -> Result<()> {
+        match self
+            .root
+            .create_target(path, Missing::Directory, Links::InRoot)
+        {
+            // On a read-only file system, or below a magic link, it is for chdir(2) to judge.
+            Ok(_) => Ok(()),
+            Err(error) if matches!(error.errno(), Errno::EROFS | Errno::ELOOP | Errno::EACCES) => {
+                Ok(())
+            }
+            Err(error) => {
+                Err(error).with_context(|| format!("config.json /process/cwd: mkdir {path:?}"))
+            }
+        }
+    }
+
+    /// Makes `/` read-only if asked for, then the root of this process.
+    pub fn enter(self, plan: &Plan) -> Result<()> {
+        let rootfs = &plan.rootfs;
+        if rootfs.readonly {
+            let readonly = MountAttr {
+                set: attr::RDONLY,
+                ..MountAttr::default()
+            };
+            sys::mount::mount_setattr(&self.root, readonly, Reach::One)
+                .context("config.json /root/readonly")?;
+        }
+        match rootfs.entry {
+            Entry::Pivot => sys::mount::pivot_into(self.root.as_fd())?,
+            Entry::Move => {
+                detach_host_file_systems(&rootfs.path)?;
+                sys::mount::move_root_and_chroot(self.root.as_fd())?;
+            }
+        }
+        if let Some(flags) = rootfs.propagation {
+            sys::mount::set_propagation(Path::new("/"), flags)
+                .context("config.json /linux/rootfsPropagation")?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes `path` the root in the host's own mount namespace, where nothing may be mounted.
+pub fn change_root_only(path: &Path) -> Result<()> {
+    nix::unistd::chroot(path).with_context(|| format!("chroot({path:?})"))?;
+    nix::unistd::chdir("/").context("chdir(\"/\")")
+}
+
+/// Detaches every proc and sysfs of the host, before the rootfs is moved over them.
+///
+/// After MS_MOVE the old tree is out of sight but still mounted; a later user namespace could
+/// mount a fresh, unmasked procfs as long as it sees a full one (the kernel's
+/// `mount_too_revealing`).
+fn detach_host_file_systems(rootfs: &Path) -> Result<()> {
+    let text =
+        std::fs::read_to_string("/proc/self/mountinfo").context("read /proc/self/mountinfo")?;
+    let full = |line: &str| {
+        let (before, after) = line.split_once(" - ")?;
+        let mut fields = before.split(' ');
+        let (root, point) = (fields.nth(3)?, fields.next()?);
+        let reveals = root == "/" && matches!(after.split(' ').next()?, "proc" | "sysfs");
+        (reveals && !Path::new(point).starts_with(rootfs)).then(|| point.to_owned())
+    };
+    let points: Vec<String> = text.lines().filter_map(full).collect();
+    // The last mounted is on top.
+    for point in points.iter().rev() {
+        sys::mount::detach(Path::new(point)).context("hide a procfs of the host for --no-pivot")?;
+    }
+    Ok(())
+}
+
+fn make_parent_private(rootfs: &Path) -> Result<()> {
+    for ancestor in rootfs.ancestors().skip(1) {
+        match sys::mount::set_propagation(ancestor, MsFlags::MS_PRIVATE) {
+            // Not a mount point: its own parent is on the same mount.
+            Err(error) if error.errno() == Errno::EINVAL => {}
+            other => return other.context("make the parent of the rootfs private"),
+        }
+    }
+    Ok(())
+}
+
+/// A file of the host, for looking.
+pub fn open_path(path: &Path) -> Result<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+    open(path, flags, Mode::empty()).with_context(|| format!("open({path:?}, O_PATH)"))
+}
+
+/// Whether the reason is that init's user may not look there.
+pub fn is_denied(error: &anyhow::Error) -> bool {
+    matches!(
+        error.downcast_ref::<Errno>(),
+        Some(Errno::EACCES | Errno::EPERM)
+    )
+}
+
+/// Asks the runtime for a mount tree: number 0 is the rootfs, n + 1 is `mounts[n]`.
+pub fn fetch(channel: &Channel, number: usize) -> Result<OwnedFd> {
+    let fds = channel.ask(&FromInit::OpenMount(number), &ToInit::Opened)?;
+    fds.into_iter().next().context("the runtime sent no mount")
+}

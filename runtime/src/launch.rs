@@ -1,0 +1,467 @@
+//! The parent's side of a container's creation: claim, cgroups, init, its questions, the record.
+//!
+//! A failure after the claim runs [`container::destroy`], the same function as
+//! `delete --force`; there is no second clean-up path that could rot.
+
+mod clone;
+mod id_maps;
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result, anyhow, bail};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::Pid;
+use sys::Dir;
+use sys::mount::Reach;
+
+use crate::bundle::Bundle;
+use crate::cgroup::{self, Cgroup, Hierarchies};
+use crate::cgroup_view::View;
+use crate::console_socket;
+use crate::container::{self, Poststop};
+use crate::container_id::ContainerId;
+use crate::hooks::{self, Surroundings};
+use crate::host::Host;
+use crate::init::{self, Inheritance, Stdio, credentials};
+use crate::plan::mounts::What;
+use crate::plan::{Entry, Kind, Moment, Plan};
+use crate::procfs::{self, Stat};
+use crate::state::HookState;
+use crate::state_dir::{Record, Stage, StateDir, StateRoot};
+use crate::sync::{Channel, FromInit, ToInit};
+
+/// What `create` and `run` are asked for.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The bundle's directory.
+    pub bundle: PathBuf,
+    /// Where the terminal's master is sent.
+    pub console_socket: Option<PathBuf>,
+    /// Where a descriptor of init is sent.
+    pub pidfd_socket: Option<PathBuf>,
+    /// File for init's pid.
+    pub pid_file: Option<PathBuf>,
+    /// How the root is entered.
+    pub entry: Entry,
+    /// Whether init joins a session keyring of its own.
+    pub new_keyring: bool,
+    /// Descriptors from 3 on that the program inherits.
+    pub preserved_fds: i32,
+    /// Who waits for the program.
+    pub attachment: Attachment,
+}
+
+/// What happens after the container is created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attachment {
+    /// `create`: init waits for `start`.
+    Create,
+    /// `run --detach`: the program starts, nobody here waits.
+    Detached,
+    /// `run`: the program starts, and this process waits for it.
+    Foreground,
+}
+
+/// A container whose init waits for [`ToInit::Start`] or a connection.
+#[derive(Debug)]
+pub struct Launched {
+    /// Its directory.
+    pub state: StateDir,
+    /// Its record, as saved.
+    pub record: Record,
+    /// Its hooks.
+    pub plan: Plan,
+    /// Init.
+    pub pid: Pid,
+    /// Init.
+    pub pidfd: OwnedFd,
+    /// The conversation with init.
+    pub channel: Channel,
+    /// The master of its terminal, in the foreground.
+    pub terminal: Option<OwnedFd>,
+    /// Held until the caller is done with the container.
+    pub lock: sys::dir::Lock,
+}
+
+/// Creates the container `id`. On an error nothing of it is left.
+pub fn create(root: &StateRoot, id: &ContainerId, request: &Request) -> Result<Launched> {
+    let bundle = Bundle::open(&request.bundle)?;
+    let plan = Plan::new(&bundle, &Host::look(), request.entry)?;
+    let hierarchies = Hierarchies::discover()?;
+    let linux = bundle.spec.linux().as_ref();
+    let cgroups = cgroup::Plan::new(
+        &hierarchies,
+        linux.and_then(|linux| linux.cgroups_path().as_deref()),
+        id.as_str(),
+        linux.and_then(|linux| linux.resources().as_ref()),
+    )
+    .context("config.json")?;
+    check_preserved(request.preserved_fds)?;
+    let console = console_socket::plan(&plan.process, request)?;
+    let namespaces = clone::OpenNamespaces::open(&plan.namespaces)?;
+
+    let state = root.claim(id)?;
+    let lock = state.lock()?;
+    let mut launch = Launch {
+        record: new_record(&bundle, &plan, id, &cgroups),
+        bundle,
+        plan,
+        hierarchies,
+        cgroups,
+        request,
+        state,
+        console,
+        namespaces,
+        cgroup: None,
+        hooks_ran: Poststop::Skip,
+    };
+    match launch.construct() {
+        Ok(init) => Ok(Launched {
+            state: launch.state,
+            record: launch.record,
+            plan: launch.plan,
+            pid: init.pid,
+            pidfd: init.pidfd,
+            channel: init.channel,
+            terminal: init.terminal,
+            lock,
+        }),
+        Err(error) => {
+            launch.undo();
+            Err(error)
+        }
+    }
+}
+
+/// runc's words, which say what the caller got wrong.
+fn check_preserved(count: i32) -> Result<()> {
+    for number in 0..count {
+        if !sys::process::is_open(3 + number) {
+            bail!("unable to stat preserved-fd {number} (of {count}): bad file descriptor");
+        }
+    }
+    Ok(())
+}
+
+fn new_record(bundle: &Bundle, plan: &Plan, id: &ContainerId, cgroups: &cgroup::Plan) -> Record {
+    let annotations = bundle.spec.annotations().iter().flatten();
+    Record {
+        version: 1,
+        id: id.as_str().to_owned(),
+        stage: Stage::Claiming,
+        init_process_pid: 0,
+        init_process_start: 0,
+        boot_id: procfs::boot_id(),
+        created: crate::time::rfc3339(SystemTime::now()),
+        bundle: bundle.dir.clone(),
+        rootfs: plan.rootfs.path.clone(),
+        owner: nix::unistd::geteuid().as_raw(),
+        annotations: annotations
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect(),
+        cgroup_paths: cgroups.saved_paths(),
+        namespace_paths: BTreeMap::new(),
+        own_pid_namespace: plan.namespaces.makes(Kind::Pid),
+        no_pivot: plan.rootfs.entry == Entry::Move,
+    }
+}
+
+struct Launch<'a> {
+    bundle: Bundle,
+    plan: Plan,
+    hierarchies: Hierarchies,
+    cgroups: cgroup::Plan,
+    request: &'a Request,
+    state: StateDir,
+    record: Record,
+    console: console_socket::Console,
+    namespaces: clone::OpenNamespaces,
+    cgroup: Option<Cgroup>,
+    hooks_ran: Poststop,
+}
+
+struct Init {
+    pid: Pid,
+    pidfd: OwnedFd,
+    channel: Channel,
+    terminal: Option<OwnedFd>,
+}
+
+impl Launch<'_> {
+    /// Everything between the claim and a container that only waits for its start.
+    fn construct(&mut self) -> Result<Init> {
+        self.state.save_config(&self.bundle.text)?;
+        // Before the first cgroup: from here on `delete --force` knows where to look.
+        self.state.save(&self.record)?;
+        let text = "unable to apply cgroup configuration";
+        let cgroup = self
+            .cgroup
+            .insert(Cgroup::create(&self.cgroups).context(text)?);
+        // Not taken, so ours: from here on whoever is in them may be killed.
+        self.record.stage = Stage::Creating;
+        self.state.save(&self.record)?;
+        cgroup.apply(&self.cgroups).context(text)?;
+        let join_files = cgroup.join_files().context(text)?;
+        let listener = match self.request.attachment {
+            Attachment::Create => Some(self.state.make_start_socket()?),
+            Attachment::Detached | Attachment::Foreground => None,
+        };
+        let mut init = self.spawn(join_files, listener)?;
+        let ready = self
+            .converse(&init)
+            .and_then(|()| self.console.receive_master());
+        match ready {
+            Ok(terminal) => init.terminal = terminal,
+            Err(error) => {
+                end(&init);
+                return Err(error);
+            }
+        }
+        Ok(init)
+    }
+
+    fn spawn(&mut self, cgroup_files: Vec<OwnedFd>, listener: Option<OwnedFd>) -> Result<Init> {
+        let (ours, theirs) = Channel::pair()?;
+        let console = self.console.for_init();
+        let view = View::plan(
+            &self.hierarchies,
+            &self.record.cgroup_paths,
+            self.plan.namespaces.is_private(Kind::Cgroup),
+        );
+        let keyring = self
+            .request
+            .new_keyring
+            .then(|| CString::new(format!("_ses.{}", self.record.id)));
+        let inheritance = Inheritance {
+            channel: theirs,
+            cgroup_files,
+            cgroup_view: view,
+            namespaces: self.namespaces.take_for_init(&self.plan.namespaces),
+            start_listener: listener,
+            console,
+            keyring: keyring.transpose().context("keyring name")?,
+            preserved_fds: self.request.preserved_fds,
+            stdio: match self.request.attachment {
+                Attachment::Foreground => Stdio::Shared,
+                Attachment::Create | Attachment::Detached => Stdio::Given,
+            },
+            hook_state: self.hook_state(),
+        };
+        let directory = self
+            .cgroup
+            .as_ref()
+            .map(Cgroup::directory)
+            .transpose()?
+            .flatten();
+        let directory = directory.as_ref().map(AsFd::as_fd);
+        let born = clone::spawn(
+            &self.plan,
+            &mut self.namespaces,
+            directory,
+            &ours,
+            inheritance,
+        )?;
+        Ok(Init {
+            pid: born.pid,
+            pidfd: born.pidfd,
+            channel: ours,
+            terminal: None,
+        })
+    }
+
+    fn hook_state(&self) -> HookState {
+        HookState {
+            id: self.record.id.clone(),
+            bundle: self.record.bundle.clone(),
+            annotations: self.record.annotations.clone(),
+        }
+    }
+
+    /// Answers init until it is ready, then writes down that it is.
+    fn converse(&mut self, init: &Init) -> Result<()> {
+        if let Some(score) = self.plan.process.oom_score_adj {
+            // From here, not by init: in a user namespace it may not lower its own.
+            set_oom_score(init.pid, score)?;
+        }
+        if let Some(maps) = &self.plan.id_maps {
+            id_maps::write(init.pid, maps)?;
+            init.channel.answer(&ToInit::IdsMapped, &[])?;
+        }
+        loop {
+            match init.channel.hear()? {
+                Some(FromInit::OpenMount(number)) => self.open_mount(init, number)?,
+                Some(FromInit::RunHooks) => self.run_hooks(init)?,
+                Some(FromInit::Limits) => self.set_limits(init)?,
+                Some(FromInit::Created) => return self.record_created(init),
+                Some(FromInit::Failed(reason) | FromInit::HookFailed(reason)) => bail!(reason),
+                Some(other) => bail!("init said {other:?} out of turn"),
+                None => return Err(self.explain_death(init)),
+            }
+        }
+    }
+
+    fn open_mount(&self, init: &Init, number: usize) -> Result<()> {
+        let (path, reach) = match number.checked_sub(1) {
+            None => (&self.plan.rootfs.path, Reach::Recursive),
+            Some(index) => match self.plan.mounts.get(index).map(|step| &step.what) {
+                Some(What::Bind { source, reach }) => (source, *reach),
+                _ => bail!("init asked for mount {number}, which is no bind mount"),
+            },
+        };
+        match init::rootfs::open_path(path)
+            .and_then(|fd| Ok(sys::mount::open_tree_clone(&fd, reach)?))
+        {
+            Ok(tree) => init.channel.answer(&ToInit::Opened, &[&tree]),
+            Err(error) => init
+                .channel
+                .answer(&ToInit::Refused(format!("{error:#}")), &[]),
+        }
+    }
+
+    /// prestart and createRuntime, in this process's namespaces, with init's pid as seen here.
+    fn run_hooks(&mut self, init: &Init) -> Result<()> {
+        self.hooks_ran = Poststop::Run;
+        let state = self.hook_state().json("creating", init.pid.as_raw())?;
+        let surroundings = Surroundings {
+            state: &state,
+            env: None,
+            cwd: &self.bundle.dir,
+        };
+        for moment in [Moment::Prestart, Moment::CreateRuntime] {
+            hooks::run_all(moment, self.plan.hooks.at(moment), &surroundings)?;
+        }
+        init.channel.answer(&ToInit::HooksDone, &[])
+    }
+
+    fn set_limits(&self, init: &Init) -> Result<()> {
+        for limit in &self.plan.process.rlimits {
+            credentials::set_limit(init.pid, limit)
+                .with_context(|| format!("error setting rlimits: {}", limit.name))?;
+        }
+        init.channel.answer(&ToInit::LimitsSet, &[])
+    }
+
+    fn record_created(&mut self, init: &Init) -> Result<()> {
+        let pid = init.pid.as_raw();
+        let stat = Stat::of(pid).ok_or_else(|| self.explain_death(init))?;
+        self.record.stage = Stage::Created;
+        self.record.init_process_pid = pid;
+        self.record.init_process_start = stat.start_time;
+        self.record.namespace_paths = namespace_paths(pid);
+        self.state.save(&self.record)?;
+        if let Some(path) = &self.request.pidfd_socket {
+            console_socket::send_pidfd(path, &init.pidfd, "standard")?;
+        }
+        match &self.request.pid_file {
+            Some(path) => write_pid_file(path, pid),
+            None => Ok(()),
+        }
+    }
+
+    /// Why init died without a word.
+    fn explain_death(&self, init: &Init) -> anyhow::Error {
+        let oom_kills = self.cgroup.as_ref().map(Cgroup::oom_kill_count);
+        if matches!(oom_kills, Some(Ok(Some(1..)))) {
+            return anyhow!("container init was OOM-killed (memory limit too low?)");
+        }
+        let _ = sys::process::wait_for_exit(&init.pidfd, Duration::from_secs(5));
+        match waitpid(init.pid, None) {
+            Ok(WaitStatus::Signaled(_, signal, _)) => {
+                anyhow!("container init was killed by {signal}")
+            }
+            Ok(WaitStatus::Exited(_, status)) => {
+                anyhow!("container init exited with status {status}")
+            }
+            _ => anyhow!("container init died"),
+        }
+    }
+
+    /// Removes what [`Self::construct`] has made. The error that led here is the one to report.
+    fn undo(self) {
+        let outcome = container::destroy(
+            self.state,
+            Some(&self.record),
+            &self.bundle.spec,
+            self.hooks_ran,
+        );
+        if let Err(error) = outcome {
+            crate::log::warn(&format!("undo of a failed create: {error:#}"));
+        }
+    }
+}
+
+/// Ends an init that cannot be used.
+fn end(init: &Init) {
+    // It may have ended by itself; either way it is reaped.
+    let _ = sys::process::pidfd_send_signal(&init.pidfd, nix::libc::SIGKILL);
+    let _ = waitpid(init.pid, None);
+}
+
+fn set_oom_score(pid: Pid, score: i32) -> Result<()> {
+    let path = format!("/proc/{pid}/oom_score_adj");
+    write_existing(Path::new(&path), &score.to_string())
+        .with_context(|| format!("config.json /process/oomScoreAdj: write({path:?}, \"{score}\")"))
+}
+
+/// Writes to a file of procfs that the kernel keeps.
+fn write_existing(path: &Path, text: &str) -> io::Result<()> {
+    use std::io::Write;
+    std::fs::OpenOptions::new()
+        .write(true)
+        .open(path)?
+        .write_all(text.as_bytes())
+}
+
+fn namespace_paths(pid: i32) -> BTreeMap<String, PathBuf> {
+    let keys = [
+        "NEWCGROUP",
+        "NEWIPC",
+        "NEWNS",
+        "NEWNET",
+        "NEWPID",
+        "NEWTIME",
+        "NEWUSER",
+        "NEWUTS",
+    ];
+    let kinds = [
+        Kind::Cgroup,
+        Kind::Ipc,
+        Kind::Mount,
+        Kind::Network,
+        Kind::Pid,
+        Kind::Time,
+        Kind::User,
+        Kind::Uts,
+    ];
+    let path = |kind: Kind| PathBuf::from(format!("/proc/{pid}/ns/{}", kind.proc_name()));
+    keys.iter()
+        .zip(kinds)
+        .map(|(key, kind)| ((*key).to_owned(), path(kind)))
+        .collect()
+}
+
+/// Writes a pid, digits only: go-runc parses the whole file as a number.
+pub fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
+    let absolute = std::path::absolute(path)?;
+    let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else {
+        bail!("pid file {path:?} has no name");
+    };
+    let context = || format!("write pid file {path:?}");
+    let parent = Dir::open(parent).with_context(context)?;
+    parent
+        .replace(name, pid.to_string().as_bytes(), 0o644)
+        .with_context(context)
+}
+
+/// The exit status of a shell for a process that ended with `status`.
+pub fn shell_status(status: ExitStatus) -> u8 {
+    let signalled = || 128 + status.signal().unwrap_or(0);
+    status.code().unwrap_or_else(signalled) as u8
+}

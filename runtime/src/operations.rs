@@ -1,0 +1,15 @@
+//! The operations of the command line, one file each.
+
+pub mod create;
+pub mod delete;
+pub mod exec;
+pub mod features;
+pub mod freezer;
+pub mod kill;
+pub mod list;
+pub mod ps;
+pub mod run;
+pub mod spec;
+pub mod start;
+pub mod state;
+pub mod version;

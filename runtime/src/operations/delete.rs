@@ -1,0 +1,65 @@
+//! `delete`: a stopped container's remains.
+
+use anyhow::{Context, Result, bail};
+
+use crate::container::{Container, Status};
+use crate::container_id::ContainerId;
+use crate::state_dir::{NotFound, StateRoot};
+
+/// Whether a container that is not stopped is killed first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Force {
+    /// It is, and one that does not exist is a success: shims delete again after every crash.
+    Kill,
+    /// It is refused.
+    Refuse,
+}
+
+/// Deletes the container `id`.
+pub fn run(root: &StateRoot, id: &str, force: Force) -> Result<()> {
+    let id = ContainerId::parse(id)?;
+    let state = match root.open(&id) {
+        Err(error) if force == Force::Kill && error.is::<NotFound>() => return Ok(()),
+        other => other?,
+    };
+    let context = || format!("delete container {:?}", id.as_str());
+    // Somebody else at work on it is waited for: a create must end, or be undone, first.
+    let _lock = state.lock().with_context(context)?;
+    // Read under the lock: what was there before may be gone or finished.
+    let container = match Container::open(root, &id) {
+        Err(error) if force == Force::Kill && error.is::<NotFound>() => return Ok(()),
+        other => other?,
+    };
+    if force == Force::Refuse {
+        check_stopped(&container)?;
+    }
+    container.destroy().with_context(context)
+}
+
+fn check_stopped(container: &Container) -> Result<()> {
+    let id = container.state.id();
+    match container.status() {
+        // runc deletes a created container, and engines call it so; the specification would
+        // have it refused (docs/decisions/0006).
+        Status::Stopped | Status::Created | Status::Creating => {}
+        status => bail!(
+            "cannot delete container {id} that is not stopped: {}",
+            status.as_str()
+        ),
+    }
+    let Some(record) = &container.record else {
+        return Ok(());
+    };
+    if record.own_pid_namespace || container.status() != Status::Stopped {
+        return Ok(());
+    }
+    // Init's pid namespace was not its own, so others outlive it.
+    let left = container.cgroup()?.processes().unwrap_or_default();
+    if left.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "cannot delete container {id} that is not stopped: {} of its processes still run",
+        left.len()
+    )
+}

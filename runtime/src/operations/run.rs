@@ -1,0 +1,94 @@
+//! `run`: create, start, and in the foreground wait and delete.
+
+use anyhow::{Context, Result, anyhow};
+
+use crate::container::{Poststop, destroy};
+use crate::container_id::ContainerId;
+use crate::foreground::{self, Signals};
+use crate::launch::{self, Attachment, Launched, Request};
+use crate::operations::start::{Begun, begin, run_poststart};
+use crate::state_dir::StateRoot;
+
+/// What `run` does around the container.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Whether the container stays after its program ended.
+    pub keep: bool,
+    /// Whether orphans of the container become children of this process.
+    pub subreaper: bool,
+}
+
+/// Runs the container `id`; the exit status of its program, 0 when detached.
+pub fn run(root: &StateRoot, id: &str, request: &Request, options: Options) -> Result<u8> {
+    crate::exe_seal::run_from_sealed_copy()?;
+    let id = ContainerId::parse(id)?;
+    run_id(root, &id, request, options).with_context(|| format!("run container {:?}", id.as_str()))
+}
+
+fn run_id(root: &StateRoot, id: &ContainerId, request: &Request, options: Options) -> Result<u8> {
+    let foreground = request.attachment == Attachment::Foreground;
+    if foreground && options.subreaper {
+        sys::process::become_subreaper()?;
+    }
+    let signals = foreground.then(Signals::block).transpose()?;
+    let mut launched = launch::create(root, id, request)?;
+    if let Err(error) = start(&launched) {
+        return Err(remove(launched, error));
+    }
+    let Some(signals) = signals else { return Ok(0) };
+    let terminal = launched.terminal.take();
+    // Other operations may come while it runs.
+    let Launched {
+        state,
+        record,
+        pid,
+        pidfd,
+        lock,
+        channel,
+        ..
+    } = launched;
+    drop((lock, channel));
+    let status = foreground::supervise(pid, &pidfd, &signals, terminal)?;
+    if !options.keep {
+        let container = crate::container::Container {
+            state,
+            record: Some(record),
+        };
+        let gone = container.state.record().map(|record| record.is_none());
+        // Somebody may have deleted it with force while it ran.
+        if !matches!(gone, Ok(true) | Err(_)) {
+            let _lock = container.state.lock()?;
+            container.destroy()?;
+        }
+    }
+    Ok(status)
+}
+
+fn start(launched: &Launched) -> Result<()> {
+    match begin(&launched.channel)? {
+        Begun::Running => {}
+        Begun::HookFailed(reason) | Begun::Failed(reason) => return Err(anyhow!(reason)),
+    }
+    let spec = crate::bundle::parse(&launched.state.config()?)?;
+    run_poststart(&launched.record, &spec)
+}
+
+/// A start that failed leaves nothing: nobody would know what to delete.
+fn remove(launched: Launched, error: anyhow::Error) -> anyhow::Error {
+    let spec = launched
+        .state
+        .config()
+        .and_then(|text| crate::bundle::parse(&text));
+    let removed = destroy(
+        launched.state,
+        Some(&launched.record),
+        &spec.unwrap_or_default(),
+        Poststop::Run,
+    );
+    if let Err(left) = removed {
+        crate::log::warn(&format!("undo of a failed run: {left:#}"));
+    }
+    // Reaped, so that the caller's table is as it was.
+    let _ = nix::sys::wait::waitpid(launched.pid, None);
+    error
+}

@@ -1,0 +1,108 @@
+//! `start`: the program of a created container.
+
+use anyhow::{Context, Result, bail};
+use oci_spec::runtime::Spec;
+
+use crate::container::{Container, Status};
+use crate::container_id::ContainerId;
+use crate::hooks::{self, Surroundings};
+use crate::plan::{Hooks, Moment};
+use crate::state::HookState;
+use crate::state_dir::{Record, StateRoot};
+use crate::sync::{Channel, FromInit, ToInit};
+
+/// Starts the container `id`.
+pub fn run(root: &StateRoot, id: &str) -> Result<()> {
+    let id = ContainerId::parse(id)?;
+    let container = Container::open(root, &id)?;
+    start(container).with_context(|| format!("start container {:?}", id.as_str()))
+}
+
+fn start(container: Container) -> Result<()> {
+    let _lock = container.state.lock()?;
+    match container.status() {
+        Status::Created => {}
+        Status::Stopped => bail!("cannot start a container that has stopped"),
+        Status::Running => bail!("cannot start an already running container"),
+        status => bail!("cannot start a container in the {} state", status.as_str()),
+    }
+    let spec = container.spec()?;
+    let channel = Channel::new(
+        container
+            .state
+            .connect_to_init()
+            .context("container process is already dead")?,
+    );
+    // From here on nobody else can start it; if this process dies now, init ends with it.
+    container.state.remove_start_socket()?;
+    match begin(&channel)? {
+        Begun::Running => {}
+        Begun::HookFailed(reason) => return Err(end(container, reason)),
+        Begun::Failed(reason) => bail!(reason),
+    }
+    let record = container.record()?.clone();
+    match run_poststart(&record, &spec) {
+        Ok(()) => Ok(()),
+        Err(error) => Err(end(container, format!("{error:#}"))),
+    }
+}
+
+/// runtime.md, "Lifecycle", steps 7 and 9: a hook that fails ends the container.
+fn end(container: Container, reason: String) -> anyhow::Error {
+    let error = anyhow::anyhow!(reason);
+    match container.destroy() {
+        Ok(()) => error,
+        Err(undone) => error.context(format!(
+            "and the container could not be destroyed: {undone:#}"
+        )),
+    }
+}
+
+/// What became of a start.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Begun {
+    /// The program runs.
+    Running,
+    /// A startContainer hook failed.
+    HookFailed(String),
+    /// The program could not be executed.
+    Failed(String),
+}
+
+/// Tells init to go on and waits until its program runs.
+pub fn begin(channel: &Channel) -> Result<Begun> {
+    channel
+        .answer(&ToInit::Start, &[])
+        .context("container process is already dead")?;
+    match channel.hear()? {
+        // execve closed init's end.
+        None => Ok(Begun::Running),
+        Some(FromInit::HookFailed(reason)) => Ok(Begun::HookFailed(reason)),
+        Some(FromInit::Failed(reason)) => Ok(Begun::Failed(reason)),
+        Some(other) => bail!("init said {other:?} after its start"),
+    }
+}
+
+/// Runs the poststart hooks, in this process's namespaces.
+pub fn run_poststart(record: &Record, spec: &Spec) -> Result<()> {
+    let hooks = Hooks::plan(spec.hooks().as_ref())?;
+    let hooks = hooks.at(Moment::Poststart);
+    if hooks.is_empty() {
+        return Ok(());
+    }
+    let state = HookState {
+        id: record.id.clone(),
+        bundle: record.bundle.clone(),
+        annotations: record.annotations.clone(),
+    };
+    let state = state.json("running", record.init_process_pid)?;
+    hooks::run_all(
+        Moment::Poststart,
+        hooks,
+        &Surroundings {
+            state: &state,
+            env: None,
+            cwd: &record.bundle,
+        },
+    )
+}

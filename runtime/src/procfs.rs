@@ -1,0 +1,117 @@
+//! The host's `/proc`: what it says of a process, and what init writes to it.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
+use nix::sys::stat::Mode;
+use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
+
+/// The host's procfs, opened before any mount of the container can cover it.
+///
+/// Init is inside namespaces of the container already, and the kernel answers by them: a write
+/// to `sys/net` changes the container's parameters.
+#[derive(Debug)]
+pub struct HostProc(OwnedFd);
+
+impl HostProc {
+    /// Opens `/proc` and checks that it is one.
+    pub fn open() -> Result<Self> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let fd = open("/proc", flags, Mode::empty()).context("open(\"/proc\", O_PATH)")?;
+        if fstatfs(&fd)
+            .context("fstatfs(\"/proc\")")?
+            .filesystem_type()
+            != PROC_SUPER_MAGIC
+        {
+            bail!("/proc on this host is not a procfs");
+        }
+        Ok(Self(fd))
+    }
+
+    /// Opens a file for writing, on this procfs and no mount above it.
+    pub fn open_for_writing(&self, path: &Path) -> Result<File> {
+        let how = OpenHow::new()
+            .flags(OFlag::O_WRONLY | OFlag::O_CLOEXEC)
+            .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_XDEV);
+        let fd = openat2(&self.0, path, how)
+            .with_context(|| format!("openat2(\"/proc\", {path:?}, O_WRONLY)"))?;
+        Ok(File::from(fd))
+    }
+
+    /// Writes a kernel parameter; `path` is below `sys`.
+    pub fn write_parameter(&self, path: &Path, value: &str) -> Result<()> {
+        let name = Path::new("sys").join(path);
+        let mut file = self.open_for_writing(&name)?;
+        file.write_all(value.as_bytes())
+            .with_context(|| format!("write(\"/proc/{}\", {value:?})", name.display()))
+    }
+}
+
+/// State and start time of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// One letter (proc_pid_stat(5)): `R`, `S`, `Z`, ...
+    pub state: char,
+    /// Clock ticks since boot; with the pid this names one process for ever.
+    pub start_time: u64,
+}
+
+impl Stat {
+    /// Reads `/proc/<pid>/stat`; `None` if there is no such process.
+    pub fn of(pid: i32) -> Option<Self> {
+        Self::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        // The second field is the program's name in parentheses, which may hold anything.
+        let (_, after_name) = text.rsplit_once(") ")?;
+        let mut fields = after_name.split(' ');
+        let state = fields.next()?.chars().next()?;
+        // The state is field 3, the start time field 22.
+        let start_time = fields.nth(18)?.parse().ok()?;
+        Some(Self { state, start_time })
+    }
+
+    /// Whether it has ended and waits to be reaped.
+    pub fn is_dead(self) -> bool {
+        matches!(self.state, 'Z' | 'X' | 'x')
+    }
+}
+
+/// This boot's id; empty if the kernel does not tell.
+pub fn boot_id() -> String {
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    id.unwrap_or_default().trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_full_of_parentheses_is_passed_over() {
+        let mut fields = vec!["S", "1", "1", "1", "0", "-1", "4194304"];
+        fields.extend(["0"; 12]);
+        fields.extend(["4242", "0"]);
+        let text = format!("7 (a) Z (b)) {}", fields.join(" "));
+        assert_eq!(
+            Stat::parse(&text),
+            Some(Stat {
+                state: 'S',
+                start_time: 4242
+            })
+        );
+    }
+
+    #[test]
+    fn this_process_lives() {
+        let stat = Stat::of(std::process::id() as i32).unwrap();
+        assert!(!stat.is_dead());
+        assert!(stat.start_time > 0);
+        assert_eq!(Stat::of(i32::MAX), None);
+    }
+}

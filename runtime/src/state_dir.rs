@@ -1,0 +1,328 @@
+//! `ROOT/ID`: everything that davit remembers of a container. The only code that knows the names.
+//!
+//! ```text
+//! /run/davit/              0700   --root
+//!   web/                   0711   its creation is the claim on the id
+//!     lock                 0600   flock(2): one operation at a time changes the container
+//!     state.json           0600   Record, replaced by rename
+//!     config.json          0600   the bundle's, as it was at create; never read from there again
+//!     start.sock           0600   init waits here; it exists while the container is `created`
+//! ```
+//!
+//! state.json is written before the first cgroup is made and tells where they will be, so that
+//! a kill at any moment leaves nothing that `delete --force` cannot find; and written again when
+//! they are made, because until then they may turn out to be another container's. Its keys `id`,
+//! `init_process_pid`, `init_process_start`, `created`, `cgroup_paths` and `namespace_paths` are
+//! those of runc, which cAdvisor and its like read.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket,
+};
+use serde::{Deserialize, Serialize};
+use sys::dir::{Lock, LockKind};
+use sys::{Dir, Errno};
+
+use crate::container_id::ContainerId;
+
+const RECORD: &str = "state.json";
+const CONFIG: &str = "config.json";
+const START_SOCKET: &str = "start.sock";
+const LOCK: &str = "lock";
+
+/// The largest state.json and config.json that are read back, in bytes.
+const MAX_SIZE: u64 = 64 * 1024 * 1024;
+
+/// How long an operation waits for another one on the same container.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What is remembered of a container.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Record {
+    /// Version of this format.
+    pub version: u32,
+    /// The id.
+    pub id: String,
+    /// Whether `create` has finished.
+    pub stage: Stage,
+    /// Host pid of init; 0 while there is none.
+    pub init_process_pid: i32,
+    /// When init started, in clock ticks since boot (field 22 of proc_pid_stat(5)).
+    pub init_process_start: u64,
+    /// This boot (`/proc/sys/kernel/random/boot_id`); pids of another one mean nothing.
+    pub boot_id: String,
+    /// When the container was created, RFC 3339.
+    pub created: String,
+    /// Absolute path of the bundle.
+    pub bundle: PathBuf,
+    /// Absolute path of the root file system.
+    pub rootfs: PathBuf,
+    /// User id of whoever created it.
+    pub owner: u32,
+    /// Annotations of the configuration.
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
+    /// Where its cgroups are: controller to directory, `""` for version 2.
+    pub cgroup_paths: BTreeMap<String, PathBuf>,
+    /// Namespaces of init: `NEWPID` and so on to `/proc/<pid>/ns/pid`.
+    #[serde(default)]
+    pub namespace_paths: BTreeMap<String, PathBuf>,
+    /// Whether it has a pid namespace of its own, which dies with init.
+    pub own_pid_namespace: bool,
+    /// Whether its root was entered without pivot_root.
+    #[serde(default)]
+    pub no_pivot: bool,
+}
+
+/// How far `create` came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// The cgroups are being made: what is at their paths may still be somebody else's.
+    Claiming,
+    /// The cgroups are its own; it is at work, or was killed.
+    Creating,
+    /// It finished.
+    Created,
+}
+
+/// The directory of all containers, `--root`.
+#[derive(Debug)]
+pub struct StateRoot {
+    path: PathBuf,
+}
+
+/// The directory of one container.
+#[derive(Debug)]
+pub struct StateDir {
+    dir: Dir,
+    root: PathBuf,
+    id: ContainerId,
+}
+
+impl StateRoot {
+    /// The root at `path`, which need not exist yet.
+    pub fn new(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    /// Claims `id`: makes its directory. This is the first side effect of `create`.
+    pub fn claim(&self, id: &ContainerId) -> Result<StateDir> {
+        let root = Dir::open_or_create(&self.path, 0o700)?;
+        match root.create_dir(id.as_str(), 0o711) {
+            Err(error) if error.errno() == Errno::EEXIST => {
+                bail!("container with given ID already exists: {id}")
+            }
+            other => other?,
+        }
+        Ok(StateDir {
+            dir: root.open_dir(id.as_str())?,
+            root: self.path.clone(),
+            id: id.clone(),
+        })
+    }
+
+    /// Opens the directory of `id`.
+    pub fn open(&self, id: &ContainerId) -> Result<StateDir> {
+        let opened = Dir::open(&self.path).and_then(|root| root.open_dir(id.as_str()));
+        match opened {
+            Ok(dir) => Ok(StateDir {
+                dir,
+                root: self.path.clone(),
+                id: id.clone(),
+            }),
+            Err(error) if error.errno() == Errno::ENOENT => {
+                Err(NotFound).with_context(|| format!("container {:?}", id.as_str()))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The ids of all containers, sorted; none if the root does not exist.
+    pub fn ids(&self) -> Result<Vec<ContainerId>> {
+        let root = match Dir::open(&self.path) {
+            Err(error) if error.errno() == Errno::ENOENT => return Ok(Vec::new()),
+            other => other?,
+        };
+        let parse = |name: OsString| ContainerId::parse(name.to_str()?).ok();
+        Ok(root.names()?.into_iter().filter_map(parse).collect())
+    }
+}
+
+/// There is no such container.
+#[derive(Debug, thiserror::Error)]
+#[error("container does not exist")]
+pub struct NotFound;
+
+impl StateDir {
+    /// The id.
+    pub fn id(&self) -> &ContainerId {
+        &self.id
+    }
+
+    /// Keeps other operations on this container out until the value is dropped.
+    pub fn lock(&self) -> Result<Lock> {
+        self.dir
+            .lock(LOCK, LockKind::Exclusive, PATIENCE)
+            .with_context(|| {
+                format!(
+                    "container {:?}: another operation has held it for {PATIENCE:?}",
+                    self.id.as_str()
+                )
+            })
+    }
+
+    /// Whether another operation holds the container right now.
+    pub fn is_busy(&self) -> bool {
+        self.dir
+            .lock(LOCK, LockKind::Shared, Duration::ZERO)
+            .is_err()
+    }
+
+    /// The record; `None` if the claim was made and nothing was written yet.
+    pub fn record(&self) -> Result<Option<Record>> {
+        match self.dir.read(RECORD, MAX_SIZE) {
+            Ok(text) => {
+                let record = serde_json::from_slice(&text);
+                let path = self.dir.path().join(RECORD);
+                Ok(Some(record.with_context(|| format!("read {path:?}"))?))
+            }
+            Err(error) if error.errno() == Errno::ENOENT => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Writes the record.
+    pub fn save(&self, record: &Record) -> Result<()> {
+        let text = serde_json::to_vec(record).context("encode state.json")?;
+        Ok(self.dir.replace(RECORD, &text, 0o600)?)
+    }
+
+    /// Keeps a copy of the configuration.
+    pub fn save_config(&self, text: &[u8]) -> Result<()> {
+        Ok(self.dir.replace(CONFIG, text, 0o600)?)
+    }
+
+    /// The configuration as it was at create.
+    pub fn config(&self) -> Result<Vec<u8>> {
+        Ok(self.dir.read(CONFIG, MAX_SIZE)?)
+    }
+
+    /// Makes the socket on which init waits for `start`.
+    pub fn make_start_socket(&self) -> Result<OwnedFd> {
+        let listener = unix_socket(SockType::SeqPacket)?;
+        let address = self.socket_address()?;
+        bind(listener.as_raw_fd(), &address)
+            .and_then(|()| listen(&listener, Backlog::new(8)?))
+            .with_context(|| format!("bind {:?}", self.dir.path().join(START_SOCKET)))?;
+        Ok(listener)
+    }
+
+    /// Connects to init, which waits for `start`.
+    pub fn connect_to_init(&self) -> Result<OwnedFd> {
+        let connection = unix_socket(SockType::SeqPacket)?;
+        connect(connection.as_raw_fd(), &self.socket_address()?)
+            .with_context(|| format!("connect to {:?}", self.dir.path().join(START_SOCKET)))?;
+        Ok(connection)
+    }
+
+    /// Whether init has not been started yet.
+    pub fn awaits_start(&self) -> bool {
+        self.dir.stat(START_SOCKET).is_ok()
+    }
+
+    /// Takes the start socket away: from now on the container is not `created` any more.
+    pub fn remove_start_socket(&self) -> Result<()> {
+        match self.dir.remove(START_SOCKET) {
+            Err(error) if error.errno() == Errno::ENOENT => Ok(()),
+            other => Ok(other?),
+        }
+    }
+
+    /// The address of the start socket, through the open directory: the path itself may be
+    /// longer than the 108 bytes that unix(7) allows.
+    fn socket_address(&self) -> Result<UnixAddr> {
+        let path = format!(
+            "/proc/self/fd/{}/{START_SOCKET}",
+            self.dir.as_fd().as_raw_fd()
+        );
+        UnixAddr::new(Path::new(&path)).context("address of the start socket")
+    }
+
+    /// Removes the directory with all that is in it.
+    pub fn remove(self) -> Result<()> {
+        Ok(Dir::open(&self.root)?.remove_all(self.id.as_str())?)
+    }
+}
+
+fn unix_socket(kind: SockType) -> Result<OwnedFd> {
+    socket(AddressFamily::Unix, kind, SockFlag::SOCK_CLOEXEC, None).context("socket(AF_UNIX)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn root() -> (tempfile::TempDir, StateRoot, ContainerId) {
+        let dir = tempfile::tempdir().unwrap();
+        let root = StateRoot::new(dir.path().join("davit"));
+        (dir, root, ContainerId::parse("web").unwrap())
+    }
+
+    #[test]
+    fn an_id_is_claimed_once() {
+        let (_dir, root, id) = root();
+        root.claim(&id).unwrap();
+        let error = root.claim(&id).unwrap_err().to_string();
+        assert!(
+            error.contains("container with given ID already exists"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn an_unknown_id_does_not_exist() {
+        let (_dir, root, id) = root();
+        for _ in 0..2 {
+            let error = root.open(&id).unwrap_err();
+            assert!(error.downcast_ref::<NotFound>().is_some());
+            assert!(format!("{error:#}").contains("container does not exist"));
+            Dir::open_or_create(&root.path, 0o700).unwrap();
+        }
+    }
+
+    #[test]
+    fn removing_leaves_nothing() {
+        let (_dir, root, id) = root();
+        let state = root.claim(&id).unwrap();
+        state.save_config(b"{}").unwrap();
+        let _socket = state.make_start_socket().unwrap();
+        assert!(state.awaits_start());
+        state.remove().unwrap();
+        assert!(root.ids().unwrap().is_empty());
+    }
+
+    #[test]
+    fn the_start_socket_works_below_a_path_that_is_too_long_for_one() {
+        let (dir, _, id) = root();
+        let deep = dir.path().join("x".repeat(120));
+        let state = StateRoot::new(deep).claim(&id).unwrap();
+        let _listener = state.make_start_socket().unwrap();
+        state.connect_to_init().unwrap();
+    }
+
+    #[test]
+    fn a_claim_without_a_record_is_told_from_a_broken_one() {
+        let (_dir, root, id) = root();
+        let state = root.claim(&id).unwrap();
+        assert!(state.record().unwrap().is_none());
+        state.dir.replace(RECORD, b"", 0o600).unwrap();
+        assert!(state.record().is_err());
+    }
+}

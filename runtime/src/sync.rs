@@ -1,0 +1,230 @@
+//! What the runtime and the container's init say to each other while the container is made.
+//!
+//! One SOCK_SEQPACKET pair; every message is one tag byte and its text. Init asks, the runtime
+//! answers; either end sees the other's death as the end of the stream, so neither can hang on
+//! a dead partner.
+//!
+//! ```text
+//!   runtime                                   init
+//!      |  clone3                                |
+//!      |------------- IdsMapped -------------->|   only with a new user namespace
+//!      |<------------ OpenMount(i) ------------|   per bind source it may not reach
+//!      |------------- Opened + fd ------------>|
+//!      |<------------ RunHooks ----------------|   only with prestart or createRuntime hooks;
+//!      |------------- HooksDone -------------->|     init then runs createContainer itself
+//!      |<------------ Limits ------------------|   only if it may not raise a limit itself
+//!      |------------- LimitsSet -------------->|
+//!      |<------------ Created -----------------|   everything is ready but the program
+//!      |  state.json, pid file                  |
+//!      |------------- Commit ----------------->|   create: wait on the start socket for Start
+//!      |------------- Start ------------------>|   run: go on at once
+//!      |                                        |   startContainer hooks, execve
+//!      |<------------ (end of stream) ---------|   execve closed the socket: it runs
+//!      |<------------ Failed(text) ------------|   instead of any of its messages
+//!      |<------------ HookFailed(text) --------|   the same, of a startContainer hook
+//! ```
+//!
+//! `start` speaks the end of the same protocol over a connection to the start socket. With a
+//! user namespace that is joined by path there is a process between the two (see `launch`),
+//! whose one message is `Spawned(pid)`.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use anyhow::{Context, Result, bail};
+
+/// From init to the runtime.
+#[derive(Debug, PartialEq, Eq)]
+pub enum FromInit {
+    /// The process in between has cloned init, whose pid in the runtime's namespace this is.
+    Spawned(i32),
+    /// Open and clone the source of bind mount number n.
+    OpenMount(usize),
+    /// Run the hooks of the runtime's namespaces.
+    RunHooks,
+    /// Set the resource limits from outside.
+    Limits,
+    /// Only the program is missing.
+    Created,
+    /// It cannot go on, and why.
+    Failed(String),
+    /// A startContainer hook failed, which ends the container.
+    HookFailed(String),
+}
+
+/// From the runtime to init.
+#[derive(Debug, PartialEq, Eq)]
+pub enum ToInit {
+    /// The id maps are written.
+    IdsMapped,
+    /// The mount asked for is attached to this message.
+    Opened,
+    /// All hooks of the runtime's namespaces succeeded.
+    HooksDone,
+    /// The limits are set.
+    LimitsSet,
+    /// The container is recorded; wait for a start.
+    Commit,
+    /// Run the program.
+    Start,
+    /// It cannot be done, and why.
+    Refused(String),
+}
+
+/// One end of the conversation.
+#[derive(Debug)]
+pub struct Channel(OwnedFd);
+
+impl Channel {
+    /// Two connected ends.
+    pub fn pair() -> Result<(Self, Self)> {
+        let (one, two) = sys::socket::seqpacket_pair()?;
+        Ok((Self(one), Self(two)))
+    }
+
+    /// Takes a connected socket for one.
+    pub fn new(socket: OwnedFd) -> Self {
+        Self(socket)
+    }
+
+    /// Says something to the runtime.
+    pub fn tell(&self, message: &FromInit) -> Result<()> {
+        let bytes = match message {
+            FromInit::Spawned(pid) => tagged(b'P', &pid.to_string()),
+            FromInit::OpenMount(index) => tagged(b'O', &index.to_string()),
+            FromInit::RunHooks => tagged(b'H', ""),
+            FromInit::Limits => tagged(b'L', ""),
+            FromInit::Created => tagged(b'C', ""),
+            FromInit::Failed(text) => tagged(b'F', text),
+            FromInit::HookFailed(text) => tagged(b'K', text),
+        };
+        sys::socket::send(&self.0, &bytes, &[]).context("tell the runtime")
+    }
+
+    /// Hears the next message of init; `None` when init's end is closed.
+    pub fn hear(&self) -> Result<Option<FromInit>> {
+        let (bytes, _) = sys::socket::receive(&self.0).context("hear init")?;
+        let Some((&tag, text)) = bytes.split_first() else {
+            return Ok(None);
+        };
+        let text = String::from_utf8_lossy(text);
+        Ok(Some(match tag {
+            b'P' => FromInit::Spawned(text.parse().context("pid of init")?),
+            b'O' => FromInit::OpenMount(text.parse().context("number of a mount")?),
+            b'H' => FromInit::RunHooks,
+            b'L' => FromInit::Limits,
+            b'C' => FromInit::Created,
+            b'F' => FromInit::Failed(text.into_owned()),
+            b'K' => FromInit::HookFailed(text.into_owned()),
+            _ => bail!("init said {tag:#x}, which is not in the protocol"),
+        }))
+    }
+
+    /// Says something to init, with descriptors.
+    pub fn answer(&self, message: &ToInit, fds: &[&OwnedFd]) -> Result<()> {
+        let bytes = match message {
+            ToInit::IdsMapped => tagged(b'i', ""),
+            ToInit::Opened => tagged(b'o', ""),
+            ToInit::HooksDone => tagged(b'h', ""),
+            ToInit::LimitsSet => tagged(b'l', ""),
+            ToInit::Commit => tagged(b'c', ""),
+            ToInit::Start => tagged(b's', ""),
+            ToInit::Refused(text) => tagged(b'r', text),
+        };
+        let fds: Vec<_> = fds.iter().map(|fd| fd.as_fd()).collect();
+        sys::socket::send(&self.0, &bytes, &fds).context("answer init")
+    }
+
+    /// Hears the runtime; `None` when its end is closed.
+    pub fn listen(&self) -> Result<Option<(ToInit, Vec<OwnedFd>)>> {
+        let (bytes, fds) = sys::socket::receive(&self.0).context("hear the runtime")?;
+        let Some((&tag, text)) = bytes.split_first() else {
+            return Ok(None);
+        };
+        let message = match tag {
+            b'i' => ToInit::IdsMapped,
+            b'o' => ToInit::Opened,
+            b'h' => ToInit::HooksDone,
+            b'l' => ToInit::LimitsSet,
+            b'c' => ToInit::Commit,
+            b's' => ToInit::Start,
+            b'r' => ToInit::Refused(String::from_utf8_lossy(text).into_owned()),
+            _ => bail!("the runtime said {tag:#x}, which is not in the protocol"),
+        };
+        Ok(Some((message, fds)))
+    }
+
+    /// Asks the runtime and waits for exactly the answer `expected`.
+    pub fn ask(&self, question: &FromInit, expected: &ToInit) -> Result<Vec<OwnedFd>> {
+        self.tell(question)?;
+        self.expect(expected)
+    }
+
+    /// Waits for exactly the message `expected`.
+    pub fn expect(&self, expected: &ToInit) -> Result<Vec<OwnedFd>> {
+        match self.listen()? {
+            Some((message, fds)) if message == *expected => Ok(fds),
+            Some((ToInit::Refused(reason), _)) => bail!(reason),
+            Some((other, _)) => bail!("expected {expected:?} of the runtime, got {other:?}"),
+            None => bail!("the runtime is gone"),
+        }
+    }
+
+    /// The socket.
+    pub fn socket(&self) -> &OwnedFd {
+        &self.0
+    }
+}
+
+/// A tag and its text, cut to what one message can carry.
+fn tagged(tag: u8, text: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(1 + text.len());
+    bytes.push(tag);
+    bytes.extend_from_slice(text.as_bytes());
+    bytes.truncate(sys::socket::MAX_MESSAGE);
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_message_arrives_as_it_was_sent() {
+        let (runtime, init) = Channel::pair().unwrap();
+        let messages = [
+            FromInit::Spawned(7),
+            FromInit::OpenMount(3),
+            FromInit::RunHooks,
+            FromInit::Limits,
+            FromInit::Created,
+            FromInit::Failed("mount: no".into()),
+            FromInit::HookFailed("exit status 1".into()),
+        ];
+        for message in messages {
+            init.tell(&message).unwrap();
+            assert_eq!(runtime.hear().unwrap(), Some(message));
+        }
+    }
+
+    #[test]
+    fn a_refusal_becomes_the_error_of_the_question() {
+        let (runtime, init) = Channel::pair().unwrap();
+        runtime
+            .answer(&ToInit::Refused("no such mount".into()), &[])
+            .unwrap();
+        let error = init
+            .ask(&FromInit::OpenMount(1), &ToInit::Opened)
+            .unwrap_err();
+        assert_eq!(error.to_string(), "no such mount");
+    }
+
+    #[test]
+    fn a_dead_partner_is_seen() {
+        let (runtime, init) = Channel::pair().unwrap();
+        drop(init);
+        assert_eq!(runtime.hear().unwrap(), None);
+        let (runtime, init) = Channel::pair().unwrap();
+        drop(runtime);
+        assert!(init.expect(&ToInit::Commit).is_err());
+    }
+}
