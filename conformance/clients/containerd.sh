@@ -8,16 +8,19 @@ repository=$(cd "$(dirname "$0")/../.." && pwd)
 
 if [ -z "${CTR_DIR:-}" ]; then
     CTR_DIR=$(mktemp -d /tmp/davit-ctr.XXXXXX)
-    export CTR_DIR
+    CTR_ID=dvt-ctr$$ # also the name of the cgroups, which are the whole machine's
+    export CTR_DIR CTR_ID
     status=0
     unshare -m -n -i -p --fork --kill-child --mount-proc --propagation private sh "$0" "$@" ||
         status=$?
+    # The namespace's parent cgroups are ours to remove: runtimes delete only the container's.
+    find /sys/fs/cgroup -depth -type d -name "$CTR_ID" -exec rmdir {} + || status=1
     rm -rf "$CTR_DIR"
     exit "$status"
 fi
 
 runtime=$1 plugins=$2
-namespace=dvt-ctr$$
+namespace=$CTR_ID
 socket=$CTR_DIR/containerd.sock
 image=localhost/busybox:latest
 tool() { ctr --address "$socket" --namespace "$namespace" "$@"; }

@@ -31,7 +31,12 @@ pub(crate) const ROWS: &[Row] = &[
         a_tcp_port_is_reached_from_localhost,
         "portmap: snat: localhost too"
     ),
-    row!(Cni, PM02, a_udp_port_is_reached, "portmap: portMappings: protocol udp"),
+    row!(
+        Cni,
+        PM02,
+        a_udp_port_is_reached,
+        "portmap: portMappings: protocol udp"
+    ),
     row!(
         Cni,
         PM03,
@@ -164,7 +169,12 @@ pub(crate) const ROWS: &[Row] = &[
         a_long_container_id_works_with_nftables,
         "nftables limits comments to 128 bytes, ids are longer"
     ),
-    row!(Cni, PM09, snat_can_be_switched_off, "portmap: snat: false: nothing is masqueraded"),
+    row!(
+        Cni,
+        PM09,
+        snat_can_be_switched_off,
+        "portmap: snat: false: nothing is masqueraded"
+    ),
     row!(
         Cni,
         PM06,
