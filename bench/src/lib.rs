@@ -1,1 +1,13 @@
 //! The benchmark harness: ratios against peers, never a timed test.
+//!
+//! Every subject runs once in each round, in a fresh random order, with a small gap before each,
+//! so that whatever else the machine does meets all of them alike. What counts is the ratio of
+//! two subjects of the same round; milliseconds are only shown.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "writes only into directories that it just made"
+)]
+
+pub mod measure; // rounds, shuffled
+pub mod statistics; // medians, percentiles, ratios with their interval
+pub mod subjects; // what is run: runtimes, the floor, plugin chains

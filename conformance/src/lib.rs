@@ -1,1 +1,63 @@
 //! Black-box suite for any OCI runtime and any CNI plugin directory.
+//!
+//! A [`Row`] is one promise of a specification with an executable body; it carries the ID of its
+//! row in the feature tables and the clause it checks. The suite knows executables and the
+//! specifications, never the code under test, and it judges its own judgement: what the tables
+//! call broken in a peer must fail there (`known-gaps.toml`), and every row must fail on at
+//! least one runtime or plugin that lies ([`mutants`]).
+#![allow(
+    clippy::disallowed_methods,
+    reason = "writes only into directories that it just made"
+)]
+
+mod attachment; // one container's interface on a CNI network, and calls of plugins for it
+mod case; // what a row gets: a fresh private host, a directory, the subject
+mod cni; // rows for plugins
+mod container; // one container of the runtime under test
+pub mod gaps; // known-gaps.toml
+pub mod mutants; // subjects that lie in one way each
+pub mod report; // human, TAP, JSON
+mod row; // Row, Verdict
+pub mod run; // runs rows and collects what became of them
+mod runtime; // rows for runtimes
+pub mod subject; // what is under test
+
+pub use row::{Row, Side};
+
+/// Every row of the suite, in the order of the tables.
+pub fn rows() -> Vec<&'static Row> {
+    let (runtime, cni) = (runtime::ROWS.iter(), cni::ROWS.iter());
+    runtime.chain(cni).flat_map(|rows| rows.iter()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_has_a_name_of_its_own_an_id_of_the_tables_and_a_clause() {
+        let mut seen = std::collections::HashSet::new();
+        for row in rows() {
+            assert!(seen.insert(row.name()), "{} is there twice", row.name());
+            let letters = row.id.trim_end_matches(|c: char| c.is_ascii_digit());
+            let known = ["F", "PR", "BR", "HL", "PM", "LO"].contains(&letters);
+            assert!(
+                known && row.id.len() == 4,
+                "{} is no ID of the tables",
+                row.id
+            );
+            assert!(row.clause.len() > 20, "{} quotes nothing", row.name());
+        }
+    }
+
+    #[test]
+    fn every_known_gap_names_a_row() {
+        let rows: Vec<String> = rows().iter().map(|row| row.name()).collect();
+        for (subject, row) in gaps::Gaps::shipped().names() {
+            assert!(
+                rows.contains(&row),
+                "known-gaps.toml: [{subject}] {row} is no row"
+            );
+        }
+    }
+}

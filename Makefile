@@ -1,0 +1,87 @@
+# Each target that needs packages names them; see ci/apt.sh.
+TARGET  := $(shell rustc -vV | sed -n 's/^host: //p')
+RELEASE := target/$(TARGET)/release
+PLUGINS := bridge host-local loopback portmap
+SUITE   := target/$(TARGET)/debug/oci-conformance
+
+BASE    := /bin/busybox:busybox-static ip:iproute2 nft:nftables iptables:iptables curl:curl jq:jq
+PEERS   := runc:runc crun:crun /usr/lib/cni/bridge:containernetworking-plugins
+CLIENTS := containerd:containerd
+DAVIT   := $(CURDIR)/out/bin/davit
+
+prefix  ?= /usr/local
+DESTDIR ?=
+
+.PHONY: help build test test-unit test-root conformance conformance-peers prove demo demo-crash \
+        swap bench test-containerd fmt lint tidy install clean packages
+
+help: ## print the targets
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+build: ## release binaries in out/bin and out/cni
+	cargo build --release --locked -p runtime -p hooks $(PLUGINS:%=-p %)
+	mkdir -p out/bin out/cni
+	install -m 755 $(RELEASE)/davit $(RELEASE)/davit-cni out/bin/
+	install -m 755 $(PLUGINS:%=$(RELEASE)/%) out/cni/
+
+packages:
+	@ci/apt.sh $(BASE) $(PEERS) $(CLIENTS)
+
+test: packages fmt-check lint test-unit build conformance conformance-peers demo demo demo-crash swap test-containerd ## everything that CI runs
+	@echo 'make test: all green'
+
+fmt-check:
+	cargo fmt --all --check
+
+fmt: ## format the sources
+	cargo fmt --all
+
+lint: ## clippy with warnings as errors
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+test-unit: ## unit and integration tests of every crate; as root they test everything
+	cargo test --workspace --locked --quiet
+
+test-root: test-unit ## the same: tests that need root skip aloud without it
+
+tidy: ## the tests over the source tree alone
+	cargo test -p tidy --locked --quiet
+
+$(SUITE): FORCE
+	@cargo build --locked --quiet -p conformance
+FORCE:
+
+RUNTIME ?= $(DAVIT)
+conformance: $(SUITE) build ## judge davit and our plugins (RUNTIME=... for another runtime)
+	$(SUITE) --runtime $(RUNTIME) --cni-path $(CURDIR)/out/cni
+
+conformance-peers: $(SUITE) ## judge runc, crun and the reference plugins; their gaps are known
+	$(SUITE) --runtime $$(command -v runc) --cni-path /usr/lib/cni
+	$(SUITE) --runtime $$(command -v crun)
+
+prove: $(SUITE) ## show that every row of the suite can fail
+	$(SUITE) --runtime $$(command -v runc) --cni-path /usr/lib/cni --prove
+
+demo: build ## two containers with networks, end to end, and nothing left
+	demo/demo.sh
+
+demo-crash: build ## the same with davit killed in the middle
+	demo/demo.sh crash
+
+swap: build ## runc with our hook and plugins, davit with the reference plugins
+	demo/swap.sh
+
+test-containerd: build ## ctr run --cni with davit and our plugins
+	conformance/clients/containerd.sh $(DAVIT) $(CURDIR)/out/cni
+
+bench: build ## ratios beside crun, runc, a floor in C and the reference plugins
+	bench/run.sh
+
+install: build ## install below $(DESTDIR)$(prefix)
+	install -d $(DESTDIR)$(prefix)/bin $(DESTDIR)$(prefix)/libexec/cni
+	install -m 755 out/bin/* $(DESTDIR)$(prefix)/bin/
+	install -m 755 out/cni/* $(DESTDIR)$(prefix)/libexec/cni/
+
+clean: ## remove what was built
+	cargo clean
+	rm -rf out

@@ -1,0 +1,142 @@
+#!/bin/sh
+# Debian's containerd with a runtime and a directory of plugins, unchanged:
+#   conformance/clients/containerd.sh RUNTIME CNI_PATH
+# It gets its own socket, root and state in a private host; nothing of the machine's is touched.
+set -eu
+[ $# -eq 2 ] || { echo "usage: containerd.sh RUNTIME CNI_PATH" >&2; exit 2; }
+repository=$(cd "$(dirname "$0")/../.." && pwd)
+
+if [ -z "${CTR_DIR:-}" ]; then
+    CTR_DIR=$(mktemp -d /tmp/davit-ctr.XXXXXX)
+    CTR_ID=dvt-ctr$$ # also the name of the cgroups, which are the whole machine's
+    export CTR_DIR CTR_ID
+    status=0
+    unshare -m -n -i -p --fork --kill-child --mount-proc --propagation private sh "$0" "$@" ||
+        status=$?
+    # The namespace's parent cgroups are ours to remove: runtimes delete only the container's.
+    find /sys/fs/cgroup -depth -type d -name "$CTR_ID" -exec rmdir {} + || status=1
+    rm -rf "$CTR_DIR"
+    exit "$status"
+fi
+
+runtime=$1 plugins=$2
+namespace=$CTR_ID
+socket=$CTR_DIR/containerd.sock
+image=localhost/busybox:latest
+tool() { ctr --address "$socket" --namespace "$namespace" "$@"; }
+run() { tool run --runc-binary "$runtime" --runc-root "$CTR_DIR/runtime" --cni "$@"; }
+steps=0
+step() { steps=$((steps + 1)); printf '%s\n' "-- $*"; }
+fail() { echo "containerd: FAILED: $*"; tail -n 20 "$CTR_DIR/log"; exit 1; }
+
+make_host() {
+    ip link set lo up
+    for directory in /run /var/lib /opt; do mount -t tmpfs -o mode=755 tmpfs "$directory"; done
+    if [ "$(stat -f -c %T /sys/fs/cgroup)" = tmpfs ]; then
+        mount -o remount,bind,ro /sys/fs/cgroup
+    fi
+    # ctr looks for networks and plugins at fixed places.
+    mkdir -p "$CTR_DIR/etc" "$CTR_DIR/etc.work" /run/netns /opt/cni/bin
+    mount -t overlay -o "lowerdir=/etc,upperdir=$CTR_DIR/etc,workdir=$CTR_DIR/etc.work" etc /etc
+    mkdir -p /etc/cni/net.d
+    rm -f /etc/cni/net.d/*
+    mount --bind "$plugins" /opt/cni/bin
+    cat >/etc/cni/net.d/10-ctr.conflist <<EOF
+{ "cniVersion": "1.0.0", "name": "ctr", "plugins": [
+  { "type": "bridge", "bridge": "ctr0", "isDefaultGateway": true,
+    "ipam": { "type": "host-local", "subnet": "10.89.7.0/24", "dataDir": "$CTR_DIR/networks" } },
+  { "type": "portmap", "capabilities": { "portMappings": true } } ] }
+EOF
+    cat >"$CTR_DIR/config.toml" <<EOF
+version = 2
+root = "$CTR_DIR/root"
+state = "$CTR_DIR/state"
+disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"]
+[grpc]
+  address = "$socket"
+[ttrpc]
+  address = "$socket.ttrpc"
+[debug]
+  level = "info"
+EOF
+}
+
+start_containerd() {
+    containerd --config "$CTR_DIR/config.toml" >"$CTR_DIR/log" 2>&1 &
+    for _ in $(seq 100); do
+        tool version >/dev/null 2>&1 && return
+        sleep 0.1
+    done
+    fail 'containerd does not answer'
+}
+
+# Reservations, containers of the runtime, tasks' mounts and cgroups, links, packet filters.
+what_is_there() {
+    sh "$repository/crates/testbed/src/snapshot.sh" "$namespace" "$CTR_DIR/runtime" "$CTR_DIR/networks" |
+        grep -v -e last_reserved_ip -e '/lock$' -e ' ctr0' -e '^ctr0' -e 'dev ctr0' -e "$CTR_DIR/runtime$"
+}
+
+make_host
+"$repository/conformance/clients/image.sh" "$image" "$CTR_DIR/image.tar"
+start_containerd
+step 'import an image that was packed here'
+tool images import --no-unpack "$CTR_DIR/image.tar" >/dev/null 2>&1 ||
+    tool images import "$CTR_DIR/image.tar" >/dev/null || fail 'import'
+
+step 'run --rm --cni once, so that what the first use makes is there: the bridge, directories'
+run --rm "$image" first true || fail 'the first run'
+what_is_there >"$CTR_DIR/before"
+
+step 'run --rm --cni: ping the gateway from inside'
+run --rm "$image" pings ping -c 2 -W 2 10.89.7.1 || fail 'ping'
+step 'run --rm --cni: the interface and its address'
+run --rm "$image" looks ip -4 addr show eth0 | grep -q 'inet 10.89.7.' || fail 'no address'
+step 'run --rm --cni: the exit status comes through'
+status=0; run --rm "$image" fails sh -c 'exit 42' || status=$?
+[ "$status" -eq 42 ] || fail "status $status instead of 42"
+step 'run --rm: a program that is not there is an error'
+if run --rm "$image" missing /no/such/program 2>"$CTR_DIR/error"; then fail 'it ran'; fi
+grep -q 'no such file' "$CTR_DIR/error" || fail "$(cat "$CTR_DIR/error")"
+
+step 'run --detach --cni'
+run --detach "$image" daemon sleep 600 || fail 'detached run'
+step 'task ls'
+tool task ls | grep -q 'daemon .*RUNNING' || fail 'not running'
+step 'task exec'
+[ "$(tool task exec --exec-id one daemon hostname)" != '' ] || fail 'exec'
+tool task exec --exec-id two daemon ping -c 1 -W 2 10.89.7.1 >/dev/null || fail 'ping by exec'
+step 'task exec: status'
+status=0; tool task exec --exec-id three daemon sh -c 'exit 7' || status=$?
+[ "$status" -eq 7 ] || fail "exec status $status instead of 7"
+step 'task pause and resume'
+tool task pause daemon || fail 'pause'
+tool task ls | grep -q 'daemon .*PAUSED' || fail 'not paused'
+tool task resume daemon || fail 'resume'
+step 'task ps and metrics'
+tool task ps daemon | grep -q '^[0-9]' || fail 'ps'
+tool task metrics daemon | grep -q 'pids.current\|memory' || fail 'metrics'
+step 'task kill'
+tool task kill --signal SIGKILL daemon || fail 'kill'
+for _ in $(seq 50); do
+    tool task ls | grep -q 'daemon .*STOPPED' && break
+    sleep 0.1
+done
+step 'task rm and container rm'
+tool task rm daemon >/dev/null 2>&1 || fail 'task rm'
+tool container rm daemon || fail 'container rm'
+
+# containerd 1.6's ctr frees the network of foreground runs only; a detached container's is the
+# administrator's to free, here by the plugin that holds the address.
+step 'DEL by hand for the detached container, whose namespace is gone'
+jq -c '{cniVersion, name} + .plugins[0]' /etc/cni/net.d/10-ctr.conflist |
+    CNI_COMMAND=DEL CNI_CONTAINERID=$namespace-daemon CNI_NETNS='' CNI_IFNAME=eth0 \
+        CNI_PATH=/opt/cni/bin /opt/cni/bin/bridge || fail 'DEL'
+
+what_is_there >"$CTR_DIR/after"
+step 'before and after'
+if diff -u "$CTR_DIR/before" "$CTR_DIR/after"; then
+    echo 'no difference'
+else
+    fail 'something was left behind'
+fi
+echo "containerd: $steps steps passed with $runtime and $plugins"

@@ -1,0 +1,154 @@
+//! `oci-conformance`: judges an OCI runtime, a directory of CNI plugins, or both.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this is the executable"
+)]
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use conformance::report::{self, Format};
+use conformance::subject::Subject;
+use conformance::{Row, Side, mutants, run};
+
+fn main() -> ExitCode {
+    match judge(&arguments().get_matches()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(why) => {
+            eprintln!("oci-conformance: {why}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn arguments() -> Command {
+    let value = |name: &'static str, help: &'static str| Arg::new(name).long(name).help(help);
+    let flag = |name: &'static str, help| value(name, help).action(ArgAction::SetTrue);
+    Command::new("oci-conformance")
+        .about("Judges an OCI runtime, a directory of CNI plugins, or both. Needs root.")
+        .arg(value(
+            "runtime",
+            "the runtime's executable (or RUNTIME in the environment)",
+        ))
+        .arg(value(
+            "cni-path",
+            "the directory of plugins (or CNI_PATH in the environment)",
+        ))
+        .arg(value(
+            "subject",
+            "the section of known-gaps.toml, instead of one chosen by path",
+        ))
+        .arg(value("format", "human, tap or json").default_value("human"))
+        .arg(value("jobs", "rows at the same time").default_value("2"))
+        .arg(flag("list", "print the rows and their clauses"))
+        .arg(flag(
+            "keep",
+            "leave the bundles and configurations where they were made",
+        ))
+        .arg(flag(
+            "prove",
+            "show that every row fails on a subject that lies",
+        ))
+        .arg(
+            Arg::new("filter")
+                .num_args(0..)
+                .help("only rows whose name contains one of these"),
+        )
+}
+
+fn judge(matches: &ArgMatches) -> Result<bool, String> {
+    let text = |name: &str| matches.get_one::<String>(name).cloned();
+    let runtime = path(text("runtime").or_else(|| std::env::var("RUNTIME").ok()))?;
+    let cni_path = path(text("cni-path").or_else(|| std::env::var("CNI_PATH").ok()))?;
+    let mut subject = Subject::new(runtime, cni_path);
+    if let Some(name) = text("subject") {
+        (subject.runtime_name, subject.cni_name) = (name.clone(), name);
+    }
+    let filters: Vec<&String> = matches.get_many("filter").into_iter().flatten().collect();
+    let rows = chosen(&subject, &filters, matches.get_flag("list"));
+    if matches.get_flag("list") {
+        rows.iter()
+            .for_each(|row| println!("{}\n    {}", row.name(), row.clause));
+        return Ok(true);
+    }
+    if rows.is_empty() {
+        return Err("no row to run: give --runtime or --cni-path, and a filter that fits".into());
+    }
+    let jobs = text("jobs")
+        .and_then(|jobs| jobs.parse().ok())
+        .ok_or("--jobs takes a number")?;
+    let directory = tempfile::Builder::new()
+        .prefix("oci-conformance-")
+        .tempdir();
+    let mut directory = directory.map_err(|error| format!("create a directory: {error}"))?;
+    directory.disable_cleanup(matches.get_flag("keep"));
+    if matches.get_flag("prove") {
+        let proof = mutants::prove(&rows, &subject, directory.path(), jobs)?;
+        print!("{}", proof.text);
+        return Ok(proof.holds);
+    }
+    let judged = run::run(&rows, &subject, directory.path(), jobs)?;
+    let format = match text("format").as_deref() {
+        Some("tap") => Format::Tap,
+        Some("json") => Format::Json,
+        _ => Format::Human,
+    };
+    print!("{}", report::written(&judged, format, &again(&subject)));
+    if matches.get_flag("keep") {
+        eprintln!("kept: {}", directory.path().display());
+    }
+    Ok(!judged.iter().any(|one| one.end.is_bad()))
+}
+
+/// The rows that this subject can be asked, narrowed by the filters.
+fn chosen(subject: &Subject, filters: &[&String], all: bool) -> Vec<&'static Row> {
+    let asked = |row: &&Row| {
+        let has = match row.side {
+            Side::Runtime => subject.runtime.is_some(),
+            Side::Cni => subject.cni_path.is_some(),
+        };
+        let name = row.name();
+        (all || has) && (filters.is_empty() || filters.iter().any(|one| name.contains(*one)))
+    };
+    conformance::rows().into_iter().filter(asked).collect()
+}
+
+/// An absolute path of an executable or directory; a bare name is looked for in PATH.
+fn path(given: Option<String>) -> Result<Option<PathBuf>, String> {
+    let Some(given) = given.filter(|given| !given.is_empty()) else {
+        return Ok(None);
+    };
+    let directories = match given.contains('/') {
+        true => vec![PathBuf::new()],
+        false => testbed::invocation::PATH
+            .split(':')
+            .map(PathBuf::from)
+            .collect(),
+    };
+    let found = directories
+        .iter()
+        .find_map(|dir| dir.join(&given).canonicalize().ok());
+    // A runtime that is a link (crun as runc) keeps the name it was called by.
+    let found = found.ok_or_else(|| format!("{given}: no such runtime or directory"))?;
+    Ok(Some(found))
+}
+
+fn again(subject: &Subject) -> String {
+    let mut words = vec!["oci-conformance --keep".to_owned()];
+    words.extend(
+        subject
+            .runtime
+            .iter()
+            .map(|path| format!("--runtime {}", path.display())),
+    );
+    words.extend(
+        subject
+            .cni_path
+            .iter()
+            .map(|path| format!("--cni-path {}", path.display())),
+    );
+    words.join(" ")
+}

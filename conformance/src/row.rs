@@ -1,0 +1,128 @@
+//! [`Row`]: one promise of a specification, with the body that checks it.
+
+use testbed::Outcome;
+
+use crate::case::Case;
+
+/// Which subject a row is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// An OCI runtime.
+    Runtime,
+    /// A directory of CNI plugins.
+    Cni,
+}
+
+/// One promise: `F049.a_duplicate_id_is_refused`.
+#[derive(Debug)]
+pub struct Row {
+    /// The row of the feature tables this belongs to.
+    pub id: &'static str,
+    /// The promise, in words.
+    pub promise: &'static str,
+    /// The sentence it rests on, and where that stands.
+    pub clause: &'static str,
+    /// Runtime or plugins.
+    pub side: Side,
+    pub(crate) body: fn(&Case<'_>) -> Verdict,
+}
+
+impl Row {
+    /// How reports and known-gaps.toml call it.
+    pub fn name(&self) -> String {
+        format!("{}.{}", self.id, self.promise)
+    }
+}
+
+/// A row's end: nothing, or why it failed.
+pub(crate) type Verdict<T = ()> = Result<T, Failure>;
+
+/// Why a row did not hold, or (with `SKIP: `) why this machine cannot tell.
+#[derive(Debug)]
+pub(crate) struct Failure(pub(crate) String);
+
+impl From<testbed::Error> for Failure {
+    fn from(error: testbed::Error) -> Self {
+        let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
+        Self(format!("{error}{}", source.unwrap_or_default()))
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<serde_json::Error> for Failure {
+    fn from(error: serde_json::Error) -> Self {
+        Self(format!("not the JSON that was promised: {error}"))
+    }
+}
+
+/// Ends the row unless a condition holds.
+macro_rules! ensure {
+    ($condition:expr, $($why:tt)+) => {
+        if !$condition {
+            return Err($crate::row::Failure(format!($($why)+)));
+        }
+    };
+}
+
+/// Ends the row unless two values are equal.
+macro_rules! ensure_eq {
+    ($got:expr, $wanted:expr, $($why:tt)+) => {
+        match (&$got, &$wanted) {
+            (got, wanted) => {
+                let why = format!($($why)+);
+                ensure!(*got == *wanted, "{why}: expected {wanted:?}, got {got:?}");
+            }
+        }
+    };
+}
+
+/// One line of a table: ID, body (whose name is the promise), clause.
+macro_rules! row {
+    ($side:ident, $id:ident, $body:ident, $clause:expr) => {
+        $crate::row::Row {
+            id: stringify!($id),
+            promise: stringify!($body),
+            clause: $clause,
+            side: $crate::row::Side::$side,
+            body: $body,
+        }
+    };
+}
+
+pub(crate) use {ensure, ensure_eq, row};
+
+/// What a row may demand of an outcome.
+pub(crate) trait Demand: Sized {
+    /// Ended in time with status 0.
+    fn succeeds(self) -> Verdict<Self>;
+    /// Ended in time, by itself, with another status.
+    fn refuses(self) -> Verdict<Self>;
+    /// Said one of these on stderr (or stdout), whatever the case of the letters.
+    fn says(self, any_of: &[&str]) -> Verdict<Self>;
+}
+
+impl Demand for Outcome {
+    fn succeeds(self) -> Verdict<Self> {
+        ensure!(self.success(), "expected success of\n{self}");
+        Ok(self)
+    }
+
+    fn refuses(self) -> Verdict<Self> {
+        ensure!(self.refused(), "expected a refusal by\n{self}");
+        Ok(self)
+    }
+
+    fn says(self, any_of: &[&str]) -> Verdict<Self> {
+        let said = format!("{}\n{}", self.complaint(), self.text()).to_lowercase();
+        let found = any_of
+            .iter()
+            .any(|text| said.contains(&text.to_lowercase()));
+        ensure!(found, "expected one of {any_of:?} in the answer of\n{self}");
+        Ok(self)
+    }
+}

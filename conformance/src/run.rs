@@ -1,0 +1,125 @@
+//! Runs rows against a subject and tells what became of each.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use testbed::Rootfs;
+
+use crate::case::Case;
+use crate::gaps::Gaps;
+use crate::row::{Failure, Row, Side, Verdict};
+use crate::subject::Subject;
+
+/// What became of one row.
+#[derive(Clone, Debug)]
+pub struct Judged {
+    /// The row.
+    pub row: &'static Row,
+    /// How it ended.
+    pub end: End,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// How a row ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The promise is kept.
+    Passed,
+    /// It is not: why, and everything that was run.
+    Failed {
+        /// What was expected and what came.
+        why: String,
+        /// The commands, as in a terminal.
+        record: String,
+    },
+    /// It is not, as known-gaps.toml says.
+    KnownGap(String),
+    /// known-gaps.toml says that it fails here, and it does not.
+    GapClosed(String),
+    /// The machine cannot tell.
+    Skipped(String),
+}
+
+impl End {
+    /// Whether this end makes the whole run fail.
+    pub fn is_bad(&self) -> bool {
+        matches!(self, Self::Failed { .. } | Self::GapClosed(_))
+    }
+}
+
+/// Runs `rows` on `jobs` threads below the directory `run`, in any order; answers in theirs.
+pub fn run(
+    rows: &[&'static Row],
+    subject: &Subject,
+    run: &Path,
+    jobs: usize,
+) -> Result<Vec<Judged>, String> {
+    let rootfs = Rootfs::prepare(run).map_err(|error| Failure::from(error).0)?;
+    let (next, judged) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                while let Some(row) = rows.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let started = Instant::now();
+                    let end = judge(row, subject, &rootfs, run);
+                    let one = Judged {
+                        row,
+                        end,
+                        took: started.elapsed(),
+                    };
+                    judged
+                        .lock()
+                        .unwrap_or_else(|poison| poison.into_inner())
+                        .push(one);
+                }
+            });
+        }
+    });
+    let mut judged = judged
+        .into_inner()
+        .unwrap_or_else(|poison| poison.into_inner());
+    judged.sort_by_key(|one| rows.iter().position(|row| std::ptr::eq(*row, one.row)));
+    Ok(judged)
+}
+
+fn judge(row: &'static Row, subject: &Subject, rootfs: &Rootfs, run: &Path) -> End {
+    let name = match row.side {
+        Side::Runtime => &subject.runtime_name,
+        Side::Cni => &subject.cni_name,
+    };
+    let gap = Gaps::shipped().reason(name, &row.name()).map(String::from);
+    match (attempt(row, subject, rootfs, run), gap) {
+        (End::Passed, Some(reason)) => End::GapClosed(reason),
+        (End::Failed { .. }, Some(reason)) => End::KnownGap(reason),
+        (end, _) => end,
+    }
+}
+
+/// Runs the body on a fresh host. A body that panics is a failed row and not the end of the run.
+fn attempt(row: &'static Row, subject: &Subject, rootfs: &Rootfs, run: &Path) -> End {
+    let case = match Case::new(subject, rootfs, run) {
+        Ok(case) => case,
+        Err(Failure(why)) => {
+            return End::Failed {
+                why,
+                record: String::new(),
+            };
+        }
+    };
+    let verdict: Verdict = catch_unwind(AssertUnwindSafe(|| (row.body)(&case)))
+        .unwrap_or_else(|_| Err(Failure("the body of the row panicked".into())));
+    match verdict {
+        Ok(()) => End::Passed,
+        Err(Failure(why)) => match why.strip_prefix("SKIP: ") {
+            Some(what) => End::Skipped(what.into()),
+            None => End::Failed {
+                why,
+                record: case.record(),
+            },
+        },
+    }
+}

@@ -1,0 +1,25 @@
+//! Rows for OCI runtimes, in the order of the feature tables.
+
+use crate::row::Row;
+
+mod cgroups;
+mod cli;
+mod devices;
+mod hooks;
+mod lifecycle;
+mod mounts;
+mod namespaces;
+mod process;
+mod security;
+
+pub(crate) const ROWS: &[&[Row]] = &[
+    cli::ROWS,
+    lifecycle::ROWS,
+    hooks::ROWS,
+    namespaces::ROWS,
+    process::ROWS,
+    mounts::ROWS,
+    devices::ROWS,
+    cgroups::ROWS,
+    security::ROWS,
+];
