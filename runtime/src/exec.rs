@@ -7,7 +7,7 @@
 
 use std::convert::Infallible;
 use std::fs::{self, File};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -270,6 +270,7 @@ impl Guest<'_> {
     }
 
     fn live(&mut self) -> Result<Infallible> {
+        sys::process::close_inherited(&self.descriptors())?;
         // Before it is visible in the container: nobody there may read its memory or its
         // descriptors, not even with CAP_SYS_PTRACE over the container (CVE-2016-9962).
         nix::sys::prctl::set_dumpable(false).context("prctl(PR_SET_DUMPABLE, 0)")?;
@@ -307,6 +308,19 @@ impl Guest<'_> {
         labels.apply()?;
         ready.assume(self.filter)?;
         Err(program.execute())
+    }
+
+    /// The numbers of all that it goes on with.
+    fn descriptors(&self) -> Vec<RawFd> {
+        let owned = self
+            .cgroup_files
+            .iter()
+            .chain([&self.init, self.channel.socket()]);
+        let owned = owned.chain(&self.console).chain(&self.joined.root);
+        owned
+            .map(AsRawFd::as_raw_fd)
+            .chain(3..3 + self.preserved_fds)
+            .collect()
     }
 
     fn join(&self) -> Result<()> {

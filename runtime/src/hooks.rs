@@ -1,23 +1,21 @@
 //! Running hooks: the state on stdin, a deadline, and what the hook said when it fails.
 
-use std::io::{Read, Write};
-use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use sys::Errno;
+use sys::child::{Excess, Finished, StandardError, Terms};
 
 use crate::plan::{Hook, Moment};
 
-/// How much of a hook's output is kept for the error message, in bytes.
+/// How much of each output of a hook is kept for the error message, in bytes.
 const MAX_OUTPUT: usize = 16 * 1024;
+
+/// For a hook without a timeout, which the specification lets run as long as it likes.
+const FOREVER: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// Where and with what the hooks of one moment run.
 pub struct Surroundings<'a> {
@@ -38,7 +36,8 @@ pub fn run_all(moment: Moment, hooks: &[Hook], surroundings: &Surroundings<'_>) 
     Ok(())
 }
 
-/// Runs one hook.
+/// Runs one hook. It dies with this process: a hook that outlived a killed runtime would do its
+/// work after the clean-up had undone it.
 pub fn run(hook: &Hook, surroundings: &Surroundings<'_>) -> Result<()> {
     let mut command = Command::new(&hook.path);
     command
@@ -49,183 +48,49 @@ pub fn run(hook: &Hook, surroundings: &Surroundings<'_>) -> Result<()> {
         command.env_clear();
         command.envs(env.iter().filter_map(|entry| entry.split_once('=')));
     }
-    // A group of its own, so that a timeout ends the hook's children too.
-    command
-        .process_group(0)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let child = command
-        .spawn()
-        .with_context(|| format!("fork/exec {}", hook.path.display()))?;
-    let running = Running::new(child, hook.timeout)?;
-    running.finish(surroundings.state)
-}
-
-/// A hook at work, and what it has said so far.
-struct Running {
-    child: Child,
-    timeout: Option<Duration>,
-    deadline: Option<Instant>,
-    stdout: Output<ChildStdout>,
-    stderr: Output<ChildStderr>,
-}
-
-struct Output<R> {
-    pipe: Option<R>,
-    text: Vec<u8>,
-}
-
-impl<R: Read + AsFd> Output<R> {
-    fn new(pipe: Option<R>) -> Result<Self> {
-        pipe.iter().try_for_each(nonblocking)?;
-        Ok(Self {
-            pipe,
-            text: Vec::new(),
-        })
-    }
-
-    /// Takes what is there; the pipe is drained past the limit, so that the hook never blocks.
-    fn drain(&mut self) {
-        let mut buffer = [0; 4096];
-        while let Some(pipe) = &mut self.pipe {
-            match pipe.read(&mut buffer) {
-                Ok(0) => self.pipe = None,
-                Ok(length) => {
-                    let room = MAX_OUTPUT.saturating_sub(self.text.len());
-                    self.text.extend_from_slice(&buffer[..length.min(room)]);
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
-                Err(_) => self.pipe = None,
-            }
+    sys::child::die_with_parent(&mut command);
+    let terms = Terms {
+        stderr: StandardError::Collected,
+        time: hook.timeout.unwrap_or(FOREVER),
+        output: MAX_OUTPUT,
+        excess: Excess::Dropped,
+    };
+    match sys::child::run(&mut command, surroundings.state, terms) {
+        Ok(finished) => judge(&finished),
+        Err(error) if error.errno() == Errno::ETIMEDOUT => {
+            let limit = hook.timeout.unwrap_or_default().as_secs_f64();
+            bail!("hook ran past specified timeout of {limit:.1}s")
         }
-    }
-
-    fn said(&self) -> String {
-        String::from_utf8_lossy(&self.text).trim_end().to_owned()
+        Err(error) => Err(error).with_context(|| format!("fork/exec {}", hook.path.display())),
     }
 }
 
-fn nonblocking(fd: impl AsFd) -> Result<()> {
-    fcntl(fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).context("fcntl(F_SETFL, O_NONBLOCK)")?;
-    Ok(())
+/// The wording is runc's, up to the blank at the end: callers look for it.
+fn judge(finished: &Finished) -> Result<()> {
+    let status = finished.status;
+    if status.success() {
+        return Ok(());
+    }
+    let how = match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit status {code}"),
+        (None, Some(signal)) => format!("signal: {signal}"),
+        (None, None) => status.to_string(),
+    };
+    bail!(
+        "{how}, stdout: {}, stderr: {}",
+        said(&finished.stdout),
+        said(&finished.stderr)
+    )
 }
 
-impl Running {
-    fn new(mut child: Child, timeout: Option<Duration>) -> Result<Self> {
-        Ok(Self {
-            deadline: timeout.map(|timeout| Instant::now() + timeout),
-            timeout,
-            stdout: Output::new(child.stdout.take())?,
-            stderr: Output::new(child.stderr.take())?,
-            child,
-        })
-    }
-
-    /// Feeds the state, collects the output, waits for the end.
-    fn finish(mut self, state: &[u8]) -> Result<()> {
-        let ended = self.converse(state);
-        if ended.is_err() {
-            self.end_group();
-        }
-        let status = self.child.wait().context("wait for the hook");
-        ended?;
-        self.judge(status?)
-    }
-
-    fn converse(&mut self, mut state: &[u8]) -> Result<()> {
-        let pidfd = sys::process::pidfd_open(Pid::from_raw(self.child.id() as i32))?;
-        let mut stdin = self.child.stdin.take();
-        stdin.iter().try_for_each(nonblocking)?;
-        loop {
-            if let Some(pipe) = &mut stdin {
-                match pipe.write(state) {
-                    Ok(length) => state = &state[length..],
-                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-                    // A hook need not read its state.
-                    Err(_) => state = &[],
-                }
-                if state.is_empty() {
-                    stdin = None;
-                }
-            }
-            let ready = self.wait_for_something(stdin.as_ref(), &pidfd)?;
-            self.stdout.drain();
-            self.stderr.drain();
-            if ready.ended {
-                // Output that grandchildren still hold open is not waited for.
-                return Ok(());
-            }
-        }
-    }
-
-    fn wait_for_something(&self, stdin: Option<&impl AsFd>, pidfd: impl AsFd) -> Result<Ready> {
-        let mut fds = vec![PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
-        fds.extend(stdin.map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLOUT)));
-        fds.extend(
-            self.stdout
-                .pipe
-                .as_ref()
-                .map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN)),
-        );
-        fds.extend(
-            self.stderr
-                .pipe
-                .as_ref()
-                .map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN)),
-        );
-        let timeout = match self.deadline {
-            None => PollTimeout::NONE,
-            Some(deadline) => {
-                let left = deadline.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    let limit = self.timeout.unwrap_or_default().as_secs_f64();
-                    bail!("hook ran past specified timeout of {limit:.1}s");
-                }
-                // Rounded up: a poll of 0 ms would spin through the last millisecond.
-                PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
-            }
-        };
-        match poll(&mut fds, timeout) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(errno) => bail!("poll: {errno}"),
-        }
-        Ok(Ready {
-            ended: fds[0].any().unwrap_or(false),
-        })
-    }
-
-    fn end_group(&mut self) {
-        // The group is the hook's own; it may be gone already.
-        let _ = killpg(Pid::from_raw(self.child.id() as i32), Signal::SIGKILL);
-        let _ = self.child.kill();
-    }
-
-    fn judge(&self, status: ExitStatus) -> Result<()> {
-        if status.success() {
-            return Ok(());
-        }
-        let how = match (status.code(), status.signal()) {
-            (Some(code), _) => format!("exit status {code}"),
-            (None, Some(signal)) => format!("signal: {signal}"),
-            (None, None) => status.to_string(),
-        };
-        bail!(
-            "{how}, stdout: {}, stderr: {}",
-            self.stdout.said(),
-            self.stderr.said()
-        )
-    }
-}
-
-struct Ready {
-    ended: bool,
+fn said(output: &[u8]) -> String {
+    String::from_utf8_lossy(output).trim_end().to_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Instant;
 
     fn hook(script: &str, timeout: Option<u64>) -> Hook {
         Hook {

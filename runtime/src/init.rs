@@ -21,7 +21,7 @@ pub mod rootfs;
 
 use std::convert::Infallible;
 use std::io::Write;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -58,6 +58,19 @@ pub struct Inheritance {
     pub hook_state: HookState,
 }
 
+impl Inheritance {
+    /// The numbers of all that init goes on with.
+    fn descriptors(&self) -> Vec<RawFd> {
+        let owned = self
+            .cgroup_files
+            .iter()
+            .chain(self.namespaces.iter().map(|(_, fd)| fd));
+        let owned = owned.chain(&self.start_listener).chain(&self.console);
+        let owned = owned.chain([self.channel.socket()]).map(AsRawFd::as_raw_fd);
+        owned.chain(3..3 + self.preserved_fds).collect()
+    }
+}
+
 /// Whose the standard streams are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stdio {
@@ -92,6 +105,9 @@ struct Init<'a> {
 
 impl Init<'_> {
     fn live(&mut self) -> Result<Infallible> {
+        // Not a descriptor more than it needs: the runtime's lock on the container must not
+        // outlive the runtime, and none of the host's directories may come along.
+        sys::process::close_inherited(&self.inheritance.descriptors())?;
         umask(Mode::empty());
         sys::process::reset_signals()?;
         // 1. Cgroups first, so that everything from here on is counted and limited.

@@ -20,6 +20,7 @@ const TERMS: Terms = Terms {
     stderr: StandardError::Inherited,
     time: Duration::from_secs(90),
     output: 16 << 20,
+    excess: sys::child::Excess::Kills,
 };
 
 /// ADD: what the IPAM plugin assigned. It has freed what it took when this is an error.

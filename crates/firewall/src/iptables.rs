@@ -183,6 +183,7 @@ impl Iptables {
             stderr: StandardError::Collected,
             time,
             output: OUTPUT,
+            excess: sys::child::Excess::Kills,
         };
         let done = match run(&mut command, input.as_bytes(), terms) {
             Err(error) if error.errno() == Errno::ETIMEDOUT => return Err(busy()),

@@ -84,6 +84,7 @@ impl Plugins {
             stderr: StandardError::Collected,
             time: self.patience,
             output: LONGEST_OUTPUT,
+            excess: sys::child::Excess::Kills,
         };
         let finished = child::run(&mut command, call.stdin.as_bytes(), terms).map_err(|error| {
             let code = match error.errno() {

@@ -26,8 +26,19 @@ pub struct Terms {
     pub stderr: StandardError,
     /// After this long the child's process group is killed: `ETIMEDOUT`.
     pub time: Duration,
-    /// More bytes than this on either output kill it too: `EFBIG`.
+    /// How many bytes of each output are kept.
     pub output: usize,
+    /// What happens to a child that writes more.
+    pub excess: Excess,
+}
+
+/// What happens to a child that writes more than is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Excess {
+    /// It is killed: `EFBIG`.
+    Kills,
+    /// The rest is read and dropped.
+    Dropped,
 }
 
 /// Where a child's standard error goes.
@@ -72,7 +83,7 @@ pub fn run(command: &mut Command, stdin: &[u8], terms: Terms) -> Result<Finished
         .process_group(0);
     let mut child = spawn(command, deadline.min(Instant::now() + BUSY_PATIENCE))?;
     let group = Pid::from_raw(child.id().cast_signed());
-    let outputs = converse(&mut child, stdin, deadline, terms.output);
+    let outputs = converse(&mut child, stdin, deadline, terms);
     if outputs.is_err() {
         // ESRCH: everybody is gone already. The first error is the one to report.
         let _ = killpg(group, Signal::SIGKILL);
@@ -121,15 +132,15 @@ fn converse(
     child: &mut Child,
     input: &[u8],
     deadline: Instant,
-    limit: usize,
+    terms: Terms,
 ) -> Result<[Vec<u8>; 2]> {
     let pidfd = pidfd_open(Pid::from_raw(child.id().cast_signed()))?;
     let mut stdin = Feed {
         pipe: child.stdin.take().map(OwnedFd::from),
         rest: input,
     };
-    let mut stdout = Collect::new(child.stdout.take().map(OwnedFd::from), limit)?;
-    let mut stderr = Collect::new(child.stderr.take().map(OwnedFd::from), limit)?;
+    let mut stdout = Collect::new(child.stdout.take().map(OwnedFd::from), terms)?;
+    let mut stderr = Collect::new(child.stderr.take().map(OwnedFd::from), terms)?;
     stdin.unblock()?;
     loop {
         let ended = wait_for_any(&pidfd, [&stdin.pipe, &stdout.pipe, &stderr.pipe], deadline)?;
@@ -211,17 +222,17 @@ impl Feed<'_> {
 struct Collect {
     pipe: Option<OwnedFd>,
     bytes: Vec<u8>,
-    limit: usize,
+    terms: Terms,
 }
 
 impl Collect {
-    fn new(pipe: Option<OwnedFd>, limit: usize) -> Result<Self> {
+    fn new(pipe: Option<OwnedFd>, terms: Terms) -> Result<Self> {
         pipe.as_ref()
             .map_or(Ok(()), |pipe| set_nonblocking(pipe.as_fd()))?;
         Ok(Self {
             pipe,
             bytes: Vec::new(),
-            limit,
+            terms,
         })
     }
 
@@ -230,17 +241,25 @@ impl Collect {
             return Ok(());
         };
         let mut file = std::fs::File::from(pipe);
-        let room = (self.limit + 1).saturating_sub(self.bytes.len()) as u64;
-        match (&mut file).take(room).read_to_end(&mut self.bytes) {
-            _ if self.bytes.len() > self.limit => {
-                Err(SyscallError::new("read(child's output)", Errno::EFBIG))
+        let limit = self.terms.output;
+        loop {
+            let room = (limit + 1).saturating_sub(self.bytes.len()) as u64;
+            let read = (&mut file).take(room).read_to_end(&mut self.bytes);
+            let exceeded = self.bytes.len() > limit;
+            match read {
+                _ if exceeded && self.terms.excess == Excess::Kills => {
+                    return Err(SyscallError::new("read(child's output)", Errno::EFBIG));
+                }
+                // One byte too many is dropped again, so that the next round has room for one.
+                Ok(1..) if exceeded => self.bytes.truncate(limit),
+                Ok(_) => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.bytes.truncate(limit);
+                    self.pipe = Some(file.into());
+                    return Ok(());
+                }
+                Err(error) => return Err(error).call(|| "read(child's output)".into()),
             }
-            Ok(_) => Ok(()),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                self.pipe = Some(file.into());
-                Ok(())
-            }
-            Err(error) => Err(error).call(|| "read(child's output)".into()),
         }
     }
 }
@@ -253,6 +272,7 @@ mod tests {
         stderr: StandardError::Collected,
         time: Duration::from_secs(20),
         output: 1 << 25,
+        excess: Excess::Kills,
     };
 
     fn shell(script: &str, stdin: &[u8], terms: Terms) -> Result<Finished> {
@@ -308,6 +328,18 @@ mod tests {
             ..TERMS
         };
         assert_eq!(shell("yes", b"", terms).unwrap_err().errno(), Errno::EFBIG);
+    }
+
+    #[test]
+    fn excess_may_be_dropped_instead() {
+        let terms = Terms {
+            output: 10,
+            excess: Excess::Dropped,
+            ..TERMS
+        };
+        let done = shell("head -c 300000 /dev/zero; echo e >&2", b"", terms).unwrap();
+        assert_eq!((done.status.code(), done.stdout.len()), (Some(0), 10));
+        assert_eq!(done.stderr, b"e\n");
     }
 
     #[test]

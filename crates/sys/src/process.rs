@@ -191,6 +191,32 @@ pub fn close_on_exec_from(first: RawFd) -> Result<()> {
         .call(|| format!("close_range({first}, ~0, CLOEXEC)"))
 }
 
+/// Closes every descriptor from 3 on that is not in `keep`.
+///
+/// Only for a fresh clone that never returns to the frames of its parent: what they own is
+/// closed under them. A lock (flock(2)) that the parent holds is thereby the parent's alone.
+pub fn close_inherited(keep: &[RawFd]) -> Result<()> {
+    let mut keep: Vec<RawFd> = keep.iter().copied().filter(|&number| number > 2).collect();
+    keep.sort_unstable();
+    let mut first = 3;
+    for number in keep {
+        close_range(first, number - 1)?;
+        first = number + 1;
+    }
+    close_range(first, RawFd::MAX)
+}
+
+fn close_range(first: RawFd, last: RawFd) -> Result<()> {
+    if first > last {
+        return Ok(());
+    }
+    // SAFETY: the caller never uses the owners of these descriptors again (see close_inherited).
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+    Errno::result(result)
+        .map(drop)
+        .call(|| format!("close_range({first}, {last}, 0)"))
+}
+
 /// Clears close-on-exec of the inherited descriptor `number`; `EBADF` if it is not open.
 pub fn keep_on_exec(number: RawFd) -> Result<()> {
     // SAFETY: F_SETFD takes an integer and changes only a flag.
