@@ -135,8 +135,7 @@ fn id() -> Arg {
 fn command() -> Command {
     let formats = PossibleValuesParser::new(["text", "json"]);
     let rootless = text("rootless", "true, false or auto")
-        .num_args(0..=1)
-        .require_equals(true);
+        .value_parser(PossibleValuesParser::new(["true", "false", "auto"]));
     Command::new("davit")
         .about("run containers as the OCI runtime specification says")
         .disable_version_flag(true)
@@ -569,6 +568,12 @@ mod tests {
             (Attachment::Detached, PathBuf::from("/b"))
         );
         assert!(!options.subreaper);
+    }
+
+    #[test]
+    fn rootless_takes_a_value_either_way() {
+        assert!(matches!(parse("--rootless auto list"), Operation::List(_)));
+        assert!(matches!(parse("--rootless=false list"), Operation::List(_)));
     }
 
     #[test]
