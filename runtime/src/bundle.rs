@@ -8,6 +8,8 @@ use anyhow::{Context, Result, bail};
 use oci_spec::runtime::Spec;
 use serde_json::Value;
 
+use crate::plan::Hooks;
+
 /// A bundle as it was when it was opened.
 #[derive(Debug)]
 pub struct Bundle {
@@ -65,6 +67,16 @@ pub fn parse(text: &[u8]) -> Result<Spec> {
         );
     }
     Ok(spec)
+}
+
+/// Reads no more of a config.json than its hooks.
+pub fn parse_hooks(text: &[u8]) -> Result<Hooks> {
+    #[derive(serde::Deserialize)]
+    struct OnlyHooks {
+        hooks: Option<oci_spec::runtime::Hooks>,
+    }
+    let only: OnlyHooks = serde_json::from_slice(text).context("config.json")?;
+    Ok(Hooks::plan(only.hooks.as_ref())?)
 }
 
 fn parse_leniently(text: &[u8]) -> Result<Spec> {

@@ -148,25 +148,19 @@ impl Container {
         Ok(())
     }
 
+    /// The hooks of the configuration as it was at create.
+    pub fn hooks(&self) -> Result<Hooks> {
+        crate::bundle::parse_hooks(&self.state.config()?)
+    }
+
     /// Takes it away, killing what still runs; then runs its poststop hooks.
     pub fn destroy(self) -> Result<()> {
         // A create killed before it had copied the configuration has run no hooks either.
-        let spec = self
-            .state
-            .config()
-            .ok()
-            .and_then(|text| crate::bundle::parse(&text).ok());
-        let poststop = if spec.is_some() {
-            Poststop::Run
-        } else {
-            Poststop::Skip
+        let (hooks, poststop) = match self.hooks() {
+            Ok(hooks) => (hooks, Poststop::Run),
+            Err(_) => (Hooks::default(), Poststop::Skip),
         };
-        destroy(
-            self.state,
-            self.record.as_ref(),
-            &spec.unwrap_or_default(),
-            poststop,
-        )
+        destroy(self.state, self.record.as_ref(), &hooks, poststop)
     }
 }
 
@@ -205,7 +199,7 @@ fn live_init(record: &Record) -> Option<i32> {
 pub fn destroy(
     state: StateDir,
     record: Option<&Record>,
-    spec: &Spec,
+    hooks: &Hooks,
     poststop: Poststop,
 ) -> Result<()> {
     match record {
@@ -224,7 +218,7 @@ pub fn destroy(
     let id = state.id().to_string();
     state.remove().context("remove its state directory")?;
     if let (Poststop::Run, Some(record)) = (poststop, record) {
-        run_poststop(record, spec);
+        run_poststop(record, hooks);
     }
     crate::log::debug(&format!("container {id:?} is gone"));
     Ok(())
@@ -254,11 +248,7 @@ fn end_processes(record: &Record) -> Result<()> {
 
 /// Runs the poststop hooks; a failure is a warning, and the rest runs all the same
 /// (runtime.md, "Lifecycle", step 13).
-fn run_poststop(record: &Record, spec: &Spec) {
-    let hooks = match Hooks::plan(spec.hooks().as_ref()) {
-        Ok(hooks) => hooks,
-        Err(refusal) => return crate::log::warn(&refusal.to_string()),
-    };
+fn run_poststop(record: &Record, hooks: &Hooks) {
     let state = HookState {
         id: record.id.clone(),
         bundle: record.bundle.clone(),

@@ -109,6 +109,9 @@ pub fn create(root: &StateRoot, id: &ContainerId, request: &Request) -> Result<L
 
     let state = root.claim(id)?;
     let lock = state.lock()?;
+    if state.is_removed()? {
+        bail!("it was deleted while it was being created");
+    }
     let mut launch = Launch {
         record: new_record(&bundle, &plan, id, &cgroups),
         bundle,
@@ -388,7 +391,7 @@ impl Launch<'_> {
         let outcome = container::destroy(
             self.state,
             Some(&self.record),
-            &self.bundle.spec,
+            &self.plan.hooks,
             self.hooks_ran,
         );
         if let Err(error) = outcome {

@@ -178,6 +178,11 @@ impl StateDir {
             })
     }
 
+    /// Whether the directory is gone, so that its name may be another container's by now.
+    pub fn is_removed(&self) -> Result<bool> {
+        Ok(self.dir.stat_self()?.st_nlink == 0)
+    }
+
     /// Whether another operation holds the container right now.
     pub fn is_busy(&self) -> bool {
         self.dir

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::container::{Container, Status};
 use crate::container_id::ContainerId;
-use crate::state_dir::{NotFound, StateRoot};
+use crate::state_dir::{NotFound, StateDir, StateRoot};
 
 /// Whether a container that is not stopped is killed first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,15 +25,32 @@ pub fn run(root: &StateRoot, id: &str, force: Force) -> Result<()> {
     let context = || format!("delete container {:?}", id.as_str());
     // Somebody else at work on it is waited for: a create must end, or be undone, first.
     let _lock = state.lock().with_context(context)?;
-    // Read under the lock: what was there before may be gone or finished.
-    let container = match Container::open(root, &id) {
-        Err(error) if force == Force::Kill && error.is::<NotFound>() => return Ok(()),
-        other => other?,
-    };
+    if state.is_removed()? {
+        let gone = anyhow::Error::new(NotFound).context(format!("container {:?}", id.as_str()));
+        return if force == Force::Kill {
+            Ok(())
+        } else {
+            Err(gone)
+        };
+    }
+    // Read under the lock: what was there before may be finished by now.
+    let container = load(state, force)?;
     if force == Force::Refuse {
         check_stopped(&container)?;
     }
     container.destroy().with_context(context)
+}
+
+/// A record that cannot be read (a power loss, a full disk) must not keep a container for ever.
+fn load(state: StateDir, force: Force) -> Result<Container> {
+    let record = match state.record() {
+        Err(error) if force == Force::Kill => {
+            crate::log::warn(&format!("{error:#}; only the state directory is deleted"));
+            None
+        }
+        other => other?,
+    };
+    Ok(Container { state, record })
 }
 
 fn check_stopped(container: &Container) -> Result<()> {

@@ -2,12 +2,12 @@
 
 use anyhow::{Context, Result, anyhow};
 
-use crate::container::{Poststop, destroy};
+use crate::container::{Container, Poststop, destroy};
 use crate::container_id::ContainerId;
 use crate::foreground::{self, Signals};
 use crate::launch::{self, Attachment, Launched, Request};
 use crate::operations::start::{Begun, begin, run_poststart};
-use crate::state_dir::StateRoot;
+use crate::state_dir::{Record, StateDir, StateRoot};
 
 /// What `run` does around the container.
 #[derive(Clone, Copy, Debug)]
@@ -50,18 +50,20 @@ fn run_id(root: &StateRoot, id: &ContainerId, request: &Request, options: Option
     drop((lock, channel));
     let status = foreground::supervise(pid, &pidfd, &signals, terminal)?;
     if !options.keep {
-        let container = crate::container::Container {
-            state,
-            record: Some(record),
-        };
-        let gone = container.state.record().map(|record| record.is_none());
-        // Somebody may have deleted it with force while it ran.
-        if !matches!(gone, Ok(true) | Err(_)) {
-            let _lock = container.state.lock()?;
-            container.destroy()?;
-        }
+        delete_after(state, record)?;
     }
     Ok(status)
+}
+
+/// Deletes the container, unless somebody has done so while it ran.
+fn delete_after(state: StateDir, record: Record) -> Result<()> {
+    let lock = state.lock();
+    if state.is_removed()? {
+        return Ok(());
+    }
+    let _lock = lock?;
+    let record = Some(record);
+    Container { state, record }.destroy()
 }
 
 fn start(launched: &Launched) -> Result<()> {
@@ -69,22 +71,13 @@ fn start(launched: &Launched) -> Result<()> {
         Begun::Running => {}
         Begun::HookFailed(reason) | Begun::Failed(reason) => return Err(anyhow!(reason)),
     }
-    let spec = crate::bundle::parse(&launched.state.config()?)?;
-    run_poststart(&launched.record, &spec)
+    run_poststart(&launched.record, &launched.plan.hooks)
 }
 
 /// A start that failed leaves nothing: nobody would know what to delete.
 fn remove(launched: Launched, error: anyhow::Error) -> anyhow::Error {
-    let spec = launched
-        .state
-        .config()
-        .and_then(|text| crate::bundle::parse(&text));
-    let removed = destroy(
-        launched.state,
-        Some(&launched.record),
-        &spec.unwrap_or_default(),
-        Poststop::Run,
-    );
+    let hooks = &launched.plan.hooks;
+    let removed = destroy(launched.state, Some(&launched.record), hooks, Poststop::Run);
     if let Err(left) = removed {
         crate::log::warn(&format!("undo of a failed run: {left:#}"));
     }

@@ -1,7 +1,6 @@
 //! `start`: the program of a created container.
 
 use anyhow::{Context, Result, bail};
-use oci_spec::runtime::Spec;
 
 use crate::container::{Container, Status};
 use crate::container_id::ContainerId;
@@ -26,7 +25,7 @@ fn start(container: Container) -> Result<()> {
         Status::Running => bail!("cannot start an already running container"),
         status => bail!("cannot start a container in the {} state", status.as_str()),
     }
-    let spec = container.spec()?;
+    let hooks = container.hooks()?;
     let channel = Channel::new(
         container
             .state
@@ -41,7 +40,7 @@ fn start(container: Container) -> Result<()> {
         Begun::Failed(reason) => bail!(reason),
     }
     let record = container.record()?.clone();
-    match run_poststart(&record, &spec) {
+    match run_poststart(&record, &hooks) {
         Ok(()) => Ok(()),
         Err(error) => Err(end(container, format!("{error:#}"))),
     }
@@ -84,8 +83,7 @@ pub fn begin(channel: &Channel) -> Result<Begun> {
 }
 
 /// Runs the poststart hooks, in this process's namespaces.
-pub fn run_poststart(record: &Record, spec: &Spec) -> Result<()> {
-    let hooks = Hooks::plan(spec.hooks().as_ref())?;
+pub fn run_poststart(record: &Record, hooks: &Hooks) -> Result<()> {
     let hooks = hooks.at(Moment::Poststart);
     if hooks.is_empty() {
         return Ok(());
