@@ -32,13 +32,22 @@ if [ -z "${DEMO_DIR:-}" ]; then
 fi
 
 say() { printf '\n== %s\n' "$*"; }
-show() { printf '$ %s\n' "$*"; "$@" | sed 's/^/  /'; }
+# A pipe would end with the status of sed, whatever the command says.
+show() {
+    printf '$ %s\n' "$*"
+    shown=0
+    "$@" >"$DEMO_DIR/shown" || shown=$?
+    sed 's/^/  /' "$DEMO_DIR/shown"
+    return "$shown"
+}
 runtime() { "$DAVIT" --root "$DEMO_DIR/state" "$@"; }
 hooks_of() { "$DAVIT_CNI" "$@" --net-dir "$DEMO_DIR/net.d" --cni-path "$CNI_PATH" \
     --cache-dir "$DEMO_DIR/cache"; }
-what_is_there() { sh "$repository/crates/testbed/src/snapshot.sh" "$DEMO_ID" \
-    "$DEMO_DIR/state" "$DEMO_DIR/cache" "$DEMO_DIR/networks" /run /var/lib |
-    grep -v -e /last_reserved_ip -e 'lock$' -e /cache/locks; }
+what_is_there() {
+    sh "$repository/crates/testbed/src/snapshot.sh" "$DEMO_ID" \
+        "$DEMO_DIR/state" "$DEMO_DIR/cache" "$DEMO_DIR/networks" /run /var/lib >"$DEMO_DIR/there"
+    grep -v -e /last_reserved_ip -e 'lock$' -e /cache/locks "$DEMO_DIR/there"
+}
 
 # The private host, and an outside beyond it: 198.51.100.2 behind the host's 198.51.100.1.
 make_host() {
@@ -143,6 +152,7 @@ life() {
         show runtime exec "$name" ip -4 addr show dev eth0
     done
     web=$(address web)
+    [ -n "$web" ] || { echo 'web has no address'; exit 1; }
     say "ping from client to web at $web"
     show runtime exec client ping -c 3 -W 2 "$web"
     runtime exec client ping -c 1 -W 2 "$web" >/dev/null
@@ -163,18 +173,24 @@ life() {
 }
 
 crash() {
+    reserved=0
     make_bundle web 8080:80/tcp 'exec httpd -f -p 80 -h /www'
     for delay in 0.001 0.003 0.006 0.010 0.015 0.020 0.030 0.040 0.060 0.080 0.120 0.300 1; do
         say "davit run, killed with SIGKILL after $delay s; then delete --force and davit-cni gc"
         timeout --foreground -s KILL "$delay" "$DAVIT" --root "$DEMO_DIR/state" \
             run --bundle "$DEMO_DIR/web" web </dev/null >/dev/null 2>&1 || true
+        reservations=$(find "$DEMO_DIR/networks" -name '10.88.*' | wc -l)
+        [ "$reservations" -eq 0 ] || reserved=$((reserved + 1))
         printf '  at that moment: %s reservations, %s cached results, %s containers\n' \
-            "$(find "$DEMO_DIR/networks" -name '10.88.*' | wc -l)" \
+            "$reservations" \
             "$(find "$DEMO_DIR/cache" -type f -path '*results*' | wc -l)" \
             "$(runtime list -q 2>/dev/null | wc -l)"
         runtime delete --force web
         hooks_of gc
     done
+    # A kill before the hook ran has nothing to clean: that alone would prove nothing.
+    say "$reserved rounds were killed while an address was reserved"
+    [ "$reserved" -gt 0 ] || { echo 'no round met a reservation'; exit 1; }
     say 'and once in peace, to show that nothing stands in the way'
     runtime run --bundle "$DEMO_DIR/web" --detach web </dev/null >/dev/null 2>&1
     await 5 fetch

@@ -72,8 +72,10 @@ start_containerd() {
 
 # Reservations, containers of the runtime, tasks' mounts and cgroups, links, packet filters.
 what_is_there() {
-    sh "$repository/crates/testbed/src/snapshot.sh" "$namespace" "$CTR_DIR/runtime" "$CTR_DIR/networks" |
-        grep -v -e last_reserved_ip -e '/lock$' -e ' ctr0' -e '^ctr0' -e 'dev ctr0' -e "$CTR_DIR/runtime$"
+    sh "$repository/crates/testbed/src/snapshot.sh" "$namespace" "$CTR_DIR/runtime" \
+        "$CTR_DIR/networks" >"$CTR_DIR/there" || fail 'the snapshot'
+    grep -v -e last_reserved_ip -e '/lock$' -e ' ctr0' -e '^ctr0' -e 'dev ctr0' -e "$CTR_DIR/runtime$" \
+        "$CTR_DIR/there"
 }
 
 make_host

@@ -143,6 +143,18 @@ impl<'a> Case<'a> {
         })
     }
 
+    /// The cgroups of a container, whichever hierarchy of the machine they are in.
+    pub(crate) fn cgroups(&self, container: &Container<'_>) -> Verdict<Vec<String>> {
+        let name = container.cgroup.trim_start_matches('/');
+        let groups = testbed::snapshot::hierarchies()?
+            .into_iter()
+            .map(|hierarchy| hierarchy.join(name));
+        Ok(groups
+            .filter(|group| group.exists())
+            .map(|group| group.to_string_lossy().into_owned())
+            .collect())
+    }
+
     /// The start of every cgroup name of this row; no other process uses it.
     pub(crate) fn cgroup_prefix(&self) -> String {
         format!(
@@ -164,16 +176,8 @@ impl Drop for Case<'_> {
         // The host goes with this value and kills what runs; cgroups are the machine's own.
         let _ = self.host.sh("kill -9 -1 || true");
         let prefix = self.cgroup_prefix();
-        for hierarchy in std::fs::read_dir("/sys/fs/cgroup")
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
-            for group in std::fs::read_dir(hierarchy.path())
-                .into_iter()
-                .flatten()
-                .flatten()
-            {
+        for hierarchy in testbed::snapshot::hierarchies().unwrap_or_default() {
+            for group in std::fs::read_dir(hierarchy).into_iter().flatten().flatten() {
                 let name = group.file_name();
                 if name.to_string_lossy().starts_with(&format!("{prefix}-")) {
                     remove_group(&group.path());

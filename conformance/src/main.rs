@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use conformance::report::{self, Format};
+use conformance::run::End;
 use conformance::subject::Subject;
 use conformance::{Row, Side, mutants, run};
 
@@ -47,6 +48,10 @@ fn arguments() -> Command {
         .arg(flag(
             "keep",
             "leave the bundles and configurations where they were made",
+        ))
+        .arg(flag(
+            "deny-skips",
+            "a row that this machine cannot judge is a failure",
         ))
         .arg(flag(
             "prove",
@@ -100,7 +105,9 @@ fn judge(matches: &ArgMatches) -> Result<bool, String> {
     if matches.get_flag("keep") {
         eprintln!("kept: {}", directory.path().display());
     }
-    Ok(!judged.iter().any(|one| one.end.is_bad()))
+    let denied = matches.get_flag("deny-skips");
+    let fails = |end: &End| end.is_bad() || denied && matches!(end, End::Skipped(_));
+    Ok(!judged.iter().any(|one| fails(&one.end)))
 }
 
 /// The rows that this subject can be asked, narrowed by the filters.

@@ -5,6 +5,7 @@ use crate::row::Row;
 mod cgroups;
 mod cli;
 mod devices;
+mod executable; // what a container reaches of the runtime itself
 mod hooks;
 mod lifecycle;
 mod mounts;
@@ -22,4 +23,5 @@ pub(crate) const ROWS: &[&[Row]] = &[
     devices::ROWS,
     cgroups::ROWS,
     security::ROWS,
+    executable::ROWS,
 ];

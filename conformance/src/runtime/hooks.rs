@@ -393,9 +393,11 @@ fn create_broken_by(case: &Case<'_>, kind: &str) -> Verdict {
 
 fn nothing_is_left(case: &Case<'_>, container: &Container<'_>) -> Verdict {
     container.command(&["state"])?.run()?.refuses()?;
-    let find = "find /sys/fs/cgroup -mindepth 2 -maxdepth 2 -fstype cgroup -path";
-    let cgroups = case.sh(&format!("{find} '*{}'", container.cgroup))?;
-    ensure_eq!(cgroups, "", "cgroups left");
+    ensure_eq!(
+        case.cgroups(container)?,
+        Vec::<String>::new(),
+        "cgroups left"
+    );
     Ok(())
 }
 

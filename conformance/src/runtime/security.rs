@@ -1,4 +1,4 @@
-//! Capabilities, no_new_privs, seccomp, descriptors, the console, and the executable itself.
+//! Capabilities, no_new_privs, seccomp, descriptors and the console.
 
 use std::time::Duration;
 
@@ -86,18 +86,6 @@ pub(crate) const ROWS: &[Row] = &[
         F205,
         seccomp_is_active_in_exec,
         "config-linux.md: seccomp applies to every process of the container"
-    ),
-    row!(
-        Runtime,
-        F220,
-        the_executable_cannot_be_written_through_proc_exe,
-        "CVE-2019-5736: a container must not reach the runtime's executable through /proc/<pid>/exe"
-    ),
-    row!(
-        Runtime,
-        F220,
-        exec_of_proc_self_exe_is_not_the_runtime,
-        "CVE-2019-5736: a container must not reach the runtime's executable through /proc/self/exe"
     ),
     row!(
         Runtime,
@@ -306,65 +294,6 @@ fn seccomp_is_active_in_exec(case: &Case<'_>) -> Verdict {
         .exec(&["mkdir", "/no"])?
         .refuses()?
         .says(&["no space left"])?;
-    Ok(())
-}
-
-/// What the runtime's executable is now, so that a change is seen.
-fn fingerprint(case: &Case<'_>) -> Verdict<String> {
-    let path = case
-        .subject
-        .runtime
-        .as_ref()
-        .map(|path| path.display().to_string());
-    case.sh(&format!("sha256sum {}", path.unwrap_or_default()))
-}
-
-fn the_executable_cannot_be_written_through_proc_exe(case: &Case<'_>) -> Verdict {
-    let before = fingerprint(case)?;
-    // Inside, root with everything waits for the exec'ing runtime and opens what it runs from.
-    let attack = "i=0; while [ $i -lt 4000 ]; do i=$((i+1)); for e in /proc/[0-9]*/exe; do \
-        case $(readlink $e) in ''|/bin/*) ;; *) (exec 3>>$e) 2>/dev/null && { echo x >> $e; echo hit; } ;; esac; \
-        done; done";
-    let capabilities = [
-        "CAP_SYS_PTRACE",
-        "CAP_DAC_OVERRIDE",
-        "CAP_SYS_ADMIN",
-        "CAP_DAC_READ_SEARCH",
-    ];
-    let config = Config::new()
-        .set(
-            "/process/capabilities",
-            testbed::config::capabilities(&capabilities),
-        )
-        .sh(&format!("touch /ready; {attack} > /hits"));
-    let container = case.container(config)?;
-    container.up()?;
-    for _ in 0..20 {
-        container.exec(&["true"])?.succeeds()?;
-    }
-    ensure_eq!(fingerprint(case)?, before, "executable after the attack");
-    ensure_eq!(
-        container.left("/hits").unwrap_or_default(),
-        "",
-        "descriptors opened for writing"
-    );
-    Ok(())
-}
-
-fn exec_of_proc_self_exe_is_not_the_runtime(case: &Case<'_>) -> Verdict {
-    let before = fingerprint(case)?;
-    let container = case.container(Config::new().args(&["sleep", "60"]))?;
-    container.up()?;
-    // The kernel runs #!/proc/self/exe with the exe of whoever calls execve: the runtime's init.
-    container.bundle.script("/trap", "")?;
-    std::fs::write(container.bundle.in_rootfs("/trap"), "#!/proc/self/exe\n")?;
-    container.exec(&["/trap"])?;
-    ensure_eq!(fingerprint(case)?, before, "executable");
-    let link = container
-        .exec(&["readlink", "/proc/self/exe"])?
-        .succeeds()?
-        .text();
-    ensure_eq!(link, "/bin/busybox", "what the program itself runs from");
     Ok(())
 }
 

@@ -197,22 +197,75 @@ mod tests {
             return;
         };
         let host = Host::start(Cgroups::AsMounted).unwrap();
-        let before = host.snapshot("dvt-", &["/var/lib"]).unwrap();
+        let before = host.snapshot("dvt-added", &["/var/lib"]).unwrap();
         assert!(
             before
-                .difference(&host.snapshot("dvt-", &["/var/lib"]).unwrap())
+                .difference(&host.snapshot("dvt-added", &["/var/lib"]).unwrap())
                 .is_empty()
         );
         host.sh("ip link add left0 type bridge; nft add table ip left; touch /var/lib/left")
             .unwrap();
         let difference = before
-            .difference(&host.snapshot("dvt-", &["/var/lib"]).unwrap())
+            .difference(&host.snapshot("dvt-added", &["/var/lib"]).unwrap())
             .join("\n");
         for found in ["left0", "table ip left", "/var/lib/left"] {
             assert!(
                 difference.contains(found),
                 "{found} is missing in:\n{difference}"
             );
+        }
+    }
+
+    #[test]
+    fn a_snapshot_shows_a_cgroup_of_every_hierarchy() {
+        let Some(()) = requires::root() else { return };
+        let host = Host::start(Cgroups::AsMounted).unwrap();
+        let before = host.snapshot("dvt-seen", &[]).unwrap();
+        let groups: Vec<_> = crate::snapshot::hierarchies()
+            .unwrap()
+            .iter()
+            .map(|place| place.join(format!("dvt-seen{}", std::process::id())))
+            .collect();
+        assert!(!groups.is_empty(), "no hierarchy is mounted");
+        for group in &groups {
+            fs::create_dir(group).unwrap();
+        }
+        let after = host.snapshot("dvt-seen", &[]);
+        for group in &groups {
+            fs::remove_dir(group).unwrap();
+        }
+        let lines = before.difference(&after.unwrap());
+        for group in &groups {
+            let line = format!("+ cgroups: {}", group.display());
+            assert!(lines.contains(&line), "{line} is missing in {lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_snapshot_shows_a_cgroup_of_a_v2_root() {
+        let Some(()) = requires::root() else { return };
+        let host = Host::start(Cgroups::AsMounted).unwrap();
+        let name = format!("/sys/fs/cgroup/dvt-root{}", std::process::id());
+        host.sh("mount -t cgroup2 none /sys/fs/cgroup").unwrap();
+        let before = host.snapshot("dvt-root", &[]).unwrap();
+        host.sh(&format!("mkdir {name}")).unwrap();
+        let after = host.snapshot("dvt-root", &[]);
+        host.sh(&format!("rmdir {name}")).unwrap();
+        let lines = before.difference(&after.unwrap());
+        assert_eq!(lines, [format!("+ cgroups: {name}")]);
+    }
+
+    #[test]
+    fn a_snapshot_that_lacks_a_tool_is_an_error() {
+        let Some(()) = requires::root() else { return };
+        for tool in ["ip", "nft", "iptables-save", "ip6tables-save"] {
+            let host = Host::start(Cgroups::AsMounted).unwrap();
+            host.sh(&format!(
+                "mount --bind /bin/false $(readlink -f $(command -v {tool}))"
+            ))
+            .unwrap();
+            let error = host.snapshot("dvt-", &[]).unwrap_err().to_string();
+            assert!(error.contains("snapshot: "), "{tool}: {error}");
         }
     }
 }

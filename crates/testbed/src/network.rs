@@ -58,7 +58,7 @@ impl Host {
     /// A new host; `None`, said aloud, where namespaces cannot be made.
     pub fn new() -> Option<Self> {
         let Ok(netns) = NetNs::new() else {
-            say_skipped("no right to unshare(NEWNET)");
+            crate::requires::skipped("no right to unshare(NEWNET)");
             return None;
         };
         let host = Self {
@@ -86,7 +86,7 @@ impl Host {
             !found.is_ok_and(|output| output.status.success())
         });
         if let Some(program) = missing {
-            say_skipped(&format!("{program} is not installed"));
+            crate::requires::skipped(&format!("{program} is not installed"));
         }
         missing.is_none()
     }
@@ -233,11 +233,6 @@ pub fn with(config: &Value, keys: Value) -> Value {
         object.extend(keys);
     }
     changed
-}
-
-#[allow(clippy::print_stderr, reason = "a skipped test says so")]
-fn say_skipped(why: &str) {
-    eprintln!("SKIP: {why}");
 }
 
 #[allow(

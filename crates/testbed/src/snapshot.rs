@@ -5,11 +5,26 @@
 //! the kernel chose are left out.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
-use crate::{Host, Result};
+use crate::{Error, Host, IoContext, Result};
 
 /// Cgroups of tests start like this; the machine's other cgroups are nobody's business.
 pub const CGROUP_PREFIX: &str = "dvt-";
+
+/// Where cgroup hierarchies of both versions are mounted, as this process sees it: each at a place
+/// of its own, or one as the root of all.
+pub fn hierarchies() -> Result<Vec<PathBuf>> {
+    let path = "/proc/self/mountinfo";
+    let text = std::fs::read_to_string(path).because(|| format!("read {path}"))?;
+    let place = |line: &str| {
+        let (mount, kind) = line.split_once(" - ")?;
+        let kind = kind.split(' ').next()?;
+        let place = mount.split(' ').nth(4)?;
+        ["cgroup", "cgroup2"].contains(&kind).then(|| place.into())
+    };
+    Ok(text.lines().filter_map(place).collect())
+}
 
 /// What a host carries, by kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +37,11 @@ impl Snapshot {
     pub(crate) fn take(host: &Host, cgroups: &str, directories: &[&str]) -> Result<Self> {
         let argv = ["sh", "-c", LOOK, "sh", cgroups].into_iter();
         let argv = argv.chain(directories.iter().copied());
-        let text = host.command(argv).run()?.text();
+        let outcome = host.command(argv).run()?;
+        if !outcome.success() {
+            return Err(Error::Host(outcome.complaint()));
+        }
+        let text = outcome.text();
         let mut sections = BTreeMap::new();
         let mut current = String::new();
         for line in text.lines().filter(|line| !line.trim().is_empty()) {

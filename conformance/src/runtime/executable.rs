@@ -1,0 +1,234 @@
+//! What a container can reach of the runtime itself: its executable and its descriptors, while
+//! the runtime has a process inside.
+
+use testbed::{Config, Invocation};
+
+use crate::case::Case;
+use crate::container::Container;
+use crate::row::{Demand, Failure, Row, Verdict, ensure, ensure_eq, row};
+
+pub(crate) const ROWS: &[Row] = &[
+    row!(
+        Runtime,
+        F220,
+        a_held_descriptor_of_the_runtime_cannot_be_written,
+        "CVE-2019-5736: /proc/<pid>/exe held open while the runtime ends is written once nothing runs from it"
+    ),
+    row!(
+        Runtime,
+        F220,
+        a_process_of_exec_is_not_readable_before_its_program_runs,
+        "CVE-2016-9962: what the runtime has open must not be reached through a process that just joined"
+    ),
+    row!(
+        Runtime,
+        F221,
+        init_itself_holds_no_descriptor_before_start,
+        "CVE-2024-21626: a directory of the host that init holds is a way out, for exec also before start"
+    ),
+    row!(
+        Runtime,
+        F222,
+        a_preserved_fd_that_is_closed_is_refused,
+        "runc-run(8): --preserve-fds N passes the caller's descriptors, never one of the runtime's own"
+    ),
+];
+
+/// Holds the first executable that is not the container's own, and once /stop is there, writes to
+/// it as long as /going is. No process is started in between: the moment is short.
+const ATTACK: &str = "touch /going /ready
+    while [ -e /going ]; do for e in /proc/[0-9]*/exe; do {
+        if ! [ /proc/self/fd/3 -ef /bin/busybox ]; then
+            touch /held
+            until [ -e /stop ]; do :; done
+            while [ -e /going ]; do echo x >>/proc/self/fd/3 && rm /going; done
+            exit
+        fi; } 3<$e; done; done 2>/dev/null";
+
+/// A container that attacks, already at it.
+fn attacker<'a>(case: &'a Case<'a>, extra: &[&str]) -> Verdict<Container<'a>> {
+    let default = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"];
+    let names = [&default, extra].concat();
+    let sets = testbed::config::capabilities(&names);
+    let config = Config::new().set("/process/capabilities", sets).sh(ATTACK);
+    let container = case.container(config)?;
+    container.up()?;
+    let ready = container.bundle.in_rootfs("/ready");
+    case.sh(&format!(
+        "for i in $(seq 200); do [ -e {0} ] && exit; sleep 0.02; done; exit 1",
+        ready.display()
+    ))?;
+    Ok(container)
+}
+
+fn holds(container: &Container<'_>) -> bool {
+    container.bundle.in_rootfs("/held").exists()
+}
+
+/// Lets the attacker write for a while, and answers what `path` has become.
+fn after_writing(case: &Case<'_>, container: &Container<'_>, path: &str) -> Verdict<String> {
+    let root = container.bundle.in_rootfs("/");
+    let root = root.display();
+    case.sh(&format!(
+        "cd {root}; touch stop; for i in $(seq 30); do [ -e going ] || break; sleep 0.02; done; rm -f going"
+    ))?;
+    sum(case, path)
+}
+
+fn sum(case: &Case<'_>, path: &str) -> Verdict<String> {
+    case.sh(&format!("sha256sum {path} | cut -d' ' -f1"))
+}
+
+const ALMIGHTY: [&str; 4] = [
+    "CAP_SYS_PTRACE",
+    "CAP_DAC_OVERRIDE",
+    "CAP_SYS_ADMIN",
+    "CAP_DAC_READ_SEARCH",
+];
+
+/// The attack on a program that nothing protects, started in the container's PID namespace. The
+/// program enters by itself: whatever else entered would be attacked, too.
+fn the_attack_works(case: &Case<'_>) -> Verdict {
+    let container = attacker(case, &ALMIGHTY)?;
+    let plain = case.path("busybox-plain");
+    case.sh(&format!("cp /bin/busybox {plain}"))?;
+    let before = sum(case, &plain)?;
+    case.sh(&format!(
+        "{plain} nsenter -t {} -p {plain} sleep 1",
+        container.pid()?
+    ))?;
+    ensure!(
+        holds(&container),
+        "the attack never held an unprotected program"
+    );
+    ensure!(
+        after_writing(case, &container, &plain)? != before,
+        "the attack cannot write to an unprotected program"
+    );
+    container.delete_force()?.succeeds()?;
+    Ok(())
+}
+
+/// Seen to fail on a davit that was built without its detachment from its own executable; the
+/// positive control is the same attack on a copy of busybox, in the same row.
+fn a_held_descriptor_of_the_runtime_cannot_be_written(case: &Case<'_>) -> Verdict {
+    the_attack_works(case)?;
+    let runtime = case.subject.runtime.as_ref();
+    let runtime = runtime.ok_or_else(|| Failure("no runtime to test".into()))?;
+    let name = runtime.file_name().unwrap_or_default().to_string_lossy();
+    let victim = case.path(&format!("victim/{name}"));
+    case.sh(&format!(
+        "mkdir -p {0}/victim; cp -L {1} {victim}",
+        case.dir().display(),
+        runtime.display()
+    ))?;
+    let before = sum(case, &victim)?;
+    for extra in [&ALMIGHTY[..], &[]] {
+        let container = attacker(case, extra)?;
+        for _ in 0..60 {
+            let argv = [
+                &victim,
+                "--root",
+                &case.path("state"),
+                "exec",
+                &container.id,
+                "true",
+            ];
+            let exec = case.with_subject_env(case.host.command(argv));
+            case.call(&exec)?.succeeds()?;
+            if holds(&container) {
+                break;
+            }
+        }
+        ensure_eq!(
+            after_writing(case, &container, &victim)?,
+            before,
+            "the runtime's executable, attacked with {extra:?}"
+        );
+        container.delete_force()?.succeeds()?;
+    }
+    Ok(())
+}
+
+fn a_process_of_exec_is_not_readable_before_its_program_runs(case: &Case<'_>) -> Verdict {
+    let container = attacker(case, &[])?;
+    for _ in 0..60 {
+        container.exec(&["true"])?.succeeds()?;
+    }
+    ensure!(
+        !holds(&container),
+        "a process without CAP_SYS_PTRACE opened /proc/<pid>/exe of the runtime"
+    );
+    // A program that is not busybox and has begun is readable: the attack would have seen it.
+    let other = container.bundle.in_rootfs("/busybox-other");
+    case.sh(&format!("cp /bin/busybox {}", other.display()))?;
+    container
+        .exec(&["/busybox-other", "sleep", "1"])?
+        .succeeds()?;
+    ensure!(holds(&container), "the attack sees nothing at all");
+    Ok(())
+}
+
+fn init_itself_holds_no_descriptor_before_start(case: &Case<'_>) -> Verdict {
+    let container = case.container(Config::new().args(&["sleep", "60"]))?;
+    let keep = ["bash", "-c", "exec 5</ 6</etc; exec \"$@\"", "bash"];
+    let create = container.command(&["create", "--bundle", &container.dir()])?;
+    case.call(&create.within(&keep))?.succeeds()?;
+    let pid = container.pid()?;
+    let list = |from: u32| {
+        case.sh(&format!(
+            "cd /proc/{pid}/fd; for n in *; do [ $n -lt {from} ] || \
+             echo $n $(stat -L -c %F $n | tr ' ' -) $(readlink $n); done"
+        ))
+    };
+    ensure!(
+        list(0)?.lines().count() >= 3,
+        "nothing to see: {}",
+        list(0)?
+    );
+    let harmless = |line: &&str| {
+        let kind = line.split(' ').nth(1).unwrap_or_default();
+        ["socket", "fifo"].contains(&kind) || line.contains("anon_inode:")
+    };
+    let open = list(3)?;
+    let bad: Vec<_> = open.lines().filter(|line| !harmless(line)).collect();
+    ensure!(bad.is_empty(), "init of a created container holds {bad:?}");
+    // The same from inside, by whoever may look; /proc/1/root shows that it may.
+    let look = "for f in /proc/1/root /proc/1/fd/*; do [ -d $f ] && echo $f; done; :";
+    let exec = ["exec", "--cap", "CAP_SYS_PTRACE", &container.id];
+    let exec = [&exec[..], &["sh", "-c", look]].concat();
+    let seen = case.call(&case.runtime(&exec)?)?.succeeds()?.text();
+    ensure_eq!(seen, "/proc/1/root", "directories that init offers");
+    Ok(())
+}
+
+/// `command` with the caller's descriptors 3 and 4 open or closed.
+fn with_two(case: &Case<'_>, command: &Invocation, open: &str) -> Verdict<testbed::Outcome> {
+    let shell = format!("exec {open}; exec \"$@\"");
+    case.call(&command.clone().within(&["bash", "-c", &shell, "bash"]))
+}
+
+fn a_preserved_fd_that_is_closed_is_refused(case: &Case<'_>) -> Verdict {
+    let log = case.path("log");
+    let up = case.container(Config::new().args(&["sleep", "60"]))?;
+    up.up()?;
+    for globals in [&[][..], &["--log", &log]] {
+        for verb in ["create", "run", "exec"] {
+            for (open, works) in [("3</ 4<&-", false), ("3<&- 4<&-", false), ("3</ 4</", true)] {
+                let container = case.container(Config::new())?;
+                let dir = container.dir();
+                let rest: &[&str] = match verb {
+                    "exec" => &["exec", "--preserve-fds", "2", &up.id, "true"],
+                    _ => &[verb, "--preserve-fds", "2", "--bundle", &dir, &container.id],
+                };
+                let command = case.runtime(&[globals, rest].concat())?;
+                let outcome = with_two(case, &command, open)?;
+                match works {
+                    true => outcome.succeeds()?,
+                    false => outcome.refuses()?,
+                };
+            }
+        }
+    }
+    Ok(())
+}
