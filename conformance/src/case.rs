@@ -173,18 +173,29 @@ impl<'a> Case<'a> {
 
 impl Drop for Case<'_> {
     fn drop(&mut self) {
-        // The host goes with this value and kills what runs; cgroups are the machine's own.
-        let _ = self.host.sh("kill -9 -1 || true");
-        let prefix = self.cgroup_prefix();
-        for hierarchy in testbed::snapshot::hierarchies().unwrap_or_default() {
-            for group in std::fs::read_dir(hierarchy).into_iter().flatten().flatten() {
-                let name = group.file_name();
-                if name.to_string_lossy().starts_with(&format!("{prefix}-")) {
-                    remove_group(&group.path());
-                }
+        // What is frozen dies only once it thaws, and the host would wait for it for ever.
+        let groups = own_groups(&format!("{}-", self.cgroup_prefix()));
+        for group in &groups {
+            let state = group.join("freezer.state");
+            if state.exists() {
+                let _ = std::fs::write(state, "THAWED");
             }
         }
+        // The host goes with this value and kills what runs; cgroups are the machine's own.
+        let _ = self.host.sh("kill -9 -1 || true");
+        groups.iter().for_each(|group| remove_group(group));
     }
+}
+
+/// The cgroups at the top of any hierarchy of the machine whose names start with `prefix`.
+fn own_groups(prefix: &str) -> Vec<PathBuf> {
+    let hierarchies = testbed::snapshot::hierarchies().unwrap_or_default();
+    let entries = hierarchies.iter().filter_map(|place| place.read_dir().ok());
+    let groups = entries.flatten().flatten();
+    groups
+        .filter(|group| group.file_name().to_string_lossy().starts_with(prefix))
+        .map(|group| group.path())
+        .collect()
 }
 
 /// Removes a cgroup and those below it; one that is still used stays.

@@ -5,11 +5,13 @@ use crate::row::Row;
 mod cgroups;
 mod cli;
 mod devices;
+mod exec; // what a second process takes from the container
 mod executable; // what a container reaches of the runtime itself
 mod hooks;
 mod lifecycle;
 mod mounts;
 mod namespaces;
+mod paused; // containers that are paused, killed in part or at work elsewhere
 mod process;
 mod security;
 
@@ -24,4 +26,6 @@ pub(crate) const ROWS: &[&[Row]] = &[
     cgroups::ROWS,
     security::ROWS,
     executable::ROWS,
+    exec::ROWS,
+    paused::ROWS,
 ];
