@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 
-use crate::container::{Container, Status};
+use crate::container::{Container, Status, finish_deletes};
 use crate::container_id::ContainerId;
 use crate::state_dir::{NotFound, StateDir, StateRoot};
 
@@ -18,21 +18,24 @@ pub enum Force {
 /// Deletes the container `id`.
 pub fn run(root: &StateRoot, id: &str, force: Force) -> Result<()> {
     let id = ContainerId::parse(id)?;
+    let finished = finish_deletes(root, &id)?;
+    let success_without_it = finished || force == Force::Kill;
     let state = match root.open(&id) {
-        Err(error) if force == Force::Kill && error.is::<NotFound>() => return Ok(()),
+        Err(error) if success_without_it && error.is::<NotFound>() => return Ok(()),
         other => other?,
     };
     let context = || format!("delete container {:?}", id.as_str());
     // Somebody else at work on it is waited for: a create must end, or be undone, first.
-    let _lock = state.lock().with_context(context)?;
-    if state.is_removed()? {
+    let lock = state.lock();
+    if state.is_gone()? {
         let gone = anyhow::Error::new(NotFound).context(format!("container {:?}", id.as_str()));
-        return if force == Force::Kill {
+        return if success_without_it {
             Ok(())
         } else {
             Err(gone)
         };
     }
+    let _lock = lock.with_context(context)?;
     // Read under the lock: what was there before may be finished by now.
     let container = load(state, force)?;
     if force == Force::Refuse {
