@@ -19,7 +19,9 @@ use nix::unistd::Pid;
 use oci_spec::runtime as oci;
 use sys::process::{CloneArgs, Cloned, clone3, setns_raw};
 use sys::root::Root;
+use sys::{Dir, Errno};
 
+use crate::cgroup::Hierarchies;
 use crate::console_socket::{self, Console};
 use crate::container::{Container, Status};
 use crate::foreground::{self, Signals};
@@ -27,7 +29,7 @@ use crate::host::Host;
 use crate::init::{self, Stdio, console, credentials, labels::Labels, program};
 use crate::launch::write_pid_file;
 use crate::plan::{self, Kind, Process};
-use crate::procfs::HostProc;
+use crate::procfs::{HostProc, Stat};
 use crate::seccomp::Program;
 use crate::sync::{Channel, FromInit, ToInit};
 
@@ -57,15 +59,16 @@ pub fn run(container: &Container, request: &Request) -> Result<u8> {
     check_status(container, request)?;
     let record = container.record()?;
     let spec = container.spec()?;
-    let process = Process::plan(&request.process, request.pointer)?;
+    let mut wanted = request.process.clone();
+    inherit_confinement(&mut wanted, spec.process().as_ref());
+    let process = Process::plan(&wanted, request.pointer)?;
     plan::check_apparmor(&process, &Host::look(), request.pointer)?;
     let filter = spec
         .linux()
         .as_ref()
         .and_then(|linux| linux.seccomp().as_ref());
     let filter = filter.map(plan::compile).transpose()?.flatten();
-    let selinux = request
-        .process
+    let selinux = wanted
         .selinux_label()
         .clone()
         .filter(|label| !label.is_empty());
@@ -85,6 +88,7 @@ pub fn run(container: &Container, request: &Request) -> Result<u8> {
         channel: theirs,
         cgroup_files: cgroup.join_files()?,
         init,
+        init_pid: pid,
         joined,
         console: terminal.for_init(),
         preserved_fds: request.preserved_fds,
@@ -96,7 +100,7 @@ pub fn run(container: &Container, request: &Request) -> Result<u8> {
         in_user_namespace: spec.linux().as_ref().is_some_and(has_user_namespace),
     };
     let directory = cgroup.directory()?;
-    let (pid, pidfd) = spawn(guest, directory.as_ref().map(AsFd::as_fd))?;
+    let (pid, pidfd) = spawn(guest, directory.as_ref())?;
     match start(&ours, pid, &pidfd, &process, request, &mut terminal) {
         Ok(master) => match signals {
             Some(signals) => foreground::supervise(pid, &pidfd, &signals, master),
@@ -108,6 +112,21 @@ pub fn run(container: &Container, request: &Request) -> Result<u8> {
             let _ = waitpid(pid, None);
             Err(error)
         }
+    }
+}
+
+/// A process that says nothing of its confinement gets the container's, as runc has it: it must
+/// not end up with less of it.
+fn inherit_confinement(process: &mut oci::Process, own: Option<&oci::Process>) {
+    let Some(own) = own else { return };
+    if process.capabilities().is_none() {
+        process.set_capabilities(own.capabilities().clone());
+    }
+    if process.apparmor_profile().is_none() {
+        process.set_apparmor_profile(own.apparmor_profile().clone());
+    }
+    if process.selinux_label().is_none() {
+        process.set_selinux_label(own.selinux_label().clone());
     }
 }
 
@@ -176,6 +195,9 @@ fn start(
     }
     channel.answer(&ToInit::Start, &[])?;
     match channel.hear()? {
+        None if Stat::never_executed(pid.as_raw()) => {
+            bail!("the process died in execve (killed by its seccomp filter, or by a limit?)")
+        }
         None => Ok(master),
         Some(FromInit::Failed(reason)) => bail!(reason),
         Some(other) => bail!("the process said {other:?} after its start"),
@@ -232,15 +254,54 @@ impl Joined {
     }
 }
 
-fn spawn(guest: Guest<'_>, cgroup: Option<std::os::fd::BorrowedFd<'_>>) -> Result<(Pid, OwnedFd)> {
+fn spawn(guest: Guest<'_>, cgroup: Option<&Dir>) -> Result<(Pid, OwnedFd)> {
+    // The clone is in the container's pid namespace from its first moment, and nobody there may
+    // read its memory or descriptors, not even with CAP_SYS_PTRACE over the container
+    // (CVE-2016-9962). Without root the runtime itself could not write to its /proc files.
+    if nix::unistd::geteuid().is_root() {
+        nix::sys::prctl::set_dumpable(false).context("prctl(PR_SET_DUMPABLE, 0)")?;
+    }
     if let Some(pids) = &guest.joined.pids {
         // For children only; this process stays where it is, and has no other child.
         setns_raw(pids, Kind::Pid.clone_flag()).context("join init's pid namespace")?;
     }
-    match clone3(CloneArgs { flags: 0, cgroup }).context("clone the process")? {
+    let into = |cgroup: Option<&Dir>| {
+        clone3(CloneArgs {
+            flags: 0,
+            cgroup: cgroup.map(AsFd::as_fd),
+        })
+    };
+    let cloned = match (into(cgroup), cgroup) {
+        // init has made cgroups of its own and moved into one, as systemd does: version 2 has
+        // no processes above (cgroups(7), "no internal processes").
+        (Err(error), Some(own)) if error.errno() == Errno::EBUSY => {
+            into(Some(&cgroup_of_init(guest.init_pid, own)?))
+        }
+        (other, _) => other,
+    };
+    match cloned.context("clone the process")? {
         Cloned::Parent { pid, pidfd } => Ok((pid, pidfd)),
         Cloned::Child => guest.run(),
     }
+}
+
+/// The version 2 cgroup that init is in, which must be below the container's `own`.
+fn cgroup_of_init(pid: i32, own: &Dir) -> Result<Dir> {
+    let path = format!("/proc/{pid}/cgroup");
+    let text = fs::read_to_string(&path).with_context(|| format!("read {path:?}"))?;
+    let below = text
+        .lines()
+        .find_map(|line| line.strip_prefix("0::/"))
+        .context("init has no cgroup")?;
+    let mount = Hierarchies::discover()?
+        .v2
+        .context("no cgroup2 is mounted")?
+        .mount;
+    let current = mount.join(below);
+    if below.split('/').any(|part| part == "..") || !current.starts_with(own.path()) {
+        bail!("init is in {current:?}, outside of the container's cgroup");
+    }
+    Ok(Dir::open(current)?)
 }
 
 /// The clone, on its way into the container.
@@ -251,6 +312,7 @@ struct Guest<'a> {
     channel: Channel,
     cgroup_files: Vec<OwnedFd>,
     init: OwnedFd,
+    init_pid: i32,
     joined: Joined,
     console: Option<OwnedFd>,
     preserved_fds: i32,
@@ -271,9 +333,6 @@ impl Guest<'_> {
 
     fn live(&mut self) -> Result<Infallible> {
         sys::process::close_inherited(&self.descriptors())?;
-        // Before it is visible in the container: nobody there may read its memory or its
-        // descriptors, not even with CAP_SYS_PTRACE over the container (CVE-2016-9962).
-        nix::sys::prctl::set_dumpable(false).context("prctl(PR_SET_DUMPABLE, 0)")?;
         sys::process::reset_signals()?;
         let (initial, last) = &self.process.exec_cpu_affinity;
         if let Some(mask) = initial {
@@ -301,12 +360,12 @@ impl Guest<'_> {
                 .map(drop)
         };
         credentials::set_limits(&self.process.rlimits, self.in_user_namespace, ask)?;
-        let ready = credentials::prepare(self.process, self.stdio)?;
+        let ready = credentials::prepare(self.process, self.stdio, self.filter)?;
         let program = program::find(self.process)?;
         self.channel.ask(&FromInit::Created, &ToInit::Start)?;
         program::keep_only(self.preserved_fds)?;
         labels.apply()?;
-        ready.assume(self.filter)?;
+        ready.assume()?;
         Err(program.execute())
     }
 

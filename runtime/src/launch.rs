@@ -103,13 +103,15 @@ pub fn create(root: &StateRoot, id: &ContainerId, request: &Request) -> Result<L
         linux.and_then(|linux| linux.resources().as_ref()),
     )
     .context("config.json")?;
-    check_preserved(request.preserved_fds)?;
     let console = console_socket::plan(&plan.process, request)?;
     let namespaces = clone::OpenNamespaces::open(&plan.namespaces)?;
 
     let state = root.claim(id)?;
-    let lock = state.lock()?;
-    if state.is_removed()? {
+    let lock = match state.lock() {
+        Ok(lock) => lock,
+        Err(error) => return Err(give_back(state, error)),
+    };
+    if state.is_gone()? {
         bail!("it was deleted while it was being created");
     }
     let mut launch = Launch {
@@ -143,14 +145,12 @@ pub fn create(root: &StateRoot, id: &ContainerId, request: &Request) -> Result<L
     }
 }
 
-/// runc's words, which say what the caller got wrong.
-fn check_preserved(count: i32) -> Result<()> {
-    for number in 0..count {
-        if !sys::process::is_open(3 + number) {
-            bail!("unable to stat preserved-fd {number} (of {count}): bad file descriptor");
-        }
+/// Undoes the claim alone.
+fn give_back(state: StateDir, error: anyhow::Error) -> anyhow::Error {
+    match state.remove() {
+        Ok(()) => error,
+        Err(left) => error.context(format!("and its directory stays: {left:#}")),
     }
-    Ok(())
 }
 
 fn new_record(bundle: &Bundle, plan: &Plan, id: &ContainerId, cgroups: &cgroup::Plan) -> Record {
@@ -248,6 +248,7 @@ impl Launch<'_> {
             cgroup_view: view,
             namespaces: self.namespaces.take_for_init(&self.plan.namespaces),
             start_listener: listener,
+            guarded: nix::unistd::geteuid().is_root(),
             console,
             keyring: keyring.transpose().context("keyring name")?,
             preserved_fds: self.request.preserved_fds,

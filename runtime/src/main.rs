@@ -9,7 +9,7 @@ use runtime::args::{Args, Global, Operation};
 use runtime::operations::{
     create, delete, exec, features, freezer, kill, list, ps, run, spec, start, state,
 };
-use runtime::{log, plan};
+use runtime::{inherited, log, plan};
 
 fn main() -> ExitCode {
     match perform(std::env::args_os()) {
@@ -32,6 +32,8 @@ fn perform(argv: impl IntoIterator<Item = OsString>) -> Result<u8> {
     match Args::parse(argv)? {
         Args::Print(text) => print(&text),
         Args::Perform(global, operation) => {
+            // First of all: every number that is opened from here on is ours, not the caller's.
+            inherited::claim(operation.preserved_fds())?;
             log::init(global.log.as_deref(), global.log_format, global.debug)?;
             dispatch(&global, operation)
         }

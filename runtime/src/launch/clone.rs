@@ -102,15 +102,13 @@ pub(super) fn spawn(
         flags: detour.clone_flags(plan),
         cgroup,
     };
-    let cloned = clone3(args).context("clone the container's init");
-    match cloned {
-        Ok(Cloned::Child) => init::run(plan, inheritance),
-        Ok(Cloned::Parent { pid, pidfd }) => detour.end().map(|()| Born { pid, pidfd }),
-        Err(error) => detour.end().and(Err(error)),
+    match clone3(args).context("clone the container's init")? {
+        Cloned::Child => init::run(plan, inheritance),
+        Cloned::Parent { pid, pidfd } => Ok(Born { pid, pidfd }),
     }
 }
 
-/// Namespaces that this process is in only while it clones.
+/// Namespaces that this process is in only while it clones; dropping it leads back.
 struct Detour {
     back: Vec<(Kind, OwnedFd)>,
     time_entered: bool,
@@ -158,12 +156,18 @@ impl Detour {
             flags
         }
     }
+}
 
-    fn end(self) -> Result<()> {
+impl Drop for Detour {
+    fn drop(&mut self) {
         for (kind, fd) in self.back.iter().rev() {
-            setns_raw(fd, kind.clone_flag()).context("return to the runtime's namespaces")?;
+            if let Err(error) = setns_raw(fd, kind.clone_flag()) {
+                // Everything after this would happen in the container's namespaces, the undo
+                // too. What is left is on record, and `delete --force` finds it.
+                crate::log::warn(&format!("return to the runtime's namespaces: {error}"));
+                sys::process::exit_now(1);
+            }
         }
-        Ok(())
     }
 }
 
