@@ -266,7 +266,8 @@ pub fn finish_deletes(root: &StateRoot, id: &ContainerId) -> Result<bool> {
     Ok(any)
 }
 
-fn end_processes(record: &Record) -> Result<()> {
+/// Kills init and every process in its cgroups, and waits until init has ended.
+pub fn end_processes(record: &Record) -> Result<()> {
     let pidfd = live_init(record).map(|pid| sys::process::pidfd_open(Pid::from_raw(pid)));
     if let Some(Ok(pidfd)) = &pidfd {
         match sys::process::pidfd_send_signal(pidfd, nix::libc::SIGKILL) {

@@ -126,8 +126,7 @@ impl Init<'_> {
             self.inheritance.channel.expect(&ToInit::IdsMapped)?;
             credentials::become_root_of(maps)?;
         }
-        // Nobody whom the container lets trace may read our memory or our descriptors. Not for
-        // a runtime without root, whose own hooks and engine could not look at us either.
+        // Nobody whom the container lets trace may read our memory or our descriptors.
         if self.inheritance.guarded {
             nix::sys::prctl::set_dumpable(false).context("prctl(PR_SET_DUMPABLE, 0)")?;
         }

@@ -176,6 +176,35 @@ fn new_record(bundle: &Bundle, plan: &Plan, id: &ContainerId, cgroups: &cgroup::
     }
 }
 
+/// What `create` would have recorded, for a record that is damaged: enough to take the container
+/// away.
+pub fn record_from_config(state: &StateDir) -> Result<Record> {
+    let spec = crate::bundle::parse(&state.config()?)?;
+    let linux = spec.linux().as_ref();
+    let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
+    let cgroups = cgroup::Plan::new(&Hierarchies::discover()?, path, state.id().as_str(), None)?;
+    let annotations = spec.annotations().iter().flatten();
+    Ok(Record {
+        version: 1,
+        id: state.id().to_string(),
+        stage: Stage::Creating,
+        init_process_pid: 0,
+        init_process_start: 0,
+        boot_id: procfs::boot_id(),
+        created: String::new(),
+        bundle: PathBuf::new(),
+        rootfs: PathBuf::new(),
+        owner: 0,
+        annotations: annotations
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect(),
+        cgroup_paths: cgroups.saved_paths(),
+        namespace_paths: BTreeMap::new(),
+        own_pid_namespace: false,
+        no_pivot: false,
+    })
+}
+
 struct Launch<'a> {
     bundle: Bundle,
     plan: Plan,
@@ -248,7 +277,7 @@ impl Launch<'_> {
             cgroup_view: view,
             namespaces: self.namespaces.take_for_init(&self.plan.namespaces),
             start_listener: listener,
-            guarded: nix::unistd::geteuid().is_root(),
+            guarded: self.must_be_guarded(),
             console,
             keyring: keyring.transpose().context("keyring name")?,
             preserved_fds: self.request.preserved_fds,
@@ -265,19 +294,22 @@ impl Launch<'_> {
             .transpose()?
             .flatten();
         let directory = directory.as_ref().map(AsFd::as_fd);
-        let born = clone::spawn(
-            &self.plan,
-            &mut self.namespaces,
-            directory,
-            &ours,
-            inheritance,
-        )?;
+        let born = clone::spawn(&self.plan, &mut self.namespaces, directory, inheritance)?;
         Ok(Init {
             pid: born.pid,
             pidfd: born.pidfd,
             channel: ours,
             terminal: None,
         })
+    }
+
+    /// Whether somebody in the container might gain by tracing init while it waits: it has come
+    /// from outside into a namespace of others, or holds a capability for its filter. Not
+    /// without need: a hook or an engine without CAP_SYS_PTRACE could not look at it either.
+    fn must_be_guarded(&self) -> bool {
+        let holds_more = self.plan.seccomp.is_some() && !self.plan.process.no_new_privileges;
+        let joins = !self.plan.namespaces.joins().is_empty();
+        nix::unistd::geteuid().is_root() && (joins || holds_more)
     }
 
     fn hook_state(&self) -> HookState {

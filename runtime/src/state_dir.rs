@@ -196,14 +196,14 @@ impl StateDir {
 
     /// Keeps other operations on this container out until the value is dropped.
     pub fn lock(&self) -> Result<Lock> {
-        self.dir
-            .lock(LOCK, LockKind::Exclusive, PATIENCE)
-            .with_context(|| {
-                format!(
-                    "container {:?}: another operation has held it for {PATIENCE:?}",
-                    self.id.as_str()
-                )
-            })
+        let locked = self.dir.lock(LOCK, LockKind::Exclusive, PATIENCE);
+        let id = self.id.as_str();
+        match locked {
+            Err(error) if error.errno() == Errno::EAGAIN => Err(error).context(format!(
+                "container {id:?}: another operation has held it for {PATIENCE:?}"
+            )),
+            other => other.with_context(|| format!("lock container {id:?}")),
+        }
     }
 
     /// Whether the name leads elsewhere by now, because somebody has deleted this container:

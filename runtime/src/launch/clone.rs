@@ -91,11 +91,10 @@ pub(super) fn spawn(
     plan: &Plan,
     namespaces: &mut OpenNamespaces,
     cgroup: Option<BorrowedFd<'_>>,
-    ours: &Channel,
     inheritance: Inheritance,
 ) -> Result<Born> {
     if plan.namespaces.joined(Kind::User).is_some() {
-        return spawn_through_stage(plan, namespaces, cgroup, ours, inheritance);
+        return spawn_through_stage(plan, namespaces, cgroup, inheritance);
     }
     let detour = Detour::take(&namespaces.open, plan)?;
     let args = CloneArgs {
@@ -191,26 +190,23 @@ fn spawn_through_stage(
     plan: &Plan,
     namespaces: &OpenNamespaces,
     cgroup: Option<BorrowedFd<'_>>,
-    ours: &Channel,
     mut inheritance: Inheritance,
 ) -> Result<Born> {
+    // A conversation of its own: on init's, init may be faster than the stage.
+    let (ours, theirs) = Channel::pair()?;
     let Cloned::Parent { pid: stage, .. } =
         clone3(CloneArgs { flags: 0, cgroup }).context("clone the stage before init")?
     else {
-        match stage_story(plan, namespaces, &mut inheritance) {
-            Ok(Some(pid)) => {
-                let _ = inheritance.channel.tell(&FromInit::Spawned(pid));
-                sys::process::exit_now(0)
-            }
+        let message = match stage_story(plan, namespaces, &mut inheritance) {
             Ok(None) => init::run(plan, inheritance),
-            Err(error) => {
-                let _ = inheritance
-                    .channel
-                    .tell(&FromInit::Failed(format!("{error:#}")));
-                sys::process::exit_now(1)
-            }
-        }
+            Ok(Some(pid)) => FromInit::Spawned(pid),
+            Err(error) => FromInit::Failed(format!("{error:#}")),
+        };
+        // If the runtime is gone, init will see it.
+        let _ = theirs.tell(&message);
+        sys::process::exit_now(0)
     };
+    drop(theirs);
     drop(inheritance);
     let heard = ours.hear();
     waitpid(stage, None).context("wait for the stage before init")?;

@@ -2,9 +2,10 @@
 
 use anyhow::{Context, Result, bail};
 
-use crate::container::{Container, Status, finish_deletes};
+use crate::container::{Container, Status, end_processes, finish_deletes};
 use crate::container_id::ContainerId;
-use crate::state_dir::{NotFound, StateDir, StateRoot};
+use crate::launch;
+use crate::state_dir::{NotFound, Stage, StateDir, StateRoot};
 
 /// Whether a container that is not stopped is killed first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +26,10 @@ pub fn run(root: &StateRoot, id: &str, force: Force) -> Result<()> {
         other => other?,
     };
     let context = || format!("delete container {:?}", id.as_str());
+    if force == Force::Kill {
+        // A start that hangs in the container's init lets go of the lock when init dies.
+        end_now(&state).with_context(context)?;
+    }
     // Somebody else at work on it is waited for: a create must end, or be undone, first.
     let lock = state.lock();
     if state.is_gone()? {
@@ -44,12 +49,22 @@ pub fn run(root: &StateRoot, id: &str, force: Force) -> Result<()> {
     container.destroy().with_context(context)
 }
 
-/// A record that cannot be read (a power loss, a full disk) must not keep a container for ever.
+/// Kills init and everybody else before the lock is waited for.
+fn end_now(state: &StateDir) -> Result<()> {
+    match state.record() {
+        Ok(Some(record)) if record.stage == Stage::Created => end_processes(&record),
+        // Being created: that ends, or is undone, first. Unreadable: see `load`.
+        _ => Ok(()),
+    }
+}
+
+/// A record that cannot be read (a power loss, a full disk) must not keep a container for ever:
+/// its configuration tells where its cgroups are.
 fn load(state: StateDir, force: Force) -> Result<Container> {
     let record = match state.record() {
         Err(error) if force == Force::Kill => {
-            crate::log::warn(&format!("{error:#}; only the state directory is deleted"));
-            None
+            crate::log::warn(&format!("{error:#}; going by the configuration instead"));
+            Some(launch::record_from_config(&state)?)
         }
         other => other?,
     };
