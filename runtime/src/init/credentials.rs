@@ -162,13 +162,8 @@ impl Prepared<'_> {
         .context("apply caps")?;
         sys::credentials::clear_ambient()?;
         for number in self.capabilities.ambient.numbers() {
-            // Not permitted or not inheritable: runc warns and goes on, and engines rely on it.
-            if sys::credentials::raise_ambient(number).is_err() {
-                crate::log::warn(&format!(
-                    "can't raise ambient capability CAP_{}",
-                    name(number)
-                ));
-            }
+            sys::credentials::raise_ambient(number)
+                .with_context(|| format!("raise ambient capability {}", name(number)))?;
         }
         Ok(())
     }

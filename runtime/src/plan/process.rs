@@ -256,14 +256,18 @@ fn capabilities(caps: &oci::LinuxCapabilities) -> Capabilities {
             .filter_map(|name| capability_number(&name.to_string()));
         CapSet(numbers.fold(0, |set, number| set | 1 << number))
     };
+    let sets = ProcessCaps {
+        effective: set(caps.effective()),
+        permitted: set(caps.permitted()),
+        inheritable: set(caps.inheritable()),
+    };
+    // One that is not both permitted and inheritable cannot be ambient (capabilities(7)). Older
+    // `runc spec` lists such ones, and nobody is warned of them.
+    let possible = sets.permitted.0 & sets.inheritable.0;
     Capabilities {
         bounding: set(caps.bounding()),
-        sets: ProcessCaps {
-            effective: set(caps.effective()),
-            permitted: set(caps.permitted()),
-            inheritable: set(caps.inheritable()),
-        },
-        ambient: set(caps.ambient()),
+        sets,
+        ambient: CapSet(set(caps.ambient()).0 & possible),
     }
 }
 
