@@ -26,9 +26,11 @@ if [ -z "${DEMO_DIR:-}" ]; then
     unshare -m -n -i -p --fork --kill-child --mount-proc --propagation private sh "$0" "$@" &
     inner=$!
     # Ctrl-C and the like: everything inside dies with unshare, and the rest is removed here.
-    trap 'kill -KILL "$inner" 2>/dev/null; wait "$inner" 2>/dev/null' INT TERM HUP
+    trap 'kill -KILL "$inner" 2>/dev/null || true' INT TERM HUP
     status=0
     wait "$inner" || status=$?
+    # A signal ends the first wait early.
+    wait "$inner" 2>/dev/null || true
     left=$(find /sys/fs/cgroup -type d -name "$DEMO_ID*" 2>/dev/null) || true
     if [ -n "$left" ]; then
         printf 'cgroups left on the machine, removed now:\n%s\n' "$left"

@@ -17,9 +17,11 @@ if [ -z "${CTR_DIR:-}" ]; then
     unshare -m -n -i -p --fork --kill-child --mount-proc --propagation private sh "$0" "$@" &
     inner=$!
     # Ctrl-C and the like: everything inside dies with unshare, and the rest is removed here.
-    trap 'kill -KILL "$inner" 2>/dev/null; wait "$inner" 2>/dev/null' INT TERM HUP
+    trap 'kill -KILL "$inner" 2>/dev/null || true' INT TERM HUP
     status=0
     wait "$inner" || status=$?
+    # A signal ends the first wait early.
+    wait "$inner" 2>/dev/null || true
     # The namespace's parent cgroups are ours to remove: runtimes delete only the container's.
     find /sys/fs/cgroup -depth -type d -path "*/$CTR_ID*" -exec rmdir {} + || status=1
     rm -rf "$CTR_DIR"
