@@ -31,11 +31,17 @@ if [ -z "${DEMO_DIR:-}" ]; then
     wait "$inner" || status=$?
     # A signal ends the first wait early.
     wait "$inner" 2>/dev/null || true
-    left=$(find /sys/fs/cgroup -type d -name "$DEMO_ID*" 2>/dev/null) || true
+    ours() { find /sys/fs/cgroup -depth -type d -name "$DEMO_ID*" "$@" 2>/dev/null || true; }
+    left=$(ours)
     if [ -n "$left" ]; then
         printf 'cgroups left on the machine, removed now:\n%s\n' "$left"
-        find /sys/fs/cgroup -depth -type d -name "$DEMO_ID*" -exec rmdir {} +
         status=1
+        # What was killed may need a moment to leave them.
+        for _ in 1 2 3 4 5 6 7 8 9 10; do
+            ours -exec rmdir {} +
+            [ -n "$(ours)" ] || break
+            sleep 0.2
+        done
     fi
     rm -rf "$DEMO_DIR"
     exit "$status"
