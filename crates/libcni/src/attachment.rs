@@ -15,7 +15,7 @@ use std::time::Duration;
 use cni::{Attachment, Code, Command, Version};
 use serde_json::{Map, Value, json};
 
-use crate::cache::{Cache, CachedAttachment};
+use crate::cache::{Cache, CachedAttachment, Held};
 use crate::error::{Error, Result};
 use crate::invoke::{Call, Plugins};
 use crate::network_list::{NetworkList, PluginConfig};
@@ -71,7 +71,8 @@ pub struct Caller {
 struct Pass<'a> {
     list: &'a NetworkList,
     conf: &'a RuntimeConf,
-    result: Option<&'a Value>,
+    held: &'a Held,
+    result: Option<Value>,
 }
 
 impl Caller {
@@ -80,7 +81,7 @@ impl Caller {
     /// One that is attached already is refused: SPEC 1.1.0 wants a DEL before a second ADD, and
     /// the undo of the second would take down what the first made.
     pub fn add(&self, list: &NetworkList, conf: &RuntimeConf) -> Result<Value> {
-        let _held = self
+        let held = self
             .cache
             .lock_container(&conf.attachment.container_id, self.patience)?;
         let known = self.cache.read(&list.name, &conf.attachment);
@@ -106,18 +107,18 @@ impl Caller {
             result: Value::Null,
         };
         self.cache.claim(&cached)?;
-        let mut result = None;
-        let added = self.add_each(list, conf, &mut result).and_then(|()| {
-            cached.result = result.clone().unwrap_or_default();
+        let mut pass = Pass {
+            list,
+            conf,
+            held: &held,
+            result: None,
+        };
+        let added = self.add_each(&mut pass).and_then(|()| {
+            cached.result = pass.result.clone().unwrap_or_default();
             self.cache.write(&cached)
         });
         let Err(error) = added else {
-            return Ok(result.unwrap_or_default());
-        };
-        let pass = Pass {
-            list,
-            conf,
-            result: result.as_ref(),
+            return Ok(cached.result);
         };
         let undone = match self.on_failure {
             OnFailure::Leave => Ok(()),
@@ -128,21 +129,14 @@ impl Caller {
         Err(and(error, undone.err()))
     }
 
-    fn add_each(
-        &self,
-        list: &NetworkList,
-        conf: &RuntimeConf,
-        result: &mut Option<Value>,
-    ) -> Result<()> {
+    /// The result of each goes into the next, and that of the last stays in `pass`.
+    fn add_each(&self, pass: &mut Pass<'_>) -> Result<()> {
+        let list = pass.list;
         for plugin in &list.plugins {
-            let pass = Pass {
-                list,
-                conf,
-                result: result.as_ref(),
-            };
-            let stdout = self.send(Command::Add, plugin, &pass)?;
+            let stdout = self.send(Command::Add, plugin, pass)?;
             let answer = answer(&stdout, list.cni_version);
-            *result = Some(answer.map_err(|error| failed(list, plugin, Command::Add, error))?);
+            let answer = answer.map_err(|error| failed(list, plugin, Command::Add, error))?;
+            pass.result = Some(answer);
         }
         Ok(())
     }
@@ -152,13 +146,13 @@ impl Caller {
     /// Arguments that `conf` lacks are those of the ADD: a runtime that forgets the port mappings
     /// must not leave their rules behind.
     pub fn del(&self, list: &NetworkList, conf: &RuntimeConf) -> Result<()> {
-        let _held = self
+        let held = self
             .cache
             .lock_container(&conf.attachment.container_id, self.patience)?;
-        self.delete(list, conf)
+        self.delete(list, conf, &held)
     }
 
-    fn delete(&self, list: &NetworkList, conf: &RuntimeConf) -> Result<()> {
+    fn delete(&self, list: &NetworkList, conf: &RuntimeConf, held: &Held) -> Result<()> {
         let cached = self.cache.read(&list.name, &conf.attachment);
         let conf = completed(conf, cached.as_ref());
         let result = cached.and_then(|cached| in_version(cached.result, list.cni_version));
@@ -167,7 +161,8 @@ impl Caller {
         self.delete_each(&Pass {
             list,
             conf: &conf,
-            result: result.as_ref(),
+            held,
+            result,
         })?;
         self.cache.remove(&list.name, &conf.attachment)
     }
@@ -189,7 +184,7 @@ impl Caller {
         if list.disable_check {
             return Ok(());
         }
-        let _held = self
+        let held = self
             .cache
             .lock_container(&conf.attachment.container_id, self.patience)?;
         let cached = self.cache.read(&list.name, &conf.attachment);
@@ -198,7 +193,8 @@ impl Caller {
         let pass = Pass {
             list,
             conf: &conf,
-            result: result.as_ref(),
+            held: &held,
+            result,
         };
         for plugin in &list.plugins {
             self.send(Command::Check, plugin, &pass)?;
@@ -212,7 +208,7 @@ impl Caller {
         if list.disable_gc {
             return Ok(());
         }
-        let _held = self.cache.lock_all(self.patience)?;
+        let held = self.cache.lock_all(self.patience)?;
         let mut cached = self.cache.entries()?;
         cached.retain(|each| each.network == list.name);
         let living = cached.iter().filter(|each| !each.is_dead());
@@ -223,21 +219,29 @@ impl Caller {
         };
         let is_valid = |one: &Attachment| valid.as_ref().is_some_and(|valid| valid.contains(one));
         let stale = cached.iter().filter(|each| !is_valid(&each.attachment));
-        let deleted = stale.map(|each| self.delete_cached(list, each));
+        let deleted = stale.map(|each| self.delete_cached(list, each, &held));
         let mut errors: Vec<Error> = deleted.filter_map(Result::err).collect();
         if list.cni_version >= Version::V1_1_0 {
             let request_for = |plugin| request(list, plugin, gc_keys(valid.as_deref()));
-            let sent = list
-                .plugins
-                .iter()
-                .map(|plugin| self.run(list, plugin, &bare_call(Command::Gc, request_for(plugin))));
+            let sent = list.plugins.iter().map(|plugin| {
+                let call = Call {
+                    held: Some(&held),
+                    ..bare_call(Command::Gc, request_for(plugin))
+                };
+                self.run(list, plugin, &call)
+            });
             errors.extend(sent.filter_map(Result::err));
         }
         Error::all(errors)
     }
 
     /// DEL as it was attached, with `list` if the cache does not hold the configuration.
-    fn delete_cached(&self, list: &NetworkList, cached: &CachedAttachment) -> Result<()> {
+    fn delete_cached(
+        &self,
+        list: &NetworkList,
+        cached: &CachedAttachment,
+        held: &Held,
+    ) -> Result<()> {
         let own = cached.list();
         let conf = RuntimeConf {
             attachment: cached.attachment.clone(),
@@ -250,7 +254,7 @@ impl Caller {
             args: cached.args.clone(),
             capability_args: cached.capability_args.clone(),
         };
-        self.delete(own.as_ref().unwrap_or(list), &conf)
+        self.delete(own.as_ref().unwrap_or(list), &conf, held)
     }
 
     /// Asks every plugin whether an ADD could be served.
@@ -293,10 +297,15 @@ impl Caller {
     }
 
     fn send(&self, command: Command, plugin: &PluginConfig, pass: &Pass<'_>) -> Result<Vec<u8>> {
-        let Pass { list, conf, result } = pass;
+        let Pass {
+            list,
+            conf,
+            held,
+            result,
+        } = pass;
         let mut extra = Map::new();
         if let Some(result) = result {
-            extra.insert("prevResult".into(), (*result).clone());
+            extra.insert("prevResult".into(), result.clone());
         }
         let wanted = |name: &String| plugin.capabilities.get(name).copied().unwrap_or(false);
         let given = conf.capability_args.iter().filter(|(name, _)| wanted(name));
@@ -312,6 +321,7 @@ impl Caller {
             netns: &conf.netns,
             args: &conf.args,
             stdin: request(list, plugin, extra),
+            held: Some(held),
         };
         self.run(list, plugin, &call)
     }
@@ -363,6 +373,7 @@ fn bare_call(command: Command, stdin: String) -> Call<'static> {
         netns: "",
         args: &[],
         stdin,
+        held: None,
     }
 }
 

@@ -19,17 +19,20 @@
 //!
 //! Promises: a file is replaced in one step, so it is never half written or empty; one that some
 //! other writer left so counts as absent. The locks are a fixed number of empty files, because
-//! unlinking a lock file races with whoever has just opened it.
+//! unlinking a lock file races with whoever has just opened it. Plugins share the locks under which
+//! they run, so that killing us does not let a DEL overtake an ADD that is still at work.
 
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use cni::{Attachment, ContainerId, IfName, NetworkName};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use sys::dir::{Lock, LockKind};
-use sys::{Dir, Errno, SyscallError, SyscallResult};
+use sys::{Dir, Errno, SyscallError, SyscallResult, child};
 
 use crate::base64;
 use crate::error::{Error, Result};
@@ -65,7 +68,20 @@ pub struct CachedAttachment {
 #[derive(Debug)]
 #[must_use = "the locks end when this value is dropped"]
 pub struct Held {
-    _locks: Vec<Lock>,
+    locks: Vec<Lock>,
+}
+
+impl Held {
+    /// Lets the child of `command` hold the locks as well, and whoever it starts: if we are killed
+    /// they end only when nobody of them can make anything any more.
+    pub(crate) fn share_with(&self, command: &mut Command) -> sys::Result<()> {
+        for lock in &self.locks {
+            let fd = lock.as_fd().try_clone_to_owned();
+            let fd = fd.call(|| "fcntl(lock, F_DUPFD_CLOEXEC)".into())?;
+            child::keep_open(command, fd);
+        }
+        Ok(())
+    }
 }
 
 const KIND: &str = "cniCacheV1";
@@ -112,14 +128,14 @@ impl Cache {
         let gc = self.lock("gc", LockKind::Shared, patience)?;
         let container = self.lock(&stripe, LockKind::Exclusive, patience)?;
         Ok(Held {
-            _locks: vec![container, gc],
+            locks: vec![container, gc],
         })
     }
 
     /// Keeps every other operation away, as GC must.
     pub fn lock_all(&self, patience: Duration) -> Result<Held> {
         Ok(Held {
-            _locks: vec![self.lock("gc", LockKind::Exclusive, patience)?],
+            locks: vec![self.lock("gc", LockKind::Exclusive, patience)?],
         })
     }
 

@@ -7,6 +7,8 @@ use std::time::Duration;
 use cni::{Attachment, Code, Command, Error};
 use sys::child::{self, Finished, StandardError, Terms};
 
+use crate::cache::Held;
+
 /// Where plugins are and how long one may take.
 #[derive(Clone, Debug)]
 pub struct Plugins {
@@ -25,6 +27,8 @@ pub(crate) struct Call<'a> {
     pub(crate) netns: &'a str,
     pub(crate) args: &'a [(String, String)],
     pub(crate) stdin: String,
+    /// The locks that must last as long as the plugin.
+    pub(crate) held: Option<&'a Held>,
 }
 
 /// Room for 10 MiB of result and as much log.
@@ -57,7 +61,8 @@ impl Plugins {
         })
     }
 
-    /// Runs `plugin`; its standard output if it succeeded.
+    /// Runs `plugin`; its standard output if it succeeded. It dies with us; whoever it started
+    /// may not, and keeps the locks.
     pub(crate) fn run(&self, plugin: &str, call: &Call<'_>) -> Result<Vec<u8>, Error> {
         let executable = self.find(plugin)?;
         let args: Vec<String> = call
@@ -86,7 +91,12 @@ impl Plugins {
             output: LONGEST_OUTPUT,
             excess: sys::child::Excess::Kills,
         };
-        let finished = child::run(&mut command, call.stdin.as_bytes(), terms).map_err(|error| {
+        child::die_with_parent(&mut command);
+        let shared = call
+            .held
+            .map_or(Ok(()), |held| held.share_with(&mut command));
+        let ran = shared.and_then(|()| child::run(&mut command, call.stdin.as_bytes(), terms));
+        let finished = ran.map_err(|error| {
             let code = match error.errno() {
                 sys::Errno::ETIMEDOUT | sys::Errno::ETXTBSY | sys::Errno::EAGAIN => Code::TRY_AGAIN,
                 _ => Code::INTERNAL,
