@@ -1,6 +1,8 @@
 //! The executable from outside: hooks and commands, with a recorder in the plugins' place.
 
 use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
@@ -416,6 +418,31 @@ fn gc_frees_the_dead_and_spares_the_living() {
         host.cached().is_empty(),
         "with a network it is cnitool's gc"
     );
+}
+
+/// As another user, who may look into the directory but not into the file.
+#[test]
+fn a_cache_that_cannot_be_read_is_an_error_and_not_empty() {
+    if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
+        println!("SKIP: root, to become somebody else");
+        return;
+    }
+    let host = Host::new();
+    succeeded(&host.create_runtime("c1", json!({BOTH: "b"})));
+    let results = host.root.path().join("cache/results");
+    for dir in [host.root.path(), &host.root.path().join("cache"), &results] {
+        std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let copy = host.root.path().join("davit-cni");
+    std::fs::copy(env!("CARGO_BIN_EXE_davit-cni"), &copy).unwrap();
+    let output = Command::new(copy)
+        .env("DAVIT_CNI_CACHE_DIR", host.root.path().join("cache"))
+        .arg("list")
+        .uid(65534)
+        .gid(65534)
+        .output()
+        .unwrap();
+    assert!(failed(&output).contains("b-c1-eth0"));
 }
 
 #[test]

@@ -84,8 +84,8 @@ impl Caller {
         let held = self
             .cache
             .lock_container(&conf.attachment.container_id, self.patience)?;
-        let known = self.cache.read(&list.name, &conf.attachment);
-        if known.is_some_and(|known| known.is_alive()) {
+        let known = self.cache.read(&list.name, &conf.attachment)?;
+        if known.map_or(Ok(false), |known| known.is_alive())? {
             return Err(Error::AlreadyAttached {
                 attachment: conf.attachment.clone(),
                 network: list.name.to_string(),
@@ -100,7 +100,7 @@ impl Caller {
             network: list.name.clone(),
             attachment: conf.attachment.clone(),
             netns: conf.netns.clone(),
-            sandbox: sandbox::identify(&conf.netns).unwrap_or_default(),
+            sandbox: identify(&conf.netns)?.unwrap_or_default(),
             args: conf.args.clone(),
             capability_args: conf.capability_args.clone(),
             config: list.bytes.clone(),
@@ -153,7 +153,7 @@ impl Caller {
     }
 
     fn delete(&self, list: &NetworkList, conf: &RuntimeConf, held: &Held) -> Result<()> {
-        let cached = self.cache.read(&list.name, &conf.attachment);
+        let cached = self.cache.read(&list.name, &conf.attachment)?;
         let conf = completed(conf, cached.as_ref());
         let result = cached.and_then(|cached| in_version(cached.result, list.cni_version));
         // SPEC 0.4.0 brought prevResult to DEL.
@@ -187,7 +187,7 @@ impl Caller {
         let held = self
             .cache
             .lock_container(&conf.attachment.container_id, self.patience)?;
-        let cached = self.cache.read(&list.name, &conf.attachment);
+        let cached = self.cache.read(&list.name, &conf.attachment)?;
         let conf = completed(conf, cached.as_ref());
         let result = cached.and_then(|cached| in_version(cached.result, list.cni_version));
         let pass = Pass {
@@ -211,16 +211,16 @@ impl Caller {
         let held = self.cache.lock_all(self.patience)?;
         let mut cached = self.cache.entries()?;
         cached.retain(|each| each.network == list.name);
-        let living = cached.iter().filter(|each| !each.is_dead());
+        let mut errors = Vec::new();
         let valid: Option<Vec<Attachment>> = match keep {
             Keep::Unlisted => None,
             Keep::Listed(valid) => Some(valid.to_vec()),
-            Keep::Living => Some(living.map(|each| each.attachment.clone()).collect()),
+            Keep::Living => Some(self.living(list, &cached, &mut errors)?),
         };
         let is_valid = |one: &Attachment| valid.as_ref().is_some_and(|valid| valid.contains(one));
         let stale = cached.iter().filter(|each| !is_valid(&each.attachment));
         let deleted = stale.map(|each| self.delete_cached(list, each, &held));
-        let mut errors: Vec<Error> = deleted.filter_map(Result::err).collect();
+        errors.extend(deleted.filter_map(Result::err));
         if list.cni_version >= Version::V1_1_0 {
             let request_for = |plugin| request(list, plugin, gc_keys(valid.as_deref()));
             let sent = list.plugins.iter().map(|plugin| {
@@ -235,6 +235,29 @@ impl Caller {
         Error::all(errors)
     }
 
+    /// What must be taken for alive: all that is not proven dead. Nothing is freed when that
+    /// cannot be told of one of them; files that do not say whose they are keep what they may
+    /// stand for, and damaged ones are told.
+    fn living(
+        &self,
+        list: &NetworkList,
+        cached: &[CachedAttachment],
+        damaged: &mut Vec<Error>,
+    ) -> Result<Vec<Attachment>> {
+        let mut living = Vec::new();
+        for each in cached {
+            if !each.is_dead()? {
+                living.push(each.attachment.clone());
+            }
+        }
+        for unclear in self.cache.unclear(&list.name)? {
+            let files = unclear.damaged.into_iter();
+            damaged.extend(files.map(|file| Error::Damaged { file }));
+            living.extend(unclear.may_be);
+        }
+        Ok(living)
+    }
+
     /// DEL as it was attached, with `list` if the cache does not hold the configuration.
     fn delete_cached(
         &self,
@@ -246,7 +269,7 @@ impl Caller {
         let conf = RuntimeConf {
             attachment: cached.attachment.clone(),
             // A path that leads to somebody else's namespace by now must not be touched.
-            netns: if cached.is_dead() {
+            netns: if cached.is_dead()? {
                 String::new()
             } else {
                 cached.netns.clone()
@@ -340,21 +363,28 @@ impl CachedAttachment {
     }
 
     /// Whether the namespace of its ADD is there.
-    pub fn is_alive(&self) -> bool {
-        !self.netns.is_empty() && !self.is_dead()
+    pub fn is_alive(&self) -> Result<bool> {
+        Ok(!self.netns.is_empty() && !self.is_dead()?)
     }
 
     /// Whether the namespace of its ADD is gone: nothing is at the path, or another one is.
-    /// What says nothing about its namespace is not dead.
-    pub fn is_dead(&self) -> bool {
+    /// What says nothing about its namespace is not dead; what cannot be told is an error.
+    pub fn is_dead(&self) -> Result<bool> {
         if self.netns.is_empty() {
-            return false;
+            return Ok(false);
         }
-        match sandbox::identify(&self.netns) {
+        Ok(match identify(&self.netns)? {
             None => true,
             Some(now) => !self.sandbox.is_empty() && now != self.sandbox,
-        }
+        })
     }
+}
+
+fn identify(netns: &str) -> Result<Option<String>> {
+    sandbox::identify(netns).map_err(|source| Error::Namespace {
+        netns: netns.to_owned(),
+        source,
+    })
 }
 
 /// The plugin's object with what the specification adds to it (SPEC 1.1.0 section 3).

@@ -336,7 +336,7 @@ fn an_attachment_whose_namespace_is_gone_is_freed_without_it() {
         .entries()
         .unwrap()
         .iter()
-        .map(|each| each.is_dead())
+        .map(|each| each.is_dead().unwrap())
         .collect();
     assert_eq!(dead, [true, false]);
     bench.calls();
@@ -460,6 +460,55 @@ fn gc_deletes_what_is_not_valid_and_tells_the_plugins() {
     let calls = bench.calls();
     assert_eq!(calls.len(), 4);
     assert!(calls[2].input.get("cni.dev/valid-attachments").is_none());
+}
+
+#[test]
+fn gc_frees_nothing_while_it_cannot_tell_who_lives() {
+    let bench = Bench::new();
+    let list = list("1.1.0", &["one"]);
+    let path = bench.root.path().join("netns");
+    let living = RuntimeConf {
+        netns: path.to_str().unwrap().into(),
+        ..conf("living")
+    };
+    std::os::unix::fs::symlink("/proc/self/ns/net", &path).unwrap();
+    for conf in [&conf("dead"), &living] {
+        bench.caller.add(&list, conf).unwrap();
+    }
+    bench.calls();
+    // ELOOP stands for EMFILE, EIO and the like, which a test cannot make alone in its process.
+    std::fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink(&path, &path).unwrap();
+    let error = bench.caller.gc(&list, Keep::Living).unwrap_err();
+    assert!(matches!(error, Error::Namespace { .. }), "{error}");
+    assert_eq!(bench.order(), "");
+    std::fs::remove_file(&path).unwrap();
+    bench.caller.gc(&list, Keep::Living).unwrap();
+    assert_eq!(bench.order(), "DEL one, DEL one, GC one");
+}
+
+#[test]
+fn gc_keeps_what_a_file_that_does_not_say_whose_it_is_may_stand_for() {
+    let bench = Bench::new();
+    let list = list("1.1.0", &["one"]);
+    let results = bench.root.path().join("cache/results");
+    let results = Dir::open_or_create(results, 0o700).unwrap();
+    let bare = br#"{"cniVersion": "0.3.1", "dns": {}}"#;
+    for (contents, is_told) in [(&bare[..], false), (b"", true)] {
+        results.replace("n-a-b-eth0", contents, 0o600).unwrap();
+        let collected = bench.caller.gc(&list, Keep::Living);
+        let error = collected.err().map(|error| error.to_string());
+        assert_eq!(
+            error.is_some_and(|text| text.contains("n-a-b-eth0: damaged")),
+            is_told
+        );
+        let calls = bench.calls();
+        let valid = json!([{"containerID": "a", "ifname": "b-eth0"},
+            {"containerID": "a-b", "ifname": "eth0"}]);
+        assert_eq!(calls[0].verb, "GC");
+        assert_eq!(calls[0].input["cni.dev/valid-attachments"], valid);
+        assert_eq!(results.names().unwrap(), ["n-a-b-eth0"]);
+    }
 }
 
 #[test]
