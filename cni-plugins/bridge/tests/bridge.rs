@@ -291,6 +291,25 @@ fn del_releases_addresses_wherever_the_path_leads() {
 }
 
 #[test]
+fn an_address_is_kept_as_long_as_its_link_may_be_there() {
+    let Some((host, container, config)) = attached(json!({})) else {
+        return;
+    };
+    let port = "$(ip -o link | grep -o 'veth[0-9a-f]*')";
+    let alias = host.sh(&format!("ip link show {port} | sed -n 's/^ *alias //p'"));
+    // Neither end can be found: the namespace's path is an error, the port's alias is not ours.
+    let unreachable = ("c1", "/proc/self/comm/none");
+    host.sh(&format!("ip link set {port} alias other"));
+    assert_eq!(host.run_at(BRIDGE, "DEL", unreachable, &config).code(), 8);
+    assert_eq!(host.ipam_calls(), ["ADD c1"]);
+    assert!(container.sh("ip addr show eth0").contains("10.5.0.2"));
+    host.sh(&format!("ip link set {port} alias '{}'", alias.trim()));
+    assert_eq!(host.run_at(BRIDGE, "DEL", unreachable, &config).code(), 8);
+    assert_eq!(host.ipam_calls(), ["ADD c1", "DEL c1"], "one end is enough");
+    assert_eq!(host.trace().trim(), "br0");
+}
+
+#[test]
 fn gc_frees_what_is_not_valid_and_nothing_without_a_list() {
     let keys = json!({"ipMasq": true, "ipMasqBackend": "iptables", "macspoofchk": true});
     let Some((host, container, config)) = attached(keys) else {
