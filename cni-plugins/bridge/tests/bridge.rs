@@ -236,6 +236,36 @@ fn an_add_that_fails_late_is_undone() {
 }
 
 #[test]
+fn a_vlan_gateway_that_was_left_half_made_is_completed() {
+    let Some(host) = Host::new() else { return };
+    let make = "ip link add br0 type bridge vlan_filtering 1 2>&1 || true";
+    if !host.has(&["ip", "bridge"]) {
+        return;
+    }
+    if !host.sh(make).is_empty() {
+        println!("SKIP: CONFIG_BRIDGE_VLAN_FILTERING");
+        return;
+    }
+    // As after a kill -9 between making the pair and making its other end a port.
+    host.sh("ip link add br0.100 type veth peer name half");
+    let config = with(&config(), json!({"isGateway": true, "vlan": 100}));
+    for n in [2, 3] {
+        let ipam = addresses(&[&format!("10.5.0.{n}/24")]);
+        let container = host.container(&format!("c{n}"), &ipam);
+        host.run(BRIDGE, "ADD", &container, &config).result();
+        let listener = host.inside(|| TcpListener::bind("10.5.0.1:7000").unwrap());
+        let address = "10.5.0.1:7000".parse().unwrap();
+        let patience = std::time::Duration::from_secs(2);
+        let connected = container.inside(|| TcpStream::connect_timeout(&address, patience));
+        assert!(connected.is_ok(), "c{n}: {connected:?}");
+        drop(listener);
+    }
+    let vlans = host.sh("bridge vlan show dev half");
+    assert!(vlans.contains("100 PVID Egress Untagged"), "{vlans}");
+    assert!(!vlans.contains(" 1 "), "{vlans}");
+}
+
+#[test]
 fn a_taken_interface_name_stays_with_who_has_it() {
     let Some((host, container, config)) = attached(json!({})) else {
         return;
