@@ -78,7 +78,7 @@ impl<'a> Job<'a> {
         let present = on_host(host.link(&config.bridge), || {
             format!("look up {:?}", config.bridge)
         })?;
-        refuse_other_kind(present.as_ref(), config)?;
+        refuse_unsuitable(present.as_ref(), config)?;
         Ok(Self {
             owner: owner(&invocation.config.name, &request.attachment),
             request,
@@ -143,7 +143,7 @@ impl<'a> Job<'a> {
             },
         };
         let link = on_host(self.host.link(name), what)?;
-        refuse_other_kind(link.as_ref(), self.config)?;
+        refuse_unsuitable(link.as_ref(), self.config)?;
         let link =
             link.ok_or_else(|| Error::new(Code::TRY_AGAIN, what()).details("it vanished"))?;
         self.bridge = link.index;
@@ -471,11 +471,20 @@ impl<'a> Job<'a> {
 /// `net.ipv4.ip_forward` and `net.ipv6.conf.all.forwarding`.
 pub(crate) const FORWARDING: [&str; 2] = ["ipv4/ip_forward", "ipv6/conf/all/forwarding"];
 
-fn refuse_other_kind(link: Option<&Link>, config: &BridgeConfig) -> Result<(), Error> {
+fn refuse_unsuitable(link: Option<&Link>, config: &BridgeConfig) -> Result<(), Error> {
     match link {
         Some(link) if link.kind.as_deref() != Some("bridge") => {
             let msg = format!("{:?} already exists but is not a bridge", config.bridge);
             Err(Error::config(msg).details(link.kind.clone().unwrap_or_default()))
+        }
+        // Such a bridge takes VLANs of its ports without a word and lets all frames through. It
+        // is not ours to change: filtering would cut off the ports it has.
+        Some(link) if config.vlans.is_some() && !link.vlan_filtering => {
+            let msg = format!(
+                "vlan, vlanTrunk: {:?} already exists and does not filter VLANs",
+                config.bridge
+            );
+            Err(Error::config(msg).details("vlan_filtering 0"))
         }
         _ => Ok(()),
     }

@@ -236,6 +236,21 @@ fn an_add_that_fails_late_is_undone() {
 }
 
 #[test]
+fn vlans_are_refused_on_a_bridge_that_would_not_keep_them_apart() {
+    let Some(host) = Host::new() else { return };
+    host.sh("ip link add br0 type bridge");
+    let container = host.container("c1", &addresses(&["10.5.0.2/24"]));
+    for keys in [json!({"vlan": 100}), json!({"vlanTrunk": [{"id": 7}]})] {
+        let answer = host.run(BRIDGE, "ADD", &container, &with(&config(), keys));
+        assert_eq!(answer.code(), 7, "{answer:?}");
+        let msg = answer.json["msg"].as_str().unwrap();
+        assert!(msg.contains("does not filter VLANs"), "{msg}");
+    }
+    assert_eq!(host.trace().trim(), "br0");
+    assert!(host.ipam_calls().is_empty());
+}
+
+#[test]
 fn a_vlan_gateway_that_was_left_half_made_is_completed() {
     let Some(host) = Host::new() else { return };
     let make = "ip link add br0 type bridge vlan_filtering 1 2>&1 || true";
