@@ -1,7 +1,8 @@
 //! ADD, DEL, CHECK, GC, STATUS and VERSION over the plugins of a list.
 //!
 //! ```text
-//! ADD     list order     each gets the result of the one before; the last result is cached
+//! ADD     list order     each gets the result of the one before; the last result is cached;
+//!                        after an error all get DEL
 //! CHECK   list order     each gets the cached result
 //! DEL     reverse order  each gets the cached result; goes on after errors and reports all
 //! GC      DEL for every cached attachment that is not valid, then GC in list order
@@ -34,15 +35,6 @@ pub struct RuntimeConf {
     pub capability_args: Map<String, Value>,
 }
 
-/// What becomes of the plugins that had succeeded when a later one fails an ADD.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnFailure {
-    /// They stay, as with Go's libcni; the runtime must DEL.
-    Leave,
-    /// All get a DEL, also the one that failed.
-    RollBack,
-}
-
 /// What a GC leaves alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keep<'a> {
@@ -63,8 +55,6 @@ pub struct Caller {
     pub cache: Cache,
     /// How long another operation on the same container is waited for.
     pub patience: Duration,
-    /// What a failed ADD leaves.
-    pub on_failure: OnFailure,
 }
 
 /// What the plugins of a list are told in one pass over it.
@@ -76,7 +66,8 @@ struct Pass<'a> {
 }
 
 impl Caller {
-    /// Attaches a container; the final result, in the list's version.
+    /// Attaches a container; the final result, in the list's version. If a plugin fails, all get
+    /// a DEL, also the one that failed.
     ///
     /// One that is attached already is refused: SPEC 1.1.0 wants a DEL before a second ADD, and
     /// the undo of the second would take down what the first made.
@@ -120,11 +111,8 @@ impl Caller {
         let Err(error) = added else {
             return Ok(cached.result);
         };
-        let undone = match self.on_failure {
-            OnFailure::Leave => Ok(()),
-            OnFailure::RollBack => self.delete_each(&pass),
-        };
         // What cannot be rolled back stays in the cache for a later DEL or GC.
+        let undone = self.delete_each(&pass);
         let undone = undone.and_then(|()| self.cache.remove(&list.name, &conf.attachment));
         Err(and(error, undone.err()))
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use cni::Attachment;
-use libcni::{Cache, Caller, Error, Keep, NetworkList, OnFailure, Plugins, RuntimeConf};
+use libcni::{Cache, Caller, Error, Keep, NetworkList, Plugins, RuntimeConf};
 use serde_json::{Map, Value, json};
 use sys::Dir;
 
@@ -65,15 +65,8 @@ impl Bench {
             },
             cache: Cache::new(root.path().join("cache")),
             patience: Duration::from_secs(20),
-            on_failure: OnFailure::Leave,
         };
         Self { root, caller }
-    }
-
-    fn rolling_back() -> Self {
-        let mut bench = Self::new();
-        bench.caller.on_failure = OnFailure::RollBack;
-        bench
     }
 
     fn bin(&self) -> PathBuf {
@@ -263,33 +256,24 @@ fn del_goes_on_after_an_error_reports_all_and_keeps_the_cache() {
 }
 
 #[test]
-fn a_failed_add_stays_or_is_rolled_back() {
-    for (bench, expected) in [
-        (Bench::new(), "ADD one, ADD fails-ADD"),
-        (
-            Bench::rolling_back(),
-            "ADD one, ADD fails-ADD, DEL two, DEL fails-ADD, DEL one",
-        ),
-    ] {
-        let list = list("1.0.0", &["one", "fails-ADD", "two"]);
-        let error = bench
-            .caller
-            .add(&list, &conf("c1"))
-            .unwrap_err()
-            .to_string();
-        assert!(error.starts_with("plugin type=\"fails-ADD\" name=\"n\" failed (add): refused"));
-        assert!(
-            error.contains("why it fails-ADD") && !error.contains('\n'),
-            "{error}"
-        );
-        assert_eq!(bench.order(), expected);
-        assert!(!bench.cache_file().is_file());
-    }
+fn a_failed_add_is_rolled_back() {
+    let bench = Bench::new();
+    let list = list("1.0.0", &["one", "fails-ADD", "two"]);
+    let error = bench.caller.add(&list, &conf("c1")).unwrap_err();
+    let error = error.to_string();
+    assert!(error.starts_with("plugin type=\"fails-ADD\" name=\"n\" failed (add): refused"));
+    assert!(
+        error.contains("why it fails-ADD") && !error.contains('\n'),
+        "{error}"
+    );
+    let expected = "ADD one, ADD fails-ADD, DEL two, DEL fails-ADD, DEL one";
+    assert_eq!(bench.order(), expected);
+    assert!(!bench.cache_file().is_file());
 }
 
 #[test]
 fn a_second_add_is_refused_and_leaves_the_first_alone() {
-    let bench = Bench::rolling_back();
+    let bench = Bench::new();
     let list = list("1.0.0", &["one"]);
     let conf = RuntimeConf {
         netns: "/proc/self/ns/net".into(),
@@ -305,7 +289,7 @@ fn a_second_add_is_refused_and_leaves_the_first_alone() {
 
 #[test]
 fn what_cannot_be_rolled_back_stays_known() {
-    let bench = Bench::rolling_back();
+    let bench = Bench::new();
     let list = list("1.0.0", &["fails-DEL", "fails-ADD"]);
     let error = bench
         .caller
@@ -577,7 +561,7 @@ fn validate_asks_for_versions_and_joins_capabilities() {
 
 #[test]
 fn a_plugin_that_does_not_answer_is_killed() {
-    let mut bench = Bench::rolling_back();
+    let mut bench = Bench::new();
     bench.caller.plugins.patience = Duration::from_millis(300);
     let start = Instant::now();
     let error = bench
