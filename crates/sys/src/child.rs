@@ -6,7 +6,9 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -126,6 +128,21 @@ pub fn keep_open(command: &mut Command, fd: OwnedFd) {
     // SAFETY: between fork and execve only fcntl(2) is called, which is async-signal-safe and
     // takes no lock; the descriptor is owned by the closure and so still open.
     unsafe { command.pre_exec(prepare) };
+}
+
+/// Whether `file` is a regular file with an execute bit, after symbolic links.
+pub fn is_executable(file: &Path) -> bool {
+    std::fs::metadata(file)
+        .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+/// Whether what [`run`] could not do may well be possible later: the executable was being
+/// written, processes were scarce, or time was too short.
+pub fn is_transient(error: &SyscallError) -> bool {
+    matches!(
+        error.errno(),
+        Errno::ETIMEDOUT | Errno::ETXTBSY | Errno::EAGAIN
+    )
 }
 
 fn spawn(command: &mut Command, deadline: Instant) -> Result<Child> {
