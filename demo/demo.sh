@@ -15,12 +15,20 @@ CNI_PATH=${CNI_PATH:-$repository/out/cni}
 export DAVIT DAVIT_CNI CNI_PATH
 
 if [ -z "${DEMO_DIR:-}" ]; then
+    case ${1:-life} in life | crash) ;; *) echo 'usage: demo.sh [crash]' >&2; exit 2 ;; esac
+    [ "$(id -u)" = 0 ] || { echo 'demo.sh: needs root' >&2; exit 1; }
+    for needed in "$DAVIT" "$DAVIT_CNI" "$CNI_PATH/bridge" ip nft iptables jq curl /bin/busybox; do
+        command -v "$needed" >/dev/null || { echo "demo.sh: $needed is missing" >&2; exit 1; }
+    done
     DEMO_DIR=$(mktemp -d /tmp/davit-demo.XXXXXX)
     DEMO_ID=dvt-demo$$
     export DEMO_DIR DEMO_ID
+    unshare -m -n -i -p --fork --kill-child --mount-proc --propagation private sh "$0" "$@" &
+    inner=$!
+    # Ctrl-C and the like: everything inside dies with unshare, and the rest is removed here.
+    trap 'kill -KILL "$inner" 2>/dev/null; wait "$inner" 2>/dev/null' INT TERM HUP
     status=0
-    unshare -m -n -i -p --fork --kill-child --mount-proc --propagation private sh "$0" "$@" ||
-        status=$?
+    wait "$inner" || status=$?
     left=$(find /sys/fs/cgroup -type d -name "$DEMO_ID*" 2>/dev/null) || true
     if [ -n "$left" ]; then
         printf 'cgroups left on the machine, removed now:\n%s\n' "$left"

@@ -167,6 +167,18 @@ impl Dir {
         renamed
     }
 
+    /// Renames `name` to `new`, which must not be a directory with anything in it.
+    pub fn rename(&self, name: impl AsRef<OsStr>, new: impl AsRef<OsStr>) -> Result<()> {
+        let name = component(name.as_ref(), "renameat")?;
+        let new = component(new.as_ref(), "renameat")?;
+        renameat(&self.fd, name, &self.fd, new).call(|| {
+            format!(
+                "renameat({dir}, {name:?}, {dir}, {new:?})",
+                dir = self.describe()
+            )
+        })
+    }
+
     /// Removes the file `name`.
     pub fn remove(&self, name: impl AsRef<OsStr>) -> Result<()> {
         self.unlink(name.as_ref(), UnlinkatFlags::NoRemoveDir)
@@ -264,6 +276,23 @@ impl Dir {
                 }
             };
             std::thread::sleep(LOCK_POLL);
+        }
+    }
+
+    /// Whether somebody holds the lock file `name` exclusively. A missing one is nobody's, and
+    /// is not made.
+    pub fn is_locked(&self, name: impl AsRef<OsStr>) -> Result<bool> {
+        let file = match self.open_file(name.as_ref()) {
+            Err(error) if error.errno() == Errno::ENOENT => return Ok(false),
+            other => other?,
+        };
+        match Flock::lock(file, FlockArg::LockSharedNonblock) {
+            Ok(_) => Ok(false),
+            Err((_, Errno::EAGAIN)) => Ok(true),
+            Err((_, errno)) => Err(SyscallError::new(
+                format!("flock({:?})", name.as_ref()),
+                errno,
+            )),
         }
     }
 
