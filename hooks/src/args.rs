@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgMatches, Command};
-use libcni::{Cache, Caller, OnFailure, Plugins};
+use libcni::{Cache, Caller, Plugins};
 
 /// One run of the program.
 #[derive(Debug)]
@@ -89,7 +89,6 @@ impl Place {
             },
             cache: Cache::new(&self.cache_dir),
             patience: LOCK_PATIENCE,
-            on_failure: OnFailure::RollBack,
         }
     }
 }

@@ -5,7 +5,7 @@
 //! all that this call attached is detached again, in reverse, so that the runtime can give up.
 //! A container of the same ID that still lives, perhaps under another runtime, is left alone.
 
-use anyhow::{Context, anyhow, bail, ensure};
+use anyhow::{Context, anyhow, ensure};
 use cni::Attachment;
 use libcni::{Caller, NetworkList, RuntimeConf};
 use serde_json::Map;
@@ -33,11 +33,11 @@ pub fn run(place: &Place, state: &State) -> anyhow::Result<()> {
     let plan = plan(place, state, &wanted, &format!("/proc/{pid}/ns/net"))?;
     let caller = place.caller();
     let cached = poststop::cached(&caller, &state.id)?;
-    if let Some(living) = cached.iter().find(|each| each.is_alive()) {
-        bail!(
-            "{} is attached already, inside {}",
-            living.attachment,
-            living.netns
+    for each in &cached {
+        let (attachment, netns) = (&each.attachment, &each.netns);
+        ensure!(
+            !each.is_alive()?,
+            "{attachment} is attached already, inside {netns}"
         );
     }
     // A crash or a reboot without poststop. What stays stuck will be told by the ADD it hinders.

@@ -330,7 +330,15 @@ pub enum LockKind {
 /// A held `flock(2)`; dropping it lets go.
 #[derive(Debug)]
 #[must_use = "the lock ends when this value is dropped"]
-pub struct Lock(#[allow(dead_code, reason = "held for its Drop")] Flock<File>);
+pub struct Lock(Flock<File>);
+
+impl AsFd for Lock {
+    /// The open file that is locked: who has a duplicate of it holds the lock too, until the value
+    /// is dropped, which unlocks the file for all.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
 
 /// Refuses a name that is not exactly one path component.
 fn component<'a>(name: &'a OsStr, call: &str) -> Result<&'a OsStr> {
