@@ -13,19 +13,29 @@ prefix  ?= /usr/local
 DESTDIR ?=
 
 .PHONY: help build test test-unit test-root conformance conformance-peers prove demo demo-crash \
-        swap bench test-containerd fmt lint tidy install clean packages
+        swap bench test-containerd fmt fmt-check lint tidy install clean packages \
+        base-packages peer-packages client-packages
 
 help: ## print the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 build: ## release binaries in out/bin and out/cni
-	cargo build --release --locked -p runtime -p hooks $(PLUGINS:%=-p %)
+	DAVIT_COMMIT=$$(git rev-parse --short HEAD 2>/dev/null) cargo build --release --locked -p runtime -p hooks $(PLUGINS:%=-p %)
 	mkdir -p out/bin out/cni
 	install -m 755 $(RELEASE)/davit $(RELEASE)/davit-cni out/bin/
 	install -m 755 $(PLUGINS:%=$(RELEASE)/%) out/cni/
 
-packages:
+packages: # for everything; each target below asks for its own
 	@ci/apt.sh $(BASE) $(PEERS) $(CLIENTS)
+
+base-packages:
+	@ci/apt.sh $(BASE)
+
+peer-packages: base-packages
+	@ci/apt.sh $(PEERS)
+
+client-packages: base-packages
+	@ci/apt.sh $(CLIENTS)
 
 test: packages fmt-check lint test-unit build conformance conformance-peers demo demo demo-crash swap test-containerd ## everything that CI runs
 	@echo 'make test: all green'
@@ -55,29 +65,29 @@ FORCE:
 RUNTIME ?= $(DAVIT)
 # CI judges everything: a row that it must skip is a hole in the judgement.
 DENY    := $(if $(CI),--deny-skips)
-conformance: $(SUITE) build ## judge davit and our plugins (RUNTIME=... for another runtime)
+conformance: base-packages $(SUITE) build ## judge davit and our plugins (RUNTIME=... for another runtime)
 	$(SUITE) $(DENY) --runtime $(RUNTIME) --cni-path $(CURDIR)/out/cni
 
-conformance-peers: $(SUITE) ## judge runc, crun and the reference plugins; their gaps are known
+conformance-peers: peer-packages $(SUITE) ## judge runc, crun and the reference plugins; their gaps are known
 	$(SUITE) $(DENY) --runtime $$(command -v runc) --cni-path /usr/lib/cni
 	$(SUITE) $(DENY) --runtime $$(command -v crun)
 
-prove: $(SUITE) ## show that every row of the suite can fail
+prove: peer-packages $(SUITE) ## show that every row of the suite can fail
 	$(SUITE) --runtime $$(command -v runc) --cni-path /usr/lib/cni --prove
 
-demo: build ## two containers with networks, end to end, and nothing left
+demo: base-packages build ## two containers with networks, end to end, and nothing left
 	demo/demo.sh
 
-demo-crash: build ## the same with davit killed in the middle
+demo-crash: base-packages build ## the same with davit killed in the middle
 	demo/demo.sh crash
 
-swap: build ## runc with our hook and plugins, davit with the reference plugins
+swap: peer-packages build ## runc with our hook and plugins, davit with the reference plugins
 	demo/swap.sh
 
-test-containerd: build ## ctr run --cni with davit and our plugins
+test-containerd: client-packages build ## ctr run --cni with davit and our plugins
 	conformance/clients/containerd.sh $(DAVIT) $(CURDIR)/out/cni
 
-bench: build ## ratios beside crun, runc, a floor in C and the reference plugins
+bench: peer-packages build ## ratios beside crun, runc, a floor in C and the reference plugins
 	bench/run.sh
 
 install: build ## install below $(DESTDIR)$(prefix)

@@ -15,17 +15,33 @@ CNI_PATH=${CNI_PATH:-$repository/out/cni}
 export DAVIT DAVIT_CNI CNI_PATH
 
 if [ -z "${DEMO_DIR:-}" ]; then
+    case ${1:-life} in life | crash) ;; *) echo 'usage: demo.sh [crash]' >&2; exit 2 ;; esac
+    [ "$(id -u)" = 0 ] || { echo 'demo.sh: needs root' >&2; exit 1; }
+    for needed in "$DAVIT" "$DAVIT_CNI" "$CNI_PATH/bridge" ip nft iptables jq curl /bin/busybox; do
+        command -v "$needed" >/dev/null || { echo "demo.sh: $needed is missing" >&2; exit 1; }
+    done
     DEMO_DIR=$(mktemp -d /tmp/davit-demo.XXXXXX)
     DEMO_ID=dvt-demo$$
     export DEMO_DIR DEMO_ID
+    unshare -m -n -i -p --fork --kill-child --mount-proc --propagation private sh "$0" "$@" &
+    inner=$!
+    # Ctrl-C and the like: everything inside dies with unshare, and the rest is removed here.
+    trap 'kill -KILL "$inner" 2>/dev/null || true' INT TERM HUP
     status=0
-    unshare -m -n -i -p --fork --kill-child --mount-proc --propagation private sh "$0" "$@" ||
-        status=$?
-    left=$(find /sys/fs/cgroup -type d -name "$DEMO_ID*" 2>/dev/null) || true
+    wait "$inner" || status=$?
+    # A signal ends the first wait early.
+    wait "$inner" 2>/dev/null || true
+    ours() { find /sys/fs/cgroup -depth -type d -name "$DEMO_ID*" "$@" 2>/dev/null || true; }
+    left=$(ours)
     if [ -n "$left" ]; then
         printf 'cgroups left on the machine, removed now:\n%s\n' "$left"
-        find /sys/fs/cgroup -depth -type d -name "$DEMO_ID*" -exec rmdir {} +
         status=1
+        # What was killed may need a moment to leave them.
+        for _ in 1 2 3 4 5 6 7 8 9 10; do
+            ours -exec rmdir {} +
+            [ -n "$(ours)" ] || break
+            sleep 0.2
+        done
     fi
     rm -rf "$DEMO_DIR"
     exit "$status"

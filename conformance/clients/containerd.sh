@@ -4,17 +4,26 @@
 # It gets its own socket, root and state in a private host; nothing of the machine's is touched.
 set -eu
 [ $# -eq 2 ] || { echo "usage: containerd.sh RUNTIME CNI_PATH" >&2; exit 2; }
+[ "$(id -u)" = 0 ] || { echo 'containerd.sh: needs root' >&2; exit 1; }
+for needed in containerd ctr "$1"; do
+    command -v "$needed" >/dev/null || { echo "containerd.sh: $needed is missing" >&2; exit 1; }
+done
 repository=$(cd "$(dirname "$0")/../.." && pwd)
 
 if [ -z "${CTR_DIR:-}" ]; then
     CTR_DIR=$(mktemp -d /tmp/davit-ctr.XXXXXX)
     CTR_ID=dvt-ctr$$ # also the name of the cgroups, which are the whole machine's
     export CTR_DIR CTR_ID
+    unshare -m -n -i -p --fork --kill-child --mount-proc --propagation private sh "$0" "$@" &
+    inner=$!
+    # Ctrl-C and the like: everything inside dies with unshare, and the rest is removed here.
+    trap 'kill -KILL "$inner" 2>/dev/null || true' INT TERM HUP
     status=0
-    unshare -m -n -i -p --fork --kill-child --mount-proc --propagation private sh "$0" "$@" ||
-        status=$?
+    wait "$inner" || status=$?
+    # A signal ends the first wait early.
+    wait "$inner" 2>/dev/null || true
     # The namespace's parent cgroups are ours to remove: runtimes delete only the container's.
-    find /sys/fs/cgroup -depth -type d -name "$CTR_ID" -exec rmdir {} + || status=1
+    find /sys/fs/cgroup -depth -type d -path "*/$CTR_ID*" -exec rmdir {} + || status=1
     rm -rf "$CTR_DIR"
     exit "$status"
 fi
@@ -63,8 +72,10 @@ EOF
 
 start_containerd() {
     containerd --config "$CTR_DIR/config.toml" >"$CTR_DIR/log" 2>&1 &
+    containerd=$!
     for _ in $(seq 100); do
-        tool version >/dev/null 2>&1 && return
+        timeout 2 ctr --address "$socket" version >/dev/null 2>&1 && return
+        kill -0 "$containerd" 2>/dev/null || fail 'containerd ended'
         sleep 0.1
     done
     fail 'containerd does not answer'

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgMatches, Command};
-use libcni::{Cache, Caller, OnFailure, Plugins};
+use libcni::{Cache, Caller, Plugins};
 
 /// One run of the program.
 #[derive(Debug)]
@@ -89,14 +89,24 @@ impl Place {
             },
             cache: Cache::new(&self.cache_dir),
             patience: LOCK_PATIENCE,
-            on_failure: OnFailure::RollBack,
         }
     }
 }
 
+/// Puts a program's name before the lone word of a hook whose `args` have none: the
+/// specification's `args` begin with argv\[0\], which everybody forgets once.
+fn with_program_name(argv: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut argv: Vec<OsString> = argv.into_iter().collect();
+    let lone = matches!(&argv[..], [only] if only == "create-runtime" || only == "poststop");
+    if lone {
+        argv.insert(0, "davit-cni".into());
+    }
+    argv
+}
+
 /// Parses the command line; the error is help, version or usage and knows how to print itself.
 pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Invocation, clap::Error> {
-    let matches = command().try_get_matches_from(argv)?;
+    let matches = command().try_get_matches_from(with_program_name(argv))?;
     let (name, own) = matches.subcommand().unwrap_or(("", &matches));
     let network = || text(own, "NETWORK");
     let format = match own.try_get_one::<String>("output") {
@@ -197,7 +207,7 @@ fn place_args() -> [Arg; 3] {
         place(
             "cni-path",
             "DIR[:DIR]",
-            "plugins [env: CNI_PATH] [default: /opt/cni/bin]",
+            "plugins [env: CNI_PATH] [default: /opt/cni/bin:/usr/local/libexec/cni]",
         ),
         place(
             "cache-dir",
@@ -209,7 +219,11 @@ fn place_args() -> [Arg; 3] {
 
 fn place(matches: &ArgMatches) -> Place {
     let path = |flag, variable, default| given(matches, flag, variable).unwrap_or(default);
-    let cni_path = path("cni-path", "CNI_PATH", "/opt/cni/bin".into());
+    let cni_path = path(
+        "cni-path",
+        "CNI_PATH",
+        "/opt/cni/bin:/usr/local/libexec/cni".into(),
+    );
     Place {
         net_dir: path("net-dir", "NETCONFPATH", "/etc/cni/net.d".into()).into(),
         cni_path: std::env::split_paths(&cni_path).collect(),

@@ -48,7 +48,7 @@ fn attached_by(
     conf: &RuntimeConf,
 ) -> anyhow::Result<NetworkList> {
     let name = target.network.parse()?;
-    let cached = caller.cache.read(&name, &conf.attachment);
+    let cached = caller.cache.read(&name, &conf.attachment)?;
     match cached.and_then(|cached| cached.list()) {
         Some(list) => Ok(list),
         None => Ok(NetworkList::load(&place.net_dir, &target.network)?),

@@ -5,10 +5,11 @@
 //! all that this call attached is detached again, in reverse, so that the runtime can give up.
 //! A container of the same ID that still lives, perhaps under another runtime, is left alone.
 
-use anyhow::{Context, anyhow, bail, ensure};
+use anyhow::{Context, anyhow, ensure};
 use cni::Attachment;
 use libcni::{Caller, NetworkList, RuntimeConf};
 use serde_json::Map;
+use sys::NetNs;
 
 use crate::annotations::{NETWORKS, PORTS, Wanted};
 use crate::args::Place;
@@ -30,22 +31,36 @@ pub fn run(place: &Place, state: &State) -> anyhow::Result<()> {
     let pid = state
         .pid
         .context("OCI state has no pid: the container's process is not there")?;
-    let plan = plan(place, state, &wanted, &format!("/proc/{pid}/ns/net"))?;
+    let netns = format!("/proc/{pid}/ns/net");
+    let plan = plan(place, state, &wanted, &netns)?;
     let caller = place.caller();
     let cached = poststop::cached(&caller, &state.id)?;
-    if let Some(living) = cached.iter().find(|each| each.is_alive()) {
-        bail!(
-            "{} is attached already, inside {}",
-            living.attachment,
-            living.netns
+    for each in &cached {
+        let (attachment, netns) = (&each.attachment, &each.netns);
+        ensure!(
+            !each.is_alive()?,
+            "{attachment} is attached already, inside {netns}"
         );
     }
     // A crash or a reboot without poststop. What stays stuck will be told by the ADD it hinders.
     let stale = poststop::detach_all(place, &caller, &cached);
-    attach_all(&caller, &plan).map_err(|error| match stale.join("; ").as_str() {
-        "" => error,
-        stale => anyhow!("{error:#}; left by an earlier container: {stale}"),
-    })
+    attach_all(&caller, &plan)
+        .map_err(|error| match stale.join("; ").as_str() {
+            "" => error,
+            stale => anyhow!("{error:#}; left by an earlier container: {stale}"),
+        })
+        .map_err(|error| match shares_our_network(&netns) {
+            true => error.context(
+                "the container has no network namespace of its own (config.json /linux/namespaces)",
+            ),
+            false => error,
+        })
+}
+
+/// The usual reason why plugins refuse a namespace, asked only when one did.
+fn shares_our_network(netns: &str) -> bool {
+    let same = NetNs::open(netns).and_then(|theirs| theirs.is_same(&NetNs::current()?));
+    same.unwrap_or(false)
 }
 
 /// Which list is run with what, decided before anything happens.

@@ -27,7 +27,11 @@ fn to_json(cached: &CachedAttachment) -> Value {
 }
 
 fn status(cached: &CachedAttachment) -> &'static str {
-    if cached.is_dead() { "dead" } else { "alive" }
+    match cached.is_dead() {
+        Ok(true) => "dead",
+        Ok(false) => "alive",
+        Err(_) => "unknown",
+    }
 }
 
 /// Of any version's result; none while the ADD is under way.

@@ -1,8 +1,11 @@
 //! The executable from outside: hooks and commands, with a recorder in the plugins' place.
 
 use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use sys::Dir;
@@ -76,6 +79,10 @@ impl Host {
     }
 
     fn run(&self, args: &[&str], stdin: &str) -> Output {
+        self.start(args, stdin).wait_with_output().unwrap()
+    }
+
+    fn start(&self, args: &[&str], stdin: &str) -> Child {
         let place = |name: &str| self.root.path().join(name);
         let mut child = Command::new(env!("CARGO_BIN_EXE_davit-cni"))
             .env("NETCONFPATH", place("net.d"))
@@ -93,7 +100,7 @@ impl Host {
             .unwrap()
             .write_all(stdin.as_bytes())
             .unwrap();
-        child.wait_with_output().unwrap()
+        child
     }
 
     fn create_runtime(&self, id: &str, annotations: Value) -> Output {
@@ -413,6 +420,31 @@ fn gc_frees_the_dead_and_spares_the_living() {
     );
 }
 
+/// As another user, who may look into the directory but not into the file.
+#[test]
+fn a_cache_that_cannot_be_read_is_an_error_and_not_empty() {
+    if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
+        println!("SKIP: root, to become somebody else");
+        return;
+    }
+    let host = Host::new();
+    succeeded(&host.create_runtime("c1", json!({BOTH: "b"})));
+    let results = host.root.path().join("cache/results");
+    for dir in [host.root.path(), &host.root.path().join("cache"), &results] {
+        std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let copy = host.root.path().join("davit-cni");
+    std::fs::copy(env!("CARGO_BIN_EXE_davit-cni"), &copy).unwrap();
+    let output = Command::new(copy)
+        .env("DAVIT_CNI_CACHE_DIR", host.root.path().join("cache"))
+        .arg("list")
+        .uid(65534)
+        .gid(65534)
+        .output()
+        .unwrap();
+    assert!(failed(&output).contains("b-c1-eth0"));
+}
+
 #[test]
 fn poststop_without_a_cache_still_detaches() {
     let host = Host::new();
@@ -421,6 +453,48 @@ fn poststop_without_a_cache_still_detaches() {
         host.order(),
         ["DEL one c1/eth2", "DEL two c1/eth0", "DEL one c1/eth0"]
     );
+}
+
+/// A plugin whose ADD lasts a second, alone or in a child that nobody kills.
+const SLOW: &str = r#"#!/bin/sh
+here=${0%/*}
+echo "$CNI_COMMAND begins" >> "$here/log"
+case "${0##*/}-$CNI_COMMAND" in
+slow-alone-ADD) sleep 1 ;;
+slow-child-ADD) /bin/sh -c "sleep 1; echo 'child ends' >> $here/log" ;;
+esac
+echo "$CNI_COMMAND ends" >> "$here/log"
+"#;
+
+#[test]
+fn killing_the_hook_ends_its_plugin_and_a_del_waits_for_what_the_plugin_started() {
+    for (plugin, expected) in [
+        ("slow-alone", "ADD begins\nDEL begins\nDEL ends\n"),
+        (
+            "slow-child",
+            "ADD begins\nchild ends\nDEL begins\nDEL ends\n",
+        ),
+    ] {
+        let host = Host::new();
+        let bin = Dir::open(host.root.path().join("bin")).unwrap();
+        bin.replace(plugin, SLOW.as_bytes(), 0o755).unwrap();
+        host.network("slow", &[plugin]);
+        let log = || String::from_utf8(bin.read("log", 1 << 20).unwrap_or_default()).unwrap();
+        let annotations = json!({BOTH: "slow"});
+        let state = json!({"ociVersion": "1.2.0", "id": "c1", "status": "creating",
+            "pid": host.container.id(), "bundle": "/b", "annotations": annotations});
+        let mut hook = host.start(&["create-runtime"], &state.to_string());
+        while log().is_empty() {
+            assert!(hook.try_wait().unwrap().is_none(), "the hook ended early");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        hook.kill().unwrap();
+        hook.wait().unwrap();
+        succeeded(&host.poststop("c1", annotations));
+        std::thread::sleep(Duration::from_millis(1300));
+        assert_eq!(log(), expected, "{plugin}");
+        assert!(host.cached().is_empty());
+    }
 }
 
 #[test]

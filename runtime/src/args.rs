@@ -388,6 +388,15 @@ fn given_count(matches: &ArgMatches) -> i32 {
 }
 
 impl Operation {
+    /// How many descriptors from 3 on the program inherits.
+    pub fn preserved_fds(&self) -> i32 {
+        match self {
+            Self::Create(_, request) | Self::Run(_, request, _) => request.preserved_fds,
+            Self::Exec(_, _, around) => around.preserved_fds,
+            _ => 0,
+        }
+    }
+
     fn read(name: &str, given: &ArgMatches) -> Result<Self> {
         let id = || given_text(given, "id").unwrap_or_default();
         Ok(match name {

@@ -36,7 +36,7 @@ impl Bundle {
             }
             Err(error) => return Err(error).with_context(|| format!("open {path:?}")),
         };
-        let spec = parse(&text)?;
+        let spec = parse_saying(&text, warn_of_ignored)?;
         Ok(Self { dir, spec, text })
     }
 }
@@ -52,10 +52,19 @@ fn read(file: File) -> Result<Vec<u8>> {
 
 /// Parses a config.json; an error names the property by its JSON pointer.
 pub fn parse(text: &[u8]) -> Result<Spec> {
+    parse_saying(text, |_| {})
+}
+
+/// The same; `ignored` is told the capabilities that are left out.
+fn parse_saying(text: &[u8], ignored: impl FnOnce(&[String])) -> Result<Spec> {
+    // Checked here because a derived type takes an array of its members, too.
+    if text.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+        bail!("config.json: is not a JSON object");
+    }
     let spec = match serde_json::from_slice::<Spec>(text) {
         Ok(spec) => spec,
         // The strict types refuse a little that the specification allows: once more, slowly.
-        Err(_) => parse_leniently(text)?,
+        Err(_) => parse_leniently(text, ignored)?,
     };
     let version = spec.version();
     if version.is_empty() {
@@ -79,13 +88,10 @@ pub fn parse_hooks(text: &[u8]) -> Result<Hooks> {
     Ok(Hooks::plan(only.hooks.as_ref())?)
 }
 
-fn parse_leniently(text: &[u8]) -> Result<Spec> {
+fn parse_leniently(text: &[u8], ignored: impl FnOnce(&[String])) -> Result<Spec> {
     let mut value: Value = serde_json::from_slice(text).context("config.json is not JSON")?;
-    if !value.is_object() {
-        bail!("config.json: is not a JSON object");
-    }
     if let Some(process) = value.get_mut("process") {
-        complete_process(process);
+        ignored(&complete_process(process));
     }
     serde_path_to_error::deserialize(value).map_err(|error| {
         anyhow::anyhow!("config.json {}: {}", pointer(error.path()), error.inner())
@@ -93,11 +99,12 @@ fn parse_leniently(text: &[u8]) -> Result<Spec> {
 }
 
 /// Makes a `process` object fit the strict types: leaves out capabilities that this runtime does
-/// not know (config.md: the runtime need not grant them, and runc only warns) and adds an absent
-/// `user`, which means root.
-pub fn complete_process(process: &mut Value) {
+/// not know (config.md: the runtime need not grant them, and runc only warns), and adds an absent
+/// `user`, which means root. Returns what it left out.
+pub fn complete_process(process: &mut Value) -> Vec<String> {
+    let mut ignored = Vec::new();
     let Some(process) = process.as_object_mut() else {
-        return;
+        return ignored;
     };
     process
         .entry("user")
@@ -105,21 +112,32 @@ pub fn complete_process(process: &mut Value) {
     let sets = process
         .get_mut("capabilities")
         .and_then(Value::as_object_mut);
-    for names in sets
+    let lists = sets
         .into_iter()
         .flat_map(|sets| sets.values_mut())
-        .filter_map(Value::as_array_mut)
-    {
+        .filter_map(Value::as_array_mut);
+    for names in lists {
         names.retain(|name| {
             let Some(text) = name.as_str() else {
                 return true;
             };
             let known = crate::plan::process::capability_number(text).is_some();
-            if !known {
-                crate::log::warn(&format!("ignoring unknown capability {text}"));
+            if !known && ignored.iter().all(|seen| seen != text) {
+                ignored.push(text.to_owned());
             }
             known
         });
+    }
+    ignored
+}
+
+/// Says once which capabilities are left out.
+pub fn warn_of_ignored(capabilities: &[String]) {
+    if !capabilities.is_empty() {
+        crate::log::warn(&format!(
+            "unknown capabilities are ignored: {}",
+            capabilities.join(", ")
+        ));
     }
 }
 

@@ -32,6 +32,10 @@ pub fn for_process(process: &Process, path: Option<&Path>, foreground: bool) -> 
     match (process.terminal, path) {
         (true, Some(path)) => Ok(Console::Caller(connect_to(path)?)),
         (true, None) if foreground => {
+            // Without one nobody could ever see or end what waits for input there.
+            std::fs::File::open("/dev/tty").context(
+                "a terminal is wanted (process.terminal), but this process has none: open(\"/dev/tty\")",
+            )?;
             let (ours, theirs) = sys::socket::seqpacket_pair()?;
             Ok(Console::Foreground(theirs, ours))
         }

@@ -82,11 +82,9 @@ impl Container {
         if live_init(record).is_none() {
             return Status::Stopped;
         }
-        if self.state.awaits_start() {
-            return Status::Created;
-        }
         match self.cgroup().map(|cgroup| cgroup.is_frozen()) {
             Ok(Ok(true)) => Status::Paused,
+            _ if self.state.awaits_start() => Status::Created,
             _ => Status::Running,
         }
     }
@@ -128,14 +126,21 @@ impl Container {
 
     /// Sends `signal` to init, or with [`Recipients::All`] to every process.
     pub fn kill(&self, signal: i32, recipients: Recipients) -> Result<()> {
-        let shared_pids = !self.record()?.own_pid_namespace;
-        // Without a pid namespace the death of init ends nobody else.
-        if recipients == Recipients::All || (shared_pids && signal == nix::libc::SIGKILL) {
+        let record = self.record()?;
+        if record.stage != Stage::Created {
+            // Its cgroups may still turn out to be somebody else's.
+            bail!("container not running");
+        }
+        if recipients == Recipients::All {
             return Ok(self.cgroup()?.kill_all(signal)?);
         }
         let status = self.status();
-        if matches!(status, Status::Stopped | Status::Creating) {
+        if status == Status::Stopped {
             bail!("container not running");
+        }
+        if !record.own_pid_namespace && signal == nix::libc::SIGKILL {
+            // Without a pid namespace the death of init ends nobody else.
+            return Ok(self.cgroup()?.kill_all(signal)?);
         }
         match sys::process::pidfd_send_signal(self.init()?, signal) {
             Err(error) if error.errno() == sys::Errno::ESRCH => bail!("container not running"),
@@ -195,7 +200,8 @@ fn live_init(record: &Record) -> Option<i32> {
 /// The one way in which containers end: `delete`, `run` after its program, a failed create.
 ///
 /// Every step is tried even if an earlier one failed, and the first error is reported; the
-/// directory goes only when nothing else is left, so that a second try finds the rest.
+/// directory goes only when nothing else is left, and by one rename, so that a second try finds
+/// the rest, poststop hooks that did not run included.
 pub fn destroy(
     state: StateDir,
     record: Option<&Record>,
@@ -215,16 +221,53 @@ pub fn destroy(
             removed.context("remove its cgroups")?;
         }
     }
-    let id = state.id().to_string();
-    state.remove().context("remove its state directory")?;
+    if poststop == Poststop::Skip {
+        state.forget_config()?;
+    }
+    // From here on the id is free, and a second delete finds what this one may leave.
+    let tomb = state.entomb().context("take its state directory away")?;
+    finish(tomb, record, hooks, poststop)
+}
+
+/// The end of a container whose processes and cgroups are gone: poststop hooks, then its remains.
+fn finish(
+    tomb: StateDir,
+    record: Option<&Record>,
+    hooks: &Hooks,
+    poststop: Poststop,
+) -> Result<()> {
     if let (Poststop::Run, Some(record)) = (poststop, record) {
         run_poststop(record, hooks);
     }
+    let id = tomb.id().to_string();
+    tomb.remove().context("remove its state directory")?;
     crate::log::debug(&format!("container {id:?} is gone"));
     Ok(())
 }
 
-fn end_processes(record: &Record) -> Result<()> {
+/// Finishes deletes of `id` that were killed half way; whether there were any.
+pub fn finish_deletes(root: &StateRoot, id: &ContainerId) -> Result<bool> {
+    let mut any = false;
+    for tomb in root.tombstones(id)? {
+        let _lock = tomb.lock()?;
+        if tomb.is_gone()? {
+            continue;
+        }
+        any = true;
+        let record = tomb.record().ok().flatten();
+        match tomb
+            .config()
+            .and_then(|text| crate::bundle::parse_hooks(&text))
+        {
+            Ok(hooks) => finish(tomb, record.as_ref(), &hooks, Poststop::Run)?,
+            Err(_) => tomb.remove()?,
+        }
+    }
+    Ok(any)
+}
+
+/// Kills init and every process in its cgroups, and waits until init has ended.
+pub fn end_processes(record: &Record) -> Result<()> {
     let pidfd = live_init(record).map(|pid| sys::process::pidfd_open(Pid::from_raw(pid)));
     if let Some(Ok(pidfd)) = &pidfd {
         match sys::process::pidfd_send_signal(pidfd, nix::libc::SIGKILL) {

@@ -8,8 +8,8 @@ use anyhow::{Result, bail};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContainerId(String);
 
-/// A name in a file system has at most this many bytes (`NAME_MAX`).
-const MAX_LENGTH: usize = 255;
+/// A name in a file system has at most 255 bytes (`NAME_MAX`), and the state directory adds a few.
+const MAX_LENGTH: usize = 240;
 
 impl ContainerId {
     /// Parses an id: letters, digits, `_`, `+`, `-` and `.`, as runc has it.
@@ -54,11 +54,11 @@ mod tests {
             "a b",
             "é",
             "a\n",
-            &"a".repeat(256),
+            &"a".repeat(241),
         ] {
             assert!(ContainerId::parse(bad).is_err(), "{bad:?}");
         }
-        for good in ["a", "a.b", "A_0+-.", "...", &"a".repeat(255)] {
+        for good in ["a", "a.b", "A_0+-.", "...", &"a".repeat(240)] {
             assert!(ContainerId::parse(good).is_ok(), "{good:?}");
         }
     }

@@ -26,10 +26,11 @@ const NAME: &CStr = c"davit";
 /// Goes on from a form of this program that nobody can write to. Returns if this is one already.
 pub fn run_unwritable() -> Result<()> {
     let own = Path::new("/proc/self/exe");
-    if is_unwritable(&open_path(own)?)? {
-        return Ok(());
-    }
-    let program = read_only_mount(&open_path(own)?).or_else(|_| sealed_copy(own))?;
+    let program = match protection(own)? {
+        Protection::Enough => return Ok(()),
+        Protection::None => read_only_mount(&open_path(own)?).or_else(|_| sealed_copy(own))?,
+        Protection::HostMount => sealed_copy(own)?,
+    };
     let argv: Vec<CString> = std::env::args_os()
         .map(|arg| c_string(arg.into_vec()))
         .collect::<Result<_>>()?;
@@ -42,17 +43,37 @@ pub fn run_unwritable() -> Result<()> {
         .context("execute this program again, protected (vm.memfd_noexec=2 forbids it)")
 }
 
-/// Whether writing through the open `program` is impossible: its mount is read-only, or its
-/// contents are sealed.
-fn is_unwritable(program: &OwnedFd) -> Result<bool> {
-    let flags = fstatvfs(program)
+/// What keeps a container from writing to this program.
+enum Protection {
+    /// Nothing.
+    None,
+    /// A mount of the host happens to be read-only, which an upgrade may change while a
+    /// container still holds on to the file.
+    HostMount,
+    /// Seals, or a read-only mount that is in no namespace.
+    Enough,
+}
+
+fn protection(own: &Path) -> Result<Protection> {
+    // Seals are told of an open file only, not of a place.
+    if File::open(own).is_ok_and(|file| sys::memfd::is_sealed(&file)) {
+        return Ok(Protection::Enough);
+    }
+    let flags = fstatvfs(open_path(own)?)
         .context("fstatvfs(\"/proc/self/exe\")")?
         .flags();
-    if flags.contains(FsFlags::ST_RDONLY) {
-        return Ok(true);
+    if !flags.contains(FsFlags::ST_RDONLY) {
+        return Ok(Protection::None);
     }
-    // Seals are told of an open file only, not of a place.
-    Ok(File::open("/proc/self/exe").is_ok_and(|file| sys::memfd::is_sealed(&file)))
+    // The root of a detached mount has no path above it, so the kernel shows its name as "/";
+    // no file that is reached through a mount of the host is called so. Should a kernel show it
+    // in another way, the sealed copy ends the loop.
+    let detached = std::fs::read_link(own).is_ok_and(|path| path == Path::new("/"));
+    Ok(if detached {
+        Protection::Enough
+    } else {
+        Protection::HostMount
+    })
 }
 
 /// The program on a mount of its own, read-only and detached. Once the descriptor is closed by

@@ -1,9 +1,10 @@
 //! `exec`: one more process in a running container.
 //!
-//! The process is a clone of this one that joins init's cgroups and namespaces. The container
-//! can see it from then on, so it is neither dumpable nor made of the host's file (`exe_seal`),
-//! and it holds no descriptor of the host (CVE-2016-9962, CVE-2024-21626). The configuration is
-//! the copy that `create` made; the bundle is not looked at.
+//! A stage joins init's namespaces and clones the process into them. The container can see that
+//! one from its first moment, so it stands on the container's root, is neither dumpable nor made
+//! of the host's file (`exe_seal`), and holds no directory of the host (CVE-2016-9962,
+//! CVE-2024-21626). The configuration is the copy that `create` made; the bundle is not looked
+//! at.
 
 use std::convert::Infallible;
 use std::fs::{self, File};
@@ -17,9 +18,11 @@ use nix::sys::stat::Mode;
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use oci_spec::runtime as oci;
-use sys::process::{CloneArgs, Cloned, clone3, setns_raw};
+use sys::process::{CLONE_PARENT, CloneArgs, Cloned, clone3, setns_raw};
 use sys::root::Root;
+use sys::{Dir, Errno};
 
+use crate::cgroup::Hierarchies;
 use crate::console_socket::{self, Console};
 use crate::container::{Container, Status};
 use crate::foreground::{self, Signals};
@@ -27,7 +30,7 @@ use crate::host::Host;
 use crate::init::{self, Stdio, console, credentials, labels::Labels, program};
 use crate::launch::write_pid_file;
 use crate::plan::{self, Kind, Process};
-use crate::procfs::HostProc;
+use crate::procfs::{HostProc, Stat};
 use crate::seccomp::Program;
 use crate::sync::{Channel, FromInit, ToInit};
 
@@ -57,15 +60,16 @@ pub fn run(container: &Container, request: &Request) -> Result<u8> {
     check_status(container, request)?;
     let record = container.record()?;
     let spec = container.spec()?;
-    let process = Process::plan(&request.process, request.pointer)?;
+    let mut wanted = request.process.clone();
+    inherit_confinement(&mut wanted, spec.process().as_ref());
+    let process = Process::plan(&wanted, request.pointer)?;
     plan::check_apparmor(&process, &Host::look(), request.pointer)?;
     let filter = spec
         .linux()
         .as_ref()
         .and_then(|linux| linux.seccomp().as_ref());
     let filter = filter.map(plan::compile).transpose()?.flatten();
-    let selinux = request
-        .process
+    let selinux = wanted
         .selinux_label()
         .clone()
         .filter(|label| !label.is_empty());
@@ -83,8 +87,11 @@ pub fn run(container: &Container, request: &Request) -> Result<u8> {
         filter: filter.as_ref(),
         selinux,
         channel: theirs,
+        stage_channel: None,
+        cgroup: cgroup.directory()?,
         cgroup_files: cgroup.join_files()?,
         init,
+        init_pid: pid,
         joined,
         console: terminal.for_init(),
         preserved_fds: request.preserved_fds,
@@ -95,8 +102,7 @@ pub fn run(container: &Container, request: &Request) -> Result<u8> {
         },
         in_user_namespace: spec.linux().as_ref().is_some_and(has_user_namespace),
     };
-    let directory = cgroup.directory()?;
-    let (pid, pidfd) = spawn(guest, directory.as_ref().map(AsFd::as_fd))?;
+    let (pid, pidfd) = spawn(guest)?;
     match start(&ours, pid, &pidfd, &process, request, &mut terminal) {
         Ok(master) => match signals {
             Some(signals) => foreground::supervise(pid, &pidfd, &signals, master),
@@ -108,6 +114,21 @@ pub fn run(container: &Container, request: &Request) -> Result<u8> {
             let _ = waitpid(pid, None);
             Err(error)
         }
+    }
+}
+
+/// A process that says nothing of its confinement gets the container's, as runc has it: it must
+/// not end up with less of it.
+fn inherit_confinement(process: &mut oci::Process, own: Option<&oci::Process>) {
+    let Some(own) = own else { return };
+    if process.capabilities().is_none() {
+        process.set_capabilities(own.capabilities().clone());
+    }
+    if process.apparmor_profile().is_none() {
+        process.set_apparmor_profile(own.apparmor_profile().clone());
+    }
+    if process.selinux_label().is_none() {
+        process.set_selinux_label(own.selinux_label().clone());
     }
 }
 
@@ -176,6 +197,9 @@ fn start(
     }
     channel.answer(&ToInit::Start, &[])?;
     match channel.hear()? {
+        None if Stat::never_executed(pid.as_raw()) => {
+            bail!("the process died in execve (killed by its seccomp filter, or by a limit?)")
+        }
         None => Ok(master),
         Some(FromInit::Failed(reason)) => bail!(reason),
         Some(other) => bail!("the process said {other:?} after its start"),
@@ -193,6 +217,10 @@ struct Joined {
 }
 
 impl Joined {
+    fn has(&self, kind: Kind) -> bool {
+        self.flags & kind.clone_flag() != 0
+    }
+
     fn open(pid: i32, no_pivot: bool) -> Result<Self> {
         let mut joined = Self {
             flags: 0,
@@ -232,15 +260,76 @@ impl Joined {
     }
 }
 
-fn spawn(guest: Guest<'_>, cgroup: Option<std::os::fd::BorrowedFd<'_>>) -> Result<(Pid, OwnedFd)> {
-    if let Some(pids) = &guest.joined.pids {
-        // For children only; this process stays where it is, and has no other child.
-        setns_raw(pids, Kind::Pid.clone_flag()).context("join init's pid namespace")?;
+/// Clones the process by a stage in between, which joins everything while nobody in the
+/// container can see it: a process in the container's pid namespace that still stands on the
+/// host's root would hand that root, `/proc/<pid>/root`, to whoever may trace it.
+fn spawn(mut guest: Guest<'_>) -> Result<(Pid, OwnedFd)> {
+    // A conversation of its own: on the guest's, the guest may be faster than the stage.
+    let (ours, theirs) = Channel::pair()?;
+    guest.stage_channel = Some(theirs);
+    if nix::unistd::geteuid().is_root() {
+        // Before the first clone, which inherits it. Without root the runtime itself could not
+        // write to its child's /proc files.
+        nix::sys::prctl::set_dumpable(false).context("prctl(PR_SET_DUMPABLE, 0)")?;
     }
-    match clone3(CloneArgs { flags: 0, cgroup }).context("clone the process")? {
-        Cloned::Parent { pid, pidfd } => Ok((pid, pidfd)),
-        Cloned::Child => guest.run(),
+    // Births into a cgroup are checked against the parent's rights, and a stage in the
+    // container's user namespace has none over the host's cgroups.
+    let cgroup = guest
+        .cgroup
+        .as_ref()
+        .filter(|_| guest.joined.has(Kind::User));
+    let born = clone_into(0, cgroup, guest.init_pid).context("clone the stage")?;
+    let Cloned::Parent { pid: stage, .. } = born else {
+        guest.stage()
+    };
+    drop(guest);
+    let heard = ours.hear();
+    waitpid(stage, None).context("wait for the stage")?;
+    match heard? {
+        Some(FromInit::Spawned(pid)) => {
+            let pid = Pid::from_raw(pid);
+            // Our child, not yet reaped: the number is still its own.
+            Ok((pid, sys::process::pidfd_open(pid)?))
+        }
+        Some(FromInit::Failed(reason)) => bail!(reason),
+        other => bail!("the stage said {other:?}"),
     }
+}
+
+fn clone_into(flags: u64, cgroup: Option<&Dir>, init: i32) -> Result<Cloned> {
+    let into = |cgroup: Option<&Dir>| {
+        clone3(CloneArgs {
+            flags,
+            cgroup: cgroup.map(AsFd::as_fd),
+        })
+    };
+    match (into(cgroup), cgroup) {
+        // init has made cgroups of its own and moved into one, as systemd does: version 2 has
+        // no processes above (cgroups(7), "no internal processes").
+        (Err(error), Some(own)) if error.errno() == Errno::EBUSY => {
+            Ok(into(Some(&cgroup_of_init(init, own)?))?)
+        }
+        (other, _) => Ok(other?),
+    }
+}
+
+/// The version 2 cgroup that init is in, which must be below the container's `own`.
+fn cgroup_of_init(pid: i32, own: &Dir) -> Result<Dir> {
+    let path = format!("/proc/{pid}/cgroup");
+    let text = fs::read_to_string(&path).with_context(|| format!("read {path:?}"))?;
+    let below = text
+        .lines()
+        .find_map(|line| line.strip_prefix("0::/"))
+        .context("init has no cgroup")?;
+    let mount = Hierarchies::discover()?
+        .v2
+        .context("no cgroup2 is mounted")?
+        .mount;
+    let current = mount.join(below);
+    if below.split('/').any(|part| part == "..") || !current.starts_with(own.path()) {
+        bail!("init is in {current:?}, outside of the container's cgroup");
+    }
+    Ok(Dir::open(current)?)
 }
 
 /// The clone, on its way into the container.
@@ -249,8 +338,11 @@ struct Guest<'a> {
     filter: Option<&'a Program>,
     selinux: Option<String>,
     channel: Channel,
+    stage_channel: Option<Channel>,
+    cgroup: Option<Dir>,
     cgroup_files: Vec<OwnedFd>,
     init: OwnedFd,
+    init_pid: i32,
     joined: Joined,
     console: Option<OwnedFd>,
     preserved_fds: i32,
@@ -259,6 +351,34 @@ struct Guest<'a> {
 }
 
 impl Guest<'_> {
+    /// The stage: joins the container and clones the guest into its pid namespace, as a sibling.
+    fn stage(mut self) -> ! {
+        let message = match self.join_and_clone() {
+            Ok(Cloned::Child) => self.run(),
+            Ok(Cloned::Parent { pid, .. }) => FromInit::Spawned(pid.as_raw()),
+            Err(error) => FromInit::Failed(format!("{error:#}")),
+        };
+        if let Some(channel) = &self.stage_channel {
+            // If the runtime is gone, the guest will see it.
+            let _ = channel.tell(&message);
+        }
+        sys::process::exit_now(0)
+    }
+
+    fn join_and_clone(&mut self) -> Result<Cloned> {
+        sys::process::close_inherited(&self.descriptors())?;
+        sys::process::reset_signals()?;
+        // A clone inherits what the next execve shall wear, and after the join no procfs of the
+        // host is in reach.
+        Labels::open_for(&HostProc::open()?, self.process, self.selinux.as_deref())?.apply()?;
+        self.join()?;
+        let cgroup = self
+            .cgroup
+            .as_ref()
+            .filter(|_| !self.joined.has(Kind::User));
+        clone_into(CLONE_PARENT, cgroup, self.init_pid).context("clone the process")
+    }
+
     fn run(mut self) -> ! {
         let error = match self.live() {
             Ok(never) => match never {},
@@ -270,29 +390,23 @@ impl Guest<'_> {
     }
 
     fn live(&mut self) -> Result<Infallible> {
-        sys::process::close_inherited(&self.descriptors())?;
-        // Before it is visible in the container: nobody there may read its memory or its
-        // descriptors, not even with CAP_SYS_PTRACE over the container (CVE-2016-9962).
-        nix::sys::prctl::set_dumpable(false).context("prctl(PR_SET_DUMPABLE, 0)")?;
-        sys::process::reset_signals()?;
         let (initial, last) = &self.process.exec_cpu_affinity;
         if let Some(mask) = initial {
             sys::process::set_cpu_affinity(mask)?;
         }
         init::join_cgroups(std::mem::take(&mut self.cgroup_files))?;
+        sys::process::close_inherited(&self.descriptors_inside())?;
         match last {
             Some(mask) => sys::process::set_cpu_affinity(mask)?,
             // As in init: the cpuset decides.
             None if initial.is_none() => drop(sys::process::reset_cpu_affinity()),
             None => {}
         }
-        let labels = Labels::open_for(&HostProc::open()?, self.process, self.selinux.as_deref())?;
-        self.join()?;
         nix::unistd::setsid().context("setsid()")?;
-        let root = own_root()?;
-        console::replace_null_streams(&root)?;
+        console::replace_null_streams(&own_root()?)?;
         if self.process.terminal {
             console::attach_inside(self.process, self.console.as_ref())?;
+            self.console = None;
         }
         init::set_attributes(self.process)?;
         let ask = || {
@@ -301,29 +415,48 @@ impl Guest<'_> {
                 .map(drop)
         };
         credentials::set_limits(&self.process.rlimits, self.in_user_namespace, ask)?;
-        let ready = credentials::prepare(self.process, self.stdio)?;
+        let ready = credentials::prepare(self.process, self.stdio, self.filter)?;
         let program = program::find(self.process)?;
         self.channel.ask(&FromInit::Created, &ToInit::Start)?;
         program::keep_only(self.preserved_fds)?;
-        labels.apply()?;
-        ready.assume(self.filter)?;
+        ready.assume()?;
         Err(program.execute())
     }
 
-    /// The numbers of all that it goes on with.
+    /// The numbers of all that the stage goes on with.
     fn descriptors(&self) -> Vec<RawFd> {
-        let owned = self
-            .cgroup_files
-            .iter()
-            .chain([&self.init, self.channel.socket()]);
-        let owned = owned.chain(&self.console).chain(&self.joined.root);
+        let owned = self.cgroup_files.iter().chain([&self.init]);
+        let owned = owned
+            .chain(&self.joined.root)
+            .chain(&self.joined.pids)
+            .map(AsRawFd::as_raw_fd);
+        let owned = owned.chain(
+            self.stage_channel
+                .iter()
+                .map(|stage| stage.socket().as_raw_fd()),
+        );
+        let cgroup = self.cgroup.iter().map(|cgroup| cgroup.as_fd().as_raw_fd());
         owned
-            .map(AsRawFd::as_raw_fd)
-            .chain(3..3 + self.preserved_fds)
+            .chain(cgroup)
+            .chain(self.descriptors_inside())
             .collect()
     }
 
+    /// The numbers of what the guest goes on with, where the container can see it.
+    fn descriptors_inside(&self) -> Vec<RawFd> {
+        let owned = self
+            .console
+            .iter()
+            .chain([self.channel.socket()])
+            .map(AsRawFd::as_raw_fd);
+        owned.chain(3..3 + self.preserved_fds).collect()
+    }
+
     fn join(&self) -> Result<()> {
+        if let Some(pids) = &self.joined.pids {
+            // For children only: the stage itself stays out of sight.
+            setns_raw(pids, Kind::Pid.clone_flag()).context("join init's pid namespace")?;
+        }
         if self.joined.flags != 0 {
             // All at once, in the order that the kernel knows to be right (setns(2), Linux 5.8).
             setns_raw(&self.init, self.joined.flags).context("join init's namespaces")?;
@@ -332,7 +465,7 @@ impl Guest<'_> {
             nix::unistd::fchdir(root).context("fchdir(init's root)")?;
             nix::unistd::chroot(".").context("chroot(\".\")")?;
         }
-        if self.joined.flags & Kind::User.clone_flag() != 0 {
+        if self.joined.has(Kind::User) {
             // Unmapped root: whoever the process is to be is set later all the same.
             let _ = sys::credentials::set_gid(0);
             let _ = sys::credentials::set_uid(0);

@@ -3,7 +3,7 @@
 //! Init is a clone, not a new program: it inherits the finished [`Plan`] and reads no
 //! configuration. Everything below the rootfs is reached through one descriptor, and every
 //! change to the rootfs is made before init enters it, so that no path of the container is
-//! resolved by a process that is already inside. All that init itself needs of `/proc` is the
+//! resolved with the host in sight. All that init itself needs of `/proc` is the
 //! host's, which no image can fake (CVE-2019-16884, CVE-2025-52881).
 //!
 //! The exceptions to one syscall after the other are the questions to the runtime, drawn in
@@ -48,6 +48,8 @@ pub struct Inheritance {
     pub start_listener: Option<OwnedFd>,
     /// Where the master of the terminal is sent.
     pub console: Option<OwnedFd>,
+    /// Whether init is kept from being traced while it waits.
+    pub guarded: bool,
     /// Name of a session keyring to join.
     pub keyring: Option<std::ffi::CString>,
     /// Descriptors from 3 on that the program inherits.
@@ -124,6 +126,10 @@ impl Init<'_> {
             self.inheritance.channel.expect(&ToInit::IdsMapped)?;
             credentials::become_root_of(maps)?;
         }
+        // Nobody whom the container lets trace may read our memory or our descriptors.
+        if self.inheritance.guarded {
+            nix::sys::prctl::set_dumpable(false).context("prctl(PR_SET_DUMPABLE, 0)")?;
+        }
         // 3. The cgroup namespace's root is the cgroup that its maker is in: after step 1.
         if self.plan.namespaces.makes(Kind::Cgroup) {
             sys::process::unshare_raw(Kind::Cgroup.clone_flag())?;
@@ -145,10 +151,16 @@ impl Init<'_> {
         // 5. The host's /proc is about to go: what is written to it at execve is opened now.
         let labels = labels::Labels::open(&proc, self.plan)?;
         self.enter_rootfs(&proc)?;
-        // 6. Inside. Nothing from here on may follow a path of the container but the program's.
+        // 6. Inside, where others may look at our descriptors until the program starts: nothing
+        // of the host stays open. From here on paths are the container's own: its working
+        // directory, its user list, its program.
+        drop(proc);
+        self.inheritance.namespaces.clear();
+        self.inheritance.console = None;
         self.set_attributes()?;
         self.set_limits()?;
-        let ready = credentials::prepare(&self.plan.process, self.inheritance.stdio)?;
+        let filter = self.plan.seccomp.as_ref();
+        let ready = credentials::prepare(&self.plan.process, self.inheritance.stdio, filter)?;
         let program = program::find(&self.plan.process)?;
         self.inheritance.channel.tell(&FromInit::Created)?;
         self.wait_for_start()?;
@@ -156,7 +168,7 @@ impl Init<'_> {
         // 7. Nothing but what the program shall have may stay open (CVE-2024-21626).
         program::keep_only(self.inheritance.preserved_fds)?;
         labels.apply()?;
-        ready.assume(self.plan.seccomp.as_ref())?;
+        ready.assume()?;
         Err(program.execute())
     }
 
@@ -214,7 +226,7 @@ impl Init<'_> {
             nix::unistd::sethostname(name).with_context(|| format!("sethostname({name:?})"))?;
         }
         if let Some(name) = &self.plan.domainname {
-            proc.write_parameter(Path::new("kernel/domainname"), name)?;
+            sys::process::set_domain_name(name)?;
         }
         let parameters = &self.plan.sysctl;
         parameters
@@ -240,7 +252,11 @@ impl Init<'_> {
                 .ask(&FromInit::Limits, &ToInit::LimitsSet)
                 .map(drop)
         };
-        credentials::set_limits(&self.plan.process.rlimits, self.plan.id_maps.is_some(), ask)
+        credentials::set_limits(
+            &self.plan.process.rlimits,
+            self.plan.namespaces.is_private(Kind::User),
+            ask,
+        )
     }
 
     /// Waits until the program may run; afterwards `channel` leads to whoever started it.

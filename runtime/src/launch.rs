@@ -103,13 +103,15 @@ pub fn create(root: &StateRoot, id: &ContainerId, request: &Request) -> Result<L
         linux.and_then(|linux| linux.resources().as_ref()),
     )
     .context("config.json")?;
-    check_preserved(request.preserved_fds)?;
     let console = console_socket::plan(&plan.process, request)?;
     let namespaces = clone::OpenNamespaces::open(&plan.namespaces)?;
 
     let state = root.claim(id)?;
-    let lock = state.lock()?;
-    if state.is_removed()? {
+    let lock = match state.lock() {
+        Ok(lock) => lock,
+        Err(error) => return Err(give_back(state, error)),
+    };
+    if state.is_gone()? {
         bail!("it was deleted while it was being created");
     }
     let mut launch = Launch {
@@ -143,14 +145,12 @@ pub fn create(root: &StateRoot, id: &ContainerId, request: &Request) -> Result<L
     }
 }
 
-/// runc's words, which say what the caller got wrong.
-fn check_preserved(count: i32) -> Result<()> {
-    for number in 0..count {
-        if !sys::process::is_open(3 + number) {
-            bail!("unable to stat preserved-fd {number} (of {count}): bad file descriptor");
-        }
+/// Undoes the claim alone.
+fn give_back(state: StateDir, error: anyhow::Error) -> anyhow::Error {
+    match state.remove() {
+        Ok(()) => error,
+        Err(left) => error.context(format!("and its directory stays: {left:#}")),
     }
-    Ok(())
 }
 
 fn new_record(bundle: &Bundle, plan: &Plan, id: &ContainerId, cgroups: &cgroup::Plan) -> Record {
@@ -174,6 +174,35 @@ fn new_record(bundle: &Bundle, plan: &Plan, id: &ContainerId, cgroups: &cgroup::
         own_pid_namespace: plan.namespaces.makes(Kind::Pid),
         no_pivot: plan.rootfs.entry == Entry::Move,
     }
+}
+
+/// What `create` would have recorded, for a record that is damaged: enough to take the container
+/// away.
+pub fn record_from_config(state: &StateDir) -> Result<Record> {
+    let spec = crate::bundle::parse(&state.config()?)?;
+    let linux = spec.linux().as_ref();
+    let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
+    let cgroups = cgroup::Plan::new(&Hierarchies::discover()?, path, state.id().as_str(), None)?;
+    let annotations = spec.annotations().iter().flatten();
+    Ok(Record {
+        version: 1,
+        id: state.id().to_string(),
+        stage: Stage::Creating,
+        init_process_pid: 0,
+        init_process_start: 0,
+        boot_id: procfs::boot_id(),
+        created: String::new(),
+        bundle: PathBuf::new(),
+        rootfs: PathBuf::new(),
+        owner: 0,
+        annotations: annotations
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect(),
+        cgroup_paths: cgroups.saved_paths(),
+        namespace_paths: BTreeMap::new(),
+        own_pid_namespace: false,
+        no_pivot: false,
+    })
 }
 
 struct Launch<'a> {
@@ -248,6 +277,7 @@ impl Launch<'_> {
             cgroup_view: view,
             namespaces: self.namespaces.take_for_init(&self.plan.namespaces),
             start_listener: listener,
+            guarded: self.must_be_guarded(),
             console,
             keyring: keyring.transpose().context("keyring name")?,
             preserved_fds: self.request.preserved_fds,
@@ -264,19 +294,22 @@ impl Launch<'_> {
             .transpose()?
             .flatten();
         let directory = directory.as_ref().map(AsFd::as_fd);
-        let born = clone::spawn(
-            &self.plan,
-            &mut self.namespaces,
-            directory,
-            &ours,
-            inheritance,
-        )?;
+        let born = clone::spawn(&self.plan, &mut self.namespaces, directory, inheritance)?;
         Ok(Init {
             pid: born.pid,
             pidfd: born.pidfd,
             channel: ours,
             terminal: None,
         })
+    }
+
+    /// Whether somebody in the container might gain by tracing init while it waits: it has come
+    /// from outside into a namespace of others, or holds a capability for its filter. Not
+    /// without need: a hook or an engine without CAP_SYS_PTRACE could not look at it either.
+    fn must_be_guarded(&self) -> bool {
+        let holds_more = self.plan.seccomp.is_some() && !self.plan.process.no_new_privileges;
+        let joins = !self.plan.namespaces.joins().is_empty();
+        nix::unistd::geteuid().is_root() && (joins || holds_more)
     }
 
     fn hook_state(&self) -> HookState {

@@ -16,6 +16,7 @@ pub mod exec; // one more process
 pub mod foreground; // waiting for a program
 pub mod hooks; // running hooks
 pub mod host; // facts about this host
+pub mod inherited; // descriptors of the caller
 pub mod init; // the child's side
 pub mod launch; // the parent's side
 pub mod log; // errors and warnings

@@ -57,7 +57,7 @@ fn open(path: &Path) -> Result<File> {
 
 /// Reports the error that ends this program: to the log file and to stderr.
 pub fn report(error: &anyhow::Error) {
-    let message = format!("{error:#}");
+    let message = printable(&format!("{error:#}"));
     let log = LOG.get();
     let format = log.map_or(Format::Text, |log| log.format);
     if let Some(file) = log.and_then(|log| log.file.as_ref()) {
@@ -72,9 +72,20 @@ pub fn report(error: &anyhow::Error) {
     }
 }
 
+/// The message on one line, without what a terminal would obey: parts of it may come from an
+/// image. A usage text keeps its lines.
+fn printable(message: &str) -> String {
+    let escape = |c: char| match c {
+        '\n' | '\t' => String::from(c),
+        c if c.is_control() => c.escape_default().to_string(),
+        c => String::from(c),
+    };
+    message.chars().map(escape).collect()
+}
+
 /// Says something that does not end the program, on stderr.
 pub fn warn(message: &str) {
-    stderr(&format!("davit: warning: {message}\n"));
+    stderr(&format!("davit: warning: {}\n", printable(message)));
 }
 
 /// Writes a record to the log file if `--debug` is given.
@@ -117,6 +128,11 @@ mod tests {
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(value["msg"], "path \"a\nb\"");
         assert_eq!(value["level"], "error");
+    }
+
+    #[test]
+    fn an_image_cannot_write_to_the_terminal() {
+        assert_eq!(printable("a\x1b[31mb"), "a\\u{1b}[31mb");
     }
 
     #[test]

@@ -9,18 +9,36 @@ use runtime::args::{Args, Global, Operation};
 use runtime::operations::{
     create, delete, exec, features, freezer, kill, list, ps, run, spec, start, state,
 };
-use runtime::{log, plan};
+use runtime::{inherited, log, plan};
+use sys::{Errno, SyscallError};
 
 fn main() -> ExitCode {
     match perform(std::env::args_os()) {
         Ok(status) => status.into(),
         Err(error) => {
-            log::report(&error);
-            // What runc's callers know for a process that could not be put into a container.
             let exec = error.is::<ExecFailed>();
+            log::report(&explain(error));
+            // What runc's callers know for a process that could not be put into a container.
             ExitCode::from(if exec { 255 } else { 1 })
         }
     }
+}
+
+/// Names the usual reason of a refusal.
+fn explain(error: anyhow::Error) -> anyhow::Error {
+    let denied = |errno: Errno| matches!(errno, Errno::EACCES | Errno::EPERM);
+    let refused = error.chain().any(|cause| {
+        let syscall = cause
+            .downcast_ref::<SyscallError>()
+            .map(SyscallError::errno);
+        syscall
+            .or(cause.downcast_ref::<Errno>().copied())
+            .is_some_and(denied)
+    });
+    if refused && !nix::unistd::geteuid().is_root() {
+        return error.context("davit runs without root here");
+    }
+    error
 }
 
 /// Marks an error of `exec`, whose exit status differs.
@@ -32,6 +50,8 @@ fn perform(argv: impl IntoIterator<Item = OsString>) -> Result<u8> {
     match Args::parse(argv)? {
         Args::Print(text) => print(&text),
         Args::Perform(global, operation) => {
+            // First of all: every number that is opened from here on is ours, not the caller's.
+            inherited::claim(operation.preserved_fds())?;
             log::init(global.log.as_deref(), global.log_format, global.debug)?;
             dispatch(&global, operation)
         }

@@ -130,6 +130,7 @@ impl Plan {
             namespaces,
         };
         plan.check_ids()?;
+        plan.check_mount_namespace(linux)?;
         plan.check_host(linux, host)?;
         Ok(plan)
     }
@@ -160,6 +161,31 @@ impl Plan {
             )?;
         }
         Ok(())
+    }
+
+    /// Refuses what would be done to the host's own mounts: without a mount namespace there is
+    /// only the change of root.
+    fn check_mount_namespace(&self, linux: Option<&oci::Linux>) -> Result<()> {
+        if self.namespaces.is_private(Kind::Mount) {
+            return Ok(());
+        }
+        let devices = linux.and_then(|linux| linux.devices().as_ref());
+        let asked = [
+            (!self.mounts.is_empty(), "/mounts"),
+            (self.rootfs.readonly, "/root/readonly"),
+            (self.process.terminal, "/process/terminal"),
+            (
+                devices.is_some_and(|devices| !devices.is_empty()),
+                "/linux/devices",
+            ),
+        ];
+        match asked.into_iter().find(|(asked, _)| *asked) {
+            Some((_, pointer)) => Err(Refusal::new(
+                pointer,
+                "needs a private mount namespace in /linux/namespaces",
+            )),
+            None => Ok(()),
+        }
     }
 
     /// Refuses what this host, or davit, does not have; running without it would protect less.

@@ -56,6 +56,8 @@ impl HostProc {
 pub struct Stat {
     /// One letter (proc_pid_stat(5)): `R`, `S`, `Z`, ...
     pub state: char,
+    /// `PF_*` of the kernel's task.
+    pub flags: u64,
     /// Clock ticks since boot; with the pid this names one process for ever.
     pub start_time: u64,
 }
@@ -71,9 +73,21 @@ impl Stat {
         let (_, after_name) = text.rsplit_once(") ")?;
         let mut fields = after_name.split(' ');
         let state = fields.next()?.chars().next()?;
-        // The state is field 3, the start time field 22.
-        let start_time = fields.nth(18)?.parse().ok()?;
-        Some(Self { state, start_time })
+        // The state is field 3, the flags are field 9, the start time field 22.
+        let flags = fields.nth(5)?.parse().ok()?;
+        let start_time = fields.nth(12)?.parse().ok()?;
+        Some(Self {
+            state,
+            flags,
+            start_time,
+        })
+    }
+
+    /// Whether `pid` is, or was until it died, a clone that has never executed a program
+    /// (`PF_FORKNOEXEC`). One that is gone altogether counts as having done so.
+    pub fn never_executed(pid: i32) -> bool {
+        const PF_FORKNOEXEC: u64 = 0x40;
+        Self::of(pid).is_some_and(|stat| stat.flags & PF_FORKNOEXEC != 0)
     }
 
     /// Whether it has ended and waits to be reaped.
@@ -102,6 +116,7 @@ mod tests {
             Stat::parse(&text),
             Some(Stat {
                 state: 'S',
+                flags: 4_194_304,
                 start_time: 4242
             })
         );

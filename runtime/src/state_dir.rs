@@ -7,6 +7,8 @@
 //!     state.json           0600   Record, replaced by rename
 //!     config.json          0600   the bundle's, as it was at create; never read from there again
 //!     start.sock           0600   init waits here; it exists while the container is `created`
+//!   web~4711/                     the same after delete has done its work, renamed in one step
+//!                                 by pid 4711: poststop hooks are due, then it goes
 //! ```
 //!
 //! state.json is written before the first cgroup is made and tells where they will be, so that
@@ -25,6 +27,7 @@ use anyhow::{Context, Result, bail};
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket,
 };
+use nix::sys::stat::{Mode, fchmod};
 use serde::{Deserialize, Serialize};
 use sys::dir::{Lock, LockKind};
 use sys::{Dir, Errno};
@@ -35,6 +38,9 @@ const RECORD: &str = "state.json";
 const CONFIG: &str = "config.json";
 const START_SOCKET: &str = "start.sock";
 const LOCK: &str = "lock";
+
+/// Between an id and a pid in a tombstone's name; no id has it.
+const TOMB: &str = "~";
 
 /// The largest state.json and config.json that are read back, in bytes.
 const MAX_SIZE: u64 = 64 * 1024 * 1024;
@@ -103,6 +109,8 @@ pub struct StateRoot {
 pub struct StateDir {
     dir: Dir,
     root: PathBuf,
+    /// Its name below the root: the id, or a tombstone's.
+    name: OsString,
     id: ContainerId,
 }
 
@@ -121,26 +129,46 @@ impl StateRoot {
             }
             other => other?,
         }
-        Ok(StateDir {
-            dir: root.open_dir(id.as_str())?,
-            root: self.path.clone(),
-            id: id.clone(),
-        })
+        self.open_named(&root, id.as_str().into(), id)
     }
 
     /// Opens the directory of `id`.
     pub fn open(&self, id: &ContainerId) -> Result<StateDir> {
         let opened = Dir::open(&self.path).and_then(|root| root.open_dir(id.as_str()));
         match opened {
-            Ok(dir) => Ok(StateDir {
-                dir,
-                root: self.path.clone(),
-                id: id.clone(),
-            }),
+            Ok(dir) => Ok(self.state_dir(dir, id.as_str().into(), id)),
             Err(error) if error.errno() == Errno::ENOENT => {
                 Err(NotFound).with_context(|| format!("container {:?}", id.as_str()))
             }
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Containers called `id` whose delete was killed before it had run the poststop hooks.
+    pub fn tombstones(&self, id: &ContainerId) -> Result<Vec<StateDir>> {
+        let root = match Dir::open(&self.path) {
+            Err(error) if error.errno() == Errno::ENOENT => return Ok(Vec::new()),
+            other => other?,
+        };
+        let prefix = format!("{id}{TOMB}");
+        let names = root.names()?.into_iter();
+        let ours = names.filter(|name| name.to_str().is_some_and(|name| name.starts_with(&prefix)));
+        // One that somebody else has just finished is no error.
+        Ok(ours
+            .filter_map(|name| self.open_named(&root, name, id).ok())
+            .collect())
+    }
+
+    fn open_named(&self, root: &Dir, name: OsString, id: &ContainerId) -> Result<StateDir> {
+        Ok(self.state_dir(root.open_dir(&name)?, name, id))
+    }
+
+    fn state_dir(&self, dir: Dir, name: OsString, id: &ContainerId) -> StateDir {
+        StateDir {
+            dir,
+            root: self.path.clone(),
+            name,
+            id: id.clone(),
         }
     }
 
@@ -168,26 +196,46 @@ impl StateDir {
 
     /// Keeps other operations on this container out until the value is dropped.
     pub fn lock(&self) -> Result<Lock> {
-        self.dir
-            .lock(LOCK, LockKind::Exclusive, PATIENCE)
-            .with_context(|| {
-                format!(
-                    "container {:?}: another operation has held it for {PATIENCE:?}",
-                    self.id.as_str()
-                )
-            })
+        let locked = self.dir.lock(LOCK, LockKind::Exclusive, PATIENCE);
+        let id = self.id.as_str();
+        match locked {
+            Err(error) if error.errno() == Errno::EAGAIN => Err(error).context(format!(
+                "container {id:?}: another operation has held it for {PATIENCE:?}"
+            )),
+            other => other.with_context(|| format!("lock container {id:?}")),
+        }
     }
 
-    /// Whether the directory is gone, so that its name may be another container's by now.
-    pub fn is_removed(&self) -> Result<bool> {
-        Ok(self.dir.stat_self()?.st_nlink == 0)
+    /// Whether the name leads elsewhere by now, because somebody has deleted this container:
+    /// whoever waited for its lock must not touch what has the name today.
+    pub fn is_gone(&self) -> Result<bool> {
+        let own = self.dir.stat_self()?;
+        match Dir::open(&self.root).and_then(|root| root.stat(&self.name)) {
+            Ok(named) => Ok((named.st_dev, named.st_ino) != (own.st_dev, own.st_ino)),
+            Err(error) if error.errno() == Errno::ENOENT => Ok(true),
+            Err(error) => Err(error.into()),
+        }
     }
 
-    /// Whether another operation holds the container right now.
+    /// Whether another operation holds the container right now. Looking leaves nothing behind.
     pub fn is_busy(&self) -> bool {
-        self.dir
-            .lock(LOCK, LockKind::Shared, Duration::ZERO)
-            .is_err()
+        self.dir.is_locked(LOCK).unwrap_or(false)
+    }
+
+    /// Gives the id free in one step; what is left is to run the poststop hooks and remove.
+    pub fn entomb(mut self) -> Result<Self> {
+        let name = OsString::from(format!("{}{TOMB}{}", self.id, std::process::id()));
+        Dir::open(&self.root)?.rename(&self.name, &name)?;
+        self.name = name;
+        Ok(self)
+    }
+
+    /// Forgets the configuration, and with it that poststop hooks are due.
+    pub fn forget_config(&self) -> Result<()> {
+        match self.dir.remove(CONFIG) {
+            Err(error) if error.errno() == Errno::ENOENT => Ok(()),
+            other => Ok(other?),
+        }
     }
 
     /// The record; `None` if the claim was made and nothing was written yet.
@@ -223,6 +271,8 @@ impl StateDir {
     pub fn make_start_socket(&self) -> Result<OwnedFd> {
         let listener = unix_socket(SockType::SeqPacket)?;
         let address = self.socket_address()?;
+        // unix(7): the file gets the mode that the socket has when it is bound.
+        fchmod(&listener, Mode::from_bits_truncate(0o600)).context("fchmod(start socket)")?;
         bind(listener.as_raw_fd(), &address)
             .and_then(|()| listen(&listener, Backlog::new(8)?))
             .with_context(|| format!("bind {:?}", self.dir.path().join(START_SOCKET)))?;
@@ -262,7 +312,7 @@ impl StateDir {
 
     /// Removes the directory with all that is in it.
     pub fn remove(self) -> Result<()> {
-        Ok(Dir::open(&self.root)?.remove_all(self.id.as_str())?)
+        Ok(Dir::open(&self.root)?.remove_all(&self.name)?)
     }
 }
 
@@ -300,6 +350,41 @@ mod tests {
             assert!(format!("{error:#}").contains("container does not exist"));
             Dir::open_or_create(&root.path, 0o700).unwrap();
         }
+    }
+
+    #[test]
+    fn a_tombstone_frees_the_id_and_is_found_by_it() {
+        let (_dir, root, id) = root();
+        let state = root.claim(&id).unwrap().entomb().unwrap();
+        assert!(root.ids().unwrap().is_empty());
+        assert!(root.open(&id).is_err());
+        let again = root.claim(&id).unwrap();
+        assert!(!again.is_gone().unwrap() && !state.is_gone().unwrap());
+        let found = root.tombstones(&id).unwrap();
+        assert_eq!(found.len(), 1);
+        found.into_iter().for_each(|tomb| tomb.remove().unwrap());
+        assert!(root.tombstones(&id).unwrap().is_empty());
+        assert!(root.open(&id).is_ok());
+    }
+
+    #[test]
+    fn whoever_waited_for_a_deleted_container_sees_that_it_is_gone() {
+        let (_dir, root, id) = root();
+        let waiting = root.claim(&id).unwrap();
+        root.open(&id).unwrap().entomb().unwrap().remove().unwrap();
+        assert!(waiting.is_gone().unwrap());
+        let _next = root.claim(&id).unwrap();
+        assert!(waiting.is_gone().unwrap());
+    }
+
+    #[test]
+    fn looking_whether_it_is_busy_makes_no_file() {
+        let (_dir, root, id) = root();
+        let state = root.claim(&id).unwrap();
+        assert!(!state.is_busy());
+        assert!(state.dir.names().unwrap().is_empty());
+        let _lock = state.lock().unwrap();
+        assert!(state.is_busy());
     }
 
     #[test]

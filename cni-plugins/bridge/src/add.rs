@@ -78,7 +78,7 @@ impl<'a> Job<'a> {
         let present = on_host(host.link(&config.bridge), || {
             format!("look up {:?}", config.bridge)
         })?;
-        refuse_other_kind(present.as_ref(), config)?;
+        refuse_unsuitable(present.as_ref(), config)?;
         Ok(Self {
             owner: owner(&invocation.config.name, &request.attachment),
             request,
@@ -143,7 +143,7 @@ impl<'a> Job<'a> {
             },
         };
         let link = on_host(self.host.link(name), what)?;
-        refuse_other_kind(link.as_ref(), self.config)?;
+        refuse_unsuitable(link.as_ref(), self.config)?;
         let link =
             link.ok_or_else(|| Error::new(Code::TRY_AGAIN, what()).details("it vanished"))?;
         self.bridge = link.index;
@@ -335,44 +335,61 @@ impl<'a> Job<'a> {
     fn ensure_vlan_gateway(&mut self, vlan: u16) -> Result<u32, Error> {
         let name = format!("{}.{vlan}", self.config.bridge);
         let what = || format!("make the VLAN gateway {name:?}");
+        let vanished = || Error::new(Code::TRY_AGAIN, what()).details("it vanished");
         if on_host(self.host.link(&name), what)?.is_none() {
-            let peer = self.owner.link(u32::from(vlan) + LINK_NAMES);
             let veth = Veth {
                 name: &name,
                 mac: None,
                 mtu: self.config.mtu,
-                peer: &peer,
+                peer: &self.owner.link(u32::from(vlan) + LINK_NAMES),
                 peer_netns: &self.host_netns,
             };
             match self.host.create_veth(&veth) {
                 Err(error) if error.errno() == Some(Errno::EEXIST) => {} // by another ADD
-                made => {
-                    on_host(made, what)?;
-                    on_host(self.attach_vlan_gateway(&peer, vlan), what)?;
-                }
+                made => on_host(made, what)?,
             }
         }
-        let link = on_host(self.host.link(&name), what)?;
-        let link =
-            link.ok_or_else(|| Error::new(Code::TRY_AGAIN, what()).details("it vanished"))?;
+        let link = on_host(self.host.link(&name), what)?.ok_or_else(vanished)?;
+        // Whoever made it may have been killed before the rest was done. A link of another kind is
+        // the administrator's own way into the VLAN.
+        if link.kind.as_deref() == Some("veth") {
+            let port = link.peer.map(|peer| self.host.link_by_index(peer));
+            let port = on_host(port.transpose(), what)?.flatten();
+            let port = port.filter(|port| port.peer == Some(link.index));
+            self.attach_vlan_gateway(&port.ok_or_else(vanished)?, vlan)?;
+        }
         on_host(self.host.change_link(link.index, &[Setting::Up]), what)?;
         self.vlan_gateway = Some(link.index);
         Ok(link.index)
     }
 
-    fn attach_vlan_gateway(&mut self, peer: &str, vlan: u16) -> Result<(), netlink::Error> {
-        let Some(port) = self.host.link(peer)? else {
-            return Ok(());
+    fn attach_vlan_gateway(&mut self, port: &Link, vlan: u16) -> Result<(), Error> {
+        let (name, bridge) = (&port.name, &self.config.bridge);
+        let what = || format!("attach {name:?} to VLAN {vlan} of bridge {bridge:?}");
+        match port.master {
+            Some(master) if master == self.bridge => {}
+            Some(_) => {
+                let msg = format!("{name:?} belongs to another bridge than {bridge:?}");
+                return Err(Error::config(msg));
+            }
+            None => {
+                let settings = [Setting::Master(self.bridge)];
+                on_host(self.host.change_link(port.index, &settings), what)?;
+            }
+        }
+        let native = PortVlan {
+            id: vlan,
+            native: true,
         };
-        self.host
-            .change_link(port.index, &[Setting::Master(self.bridge)])?;
-        let vlans = Vlans {
-            native: Some(vlan),
-            trunk: Default::default(),
-            keep_default: false,
-        };
-        set_vlans(&mut self.host, port.index, &vlans)?;
-        self.host.change_link(port.index, &[Setting::Up])
+        if !on_host(self.host.vlans(port.index), what)?.contains(&native) {
+            let vlans = Vlans {
+                native: Some(vlan),
+                trunk: Default::default(),
+                keep_default: false,
+            };
+            on_host(set_vlans(&mut self.host, port.index, &vlans), what)?;
+        }
+        on_host(self.host.change_link(port.index, &[Setting::Up]), what)
     }
 
     fn masquerade(&self, topology: &Topology) -> Result<(), Error> {
@@ -454,11 +471,20 @@ impl<'a> Job<'a> {
 /// `net.ipv4.ip_forward` and `net.ipv6.conf.all.forwarding`.
 pub(crate) const FORWARDING: [&str; 2] = ["ipv4/ip_forward", "ipv6/conf/all/forwarding"];
 
-fn refuse_other_kind(link: Option<&Link>, config: &BridgeConfig) -> Result<(), Error> {
+fn refuse_unsuitable(link: Option<&Link>, config: &BridgeConfig) -> Result<(), Error> {
     match link {
         Some(link) if link.kind.as_deref() != Some("bridge") => {
             let msg = format!("{:?} already exists but is not a bridge", config.bridge);
             Err(Error::config(msg).details(link.kind.clone().unwrap_or_default()))
+        }
+        // Such a bridge takes VLANs of its ports without a word and lets all frames through. It
+        // is not ours to change: filtering would cut off the ports it has.
+        Some(link) if config.vlans.is_some() && !link.vlan_filtering => {
+            let msg = format!(
+                "vlan, vlanTrunk: {:?} already exists and does not filter VLANs",
+                config.bridge
+            );
+            Err(Error::config(msg).details("vlan_filtering 0"))
         }
         _ => Ok(()),
     }

@@ -1,7 +1,8 @@
-//! DEL: steps that do not depend on each other.
+//! DEL: steps that do not depend on each other, with one exception.
 //!
 //! Every step is tried, whatever became of the others, so nothing of ours stays because something
-//! else was in the way; the first error is told. Each step is content when there is nothing to
+//! else was in the way; the first error is told. Only addresses are released after the link: who
+//! got one that is still configured would share it. Each step is content when there is nothing to
 //! do: no namespace, a path that is none any more, no interface, no previous result, DEL twice.
 
 use cni::{Attempt, Code, DelRequest, Error};
@@ -16,11 +17,19 @@ use crate::{in_firewall, on_host, owner};
 /// Detaches the container.
 pub(crate) fn del(request: &DelRequest) -> Result<(), Error> {
     let owner = owner(&request.invocation.config.name, &request.attachment);
-    // The link first: an address must not be given to another while it is still configured.
+    // Deleting one end of the pair deletes the other.
+    let ends = [delete_link(request), delete_port(&owner)];
+    let is_gone = ends.iter().flatten().any(|seen| *seen == Seen::Gone);
+    let released = if is_gone || ends.iter().all(Result::is_ok) {
+        release_addresses(request)
+    } else {
+        Ok(())
+    };
+    let [link, port] = ends.map(|end| end.map(drop));
     let steps = [
-        delete_link(request),
-        delete_port(&owner),
-        release_addresses(request),
+        link,
+        port,
+        released,
         in_firewall(spoofing::remove(&owner), || {
             "remove macspoofchk rules".into()
         }),
@@ -41,14 +50,25 @@ pub(crate) fn first_error(steps: impl IntoIterator<Item = Result<(), Error>>) ->
     Err(first)
 }
 
+/// What one end of the veth pair says about the pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seen {
+    /// It does not exist, any more or ever.
+    Gone,
+    /// Nothing was found, which need not mean that nothing is there.
+    Nothing,
+}
+
 /// Deletes the interface inside the namespace, if both are still there.
-fn delete_link(request: &DelRequest) -> Result<(), Error> {
+fn delete_link(request: &DelRequest) -> Result<Seen, Error> {
     let Some(path) = &request.netns else {
-        return Ok(());
+        return Ok(Seen::Nothing);
     };
     let netns = match NetNs::open(path) {
         // Gone, or a file that was a namespace's mount: then the link is gone with it.
-        Err(error) if matches!(error.errno(), Errno::ENOENT | Errno::EINVAL) => return Ok(()),
+        Err(error) if matches!(error.errno(), Errno::ENOENT | Errno::EINVAL) => {
+            return Ok(Seen::Gone);
+        }
         opened => opened.attempt(Code::NETNS, || format!("open netns {path:?}"))?,
     };
     let ifname = request.attachment.ifname.as_str();
@@ -57,23 +77,26 @@ fn delete_link(request: &DelRequest) -> Result<(), Error> {
     match on_host(inside.link(ifname), what)? {
         // We make nothing but veth; anything else of this name is somebody else's.
         Some(link) if link.kind.as_deref() == Some("veth") => {
-            on_host(inside.delete_link(link.index), what).map(drop)
+            on_host(inside.delete_link(link.index), what)?;
         }
-        _ => Ok(()),
+        _ => {}
     }
+    Ok(Seen::Gone)
 }
 
 /// Deletes the host's end by its name and alias, which needs no namespace.
-fn delete_port(owner: &Owner) -> Result<(), Error> {
+fn delete_port(owner: &Owner) -> Result<Seen, Error> {
     let what = || "delete the host's end of the veth pair".to_owned();
     let mut host = on_host(Socket::route(), what)?;
+    let mut seen = Seen::Nothing;
     for attempt in 0..LINK_NAMES {
         let link = on_host(host.link(&owner.link(attempt)), what)?;
         if let Some(link) = link.filter(|link| link.alias.as_ref() == Some(&owner.comment())) {
             on_host(host.delete_link(link.index), what)?;
+            seen = Seen::Gone;
         }
     }
-    Ok(())
+    Ok(seen)
 }
 
 fn release_addresses(request: &DelRequest) -> Result<(), Error> {

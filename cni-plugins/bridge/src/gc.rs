@@ -19,13 +19,16 @@ pub(crate) fn gc(request: &GcRequest) -> Result<(), Error> {
     };
     let tokens = tokens(network, valid);
     let is_valid = |token: &str| tokens.iter().any(|valid| valid == token);
-    let ipam = match request.invocation.config.ipam_type()? {
+    let ipam = request.invocation.config.ipam_type()?;
+    // As with DEL: no address is released while a link may still have it.
+    let ports = delete_ports(network, is_valid);
+    let released = match ipam.filter(|_| ports.is_ok()) {
         Some(ipam) => delegate::gc(&ipam, request),
         None => Ok(()),
     };
     first_error([
-        delete_ports(network, is_valid),
-        ipam,
+        ports,
+        released,
         in_firewall(spoofing::sweep(network.as_str(), is_valid), || {
             "sweep macspoofchk".into()
         }),

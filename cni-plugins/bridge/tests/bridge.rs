@@ -236,6 +236,51 @@ fn an_add_that_fails_late_is_undone() {
 }
 
 #[test]
+fn vlans_are_refused_on_a_bridge_that_would_not_keep_them_apart() {
+    let Some(host) = Host::new() else { return };
+    host.sh("ip link add br0 type bridge");
+    let container = host.container("c1", &addresses(&["10.5.0.2/24"]));
+    for keys in [json!({"vlan": 100}), json!({"vlanTrunk": [{"id": 7}]})] {
+        let answer = host.run(BRIDGE, "ADD", &container, &with(&config(), keys));
+        assert_eq!(answer.code(), 7, "{answer:?}");
+        let msg = answer.json["msg"].as_str().unwrap();
+        assert!(msg.contains("does not filter VLANs"), "{msg}");
+    }
+    assert_eq!(host.trace().trim(), "br0");
+    assert!(host.ipam_calls().is_empty());
+}
+
+#[test]
+fn a_vlan_gateway_that_was_left_half_made_is_completed() {
+    let Some(host) = Host::new() else { return };
+    let make = "ip link add br0 type bridge vlan_filtering 1 2>&1 || true";
+    if !host.has(&["ip", "bridge"]) {
+        return;
+    }
+    if !host.sh(make).is_empty() {
+        println!("SKIP: CONFIG_BRIDGE_VLAN_FILTERING");
+        return;
+    }
+    // As after a kill -9 between making the pair and making its other end a port.
+    host.sh("ip link add br0.100 type veth peer name half");
+    let config = with(&config(), json!({"isGateway": true, "vlan": 100}));
+    for n in [2, 3] {
+        let ipam = addresses(&[&format!("10.5.0.{n}/24")]);
+        let container = host.container(&format!("c{n}"), &ipam);
+        host.run(BRIDGE, "ADD", &container, &config).result();
+        let listener = host.inside(|| TcpListener::bind("10.5.0.1:7000").unwrap());
+        let address = "10.5.0.1:7000".parse().unwrap();
+        let patience = std::time::Duration::from_secs(2);
+        let connected = container.inside(|| TcpStream::connect_timeout(&address, patience));
+        assert!(connected.is_ok(), "c{n}: {connected:?}");
+        drop(listener);
+    }
+    let vlans = host.sh("bridge vlan show dev half");
+    assert!(vlans.contains("100 PVID Egress Untagged"), "{vlans}");
+    assert!(!vlans.contains(" 1 "), "{vlans}");
+}
+
+#[test]
 fn a_taken_interface_name_stays_with_who_has_it() {
     let Some((host, container, config)) = attached(json!({})) else {
         return;
@@ -288,6 +333,25 @@ fn del_releases_addresses_wherever_the_path_leads() {
         assert_eq!(host.trace().trim(), "br0", "{path}");
         assert_eq!(host.ipam_calls().last().unwrap(), "DEL c1");
     }
+}
+
+#[test]
+fn an_address_is_kept_as_long_as_its_link_may_be_there() {
+    let Some((host, container, config)) = attached(json!({})) else {
+        return;
+    };
+    let port = "$(ip -o link | grep -o 'veth[0-9a-f]*')";
+    let alias = host.sh(&format!("ip link show {port} | sed -n 's/^ *alias //p'"));
+    // Neither end can be found: the namespace's path is an error, the port's alias is not ours.
+    let unreachable = ("c1", "/proc/self/comm/none");
+    host.sh(&format!("ip link set {port} alias other"));
+    assert_eq!(host.run_at(BRIDGE, "DEL", unreachable, &config).code(), 8);
+    assert_eq!(host.ipam_calls(), ["ADD c1"]);
+    assert!(container.sh("ip addr show eth0").contains("10.5.0.2"));
+    host.sh(&format!("ip link set {port} alias '{}'", alias.trim()));
+    assert_eq!(host.run_at(BRIDGE, "DEL", unreachable, &config).code(), 8);
+    assert_eq!(host.ipam_calls(), ["ADD c1", "DEL c1"], "one end is enough");
+    assert_eq!(host.trace().trim(), "br0");
 }
 
 #[test]

@@ -5,13 +5,12 @@
 //! own that is killed at the deadline, and dies with us, so that a runtime that kills us does not
 //! leave it behind at work.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cni::{
     AddRequest, Attachment, Attempt, CheckRequest, Code, Command, DelRequest, Error, GcRequest,
-    Invocation, StatusRequest,
+    Invocation, StatusRequest, execution,
 };
 use sys::child::{self, Finished, StandardError, Terms};
 
@@ -69,26 +68,9 @@ pub fn status(plugin: &str, request: &StatusRequest) -> Result<(), Error> {
 }
 
 /// The executable `plugin` in the directories of `path` (`CNI_PATH`).
-///
-/// The first regular file with an execute bit counts; a copy that is not executable is passed by.
 pub fn find(plugin: &str, path: &str) -> Result<PathBuf, Error> {
-    if plugin.is_empty() {
-        return Err(Error::config("no plugin name provided"));
-    }
-    if plugin.contains('/') || plugin == "." || plugin == ".." {
-        return Err(Error::config(format!("invalid plugin name: {plugin}")));
-    }
-    let directories: Vec<&str> = path.split(':').filter(|each| !each.is_empty()).collect();
-    let candidates = directories.iter().map(|each| Path::new(each).join(plugin));
-    let mut executables = candidates.filter(|file| {
-        std::fs::metadata(file)
-            .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
-    });
-    executables.next().ok_or_else(|| {
-        // The reference's sentence, by which runtimes know this failure.
-        let list = directories.join(" ");
-        Error::config(format!("failed to find plugin {plugin:?} in path [{list}]"))
-    })
+    let directories = path.split(':').filter(|each| !each.is_empty());
+    execution::find(plugin, directories.map(Path::new), child::is_executable)
 }
 
 /// One execution: the command and what its variables say.
@@ -149,13 +131,7 @@ impl<'a> Call<'a> {
         child::die_with_parent(&mut command);
         let stdin = self.invocation.config.document().to_string();
         let finished = child::run(&mut command, stdin.as_bytes(), TERMS).map_err(|error| {
-            let transient = [
-                sys::Errno::ETIMEDOUT,
-                sys::Errno::ETXTBSY,
-                sys::Errno::EAGAIN,
-            ];
-            let late = transient.contains(&error.errno());
-            let code = if late {
+            let code = if child::is_transient(&error) {
                 Code::TRY_AGAIN
             } else {
                 Code::INTERNAL
@@ -171,8 +147,7 @@ impl<'a> Call<'a> {
 
 /// The delegate's own error, or what can be said without one.
 fn failure(plugin: &str, finished: &Finished) -> Error {
-    let told: Option<Error> = serde_json::from_slice(&finished.stdout).ok();
-    match told.filter(|error| !error.msg.is_empty()) {
+    match execution::told(&finished.stdout) {
         Some(error) if error.code == Code::UNKNOWN => Error {
             code: Code::INTERNAL,
             ..error

@@ -75,7 +75,14 @@ enum Answer {
     Banner,
     Versions(Value),
     Nothing,
-    Attached(Box<AddRequest>, Value),
+    Attached(Box<Attached>),
+}
+
+/// An ADD that succeeded and is not told yet.
+struct Attached {
+    request: AddRequest,
+    claim: Claim,
+    result: Value,
 }
 
 /// An error and the version of the configuration it belongs to.
@@ -111,13 +118,16 @@ fn serve<P: Plugin>(
         }
         Answer::Nothing => Ok(()),
         Answer::Versions(json) => Ok(print(stdout, format!("{json}\n").as_bytes())?),
-        Answer::Attached(request, json) => print(stdout, &pretty(&json)).map_err(|error| {
-            undo::<P>(&request, &mut log);
-            Failure {
-                error,
-                version: request.invocation.config.cni_version,
-            }
-        }),
+        Answer::Attached(attached) => {
+            let printed = print(stdout, &pretty(&attached.result));
+            printed.map_err(|error| {
+                undo::<P>(&attached.request, &attached.claim, &mut log);
+                Failure {
+                    error,
+                    version: attached.request.invocation.config.cni_version,
+                }
+            })
+        }
     });
     let Err(Failure { error, version }) = printed else {
         return true;
@@ -184,17 +194,24 @@ fn execute<P: Plugin>(request: Request, log: &mut impl FnMut(String)) -> Result<
 }
 
 /// ADD, undone if it fails after its claim.
-fn attach<P: Plugin>(add: AddRequest, log: &mut impl FnMut(String)) -> Result<Answer, Error> {
+fn attach<P: Plugin>(request: AddRequest, log: &mut impl FnMut(String)) -> Result<Answer, Error> {
     let mut claim = Claim::default();
-    let version = add.invocation.config.cni_version;
-    let added = P::add(&add, &mut claim).and_then(|result| result.to_json(version));
-    if added.is_err() && claim.is_made() {
-        undo::<P>(&add, log);
-    }
-    Ok(Answer::Attached(Box::new(add), added?))
+    let version = request.invocation.config.cni_version;
+    let added = P::add(&request, &mut claim).and_then(|result| result.to_json(version));
+    let result = added.inspect_err(|_| undo::<P>(&request, &claim, log))?;
+    Ok(Answer::Attached(Box::new(Attached {
+        request,
+        claim,
+        result,
+    })))
 }
 
-fn undo<P: Plugin>(add: &AddRequest, log: &mut impl FnMut(String)) {
+/// Without a claim there is nothing of this ADD: what is there belongs to an earlier one, which
+/// may have given it to a living container.
+fn undo<P: Plugin>(add: &AddRequest, claim: &Claim, log: &mut impl FnMut(String)) {
+    if !claim.is_made() {
+        return;
+    }
     if let Err(error) = P::del(&DelRequest::undoing(add)) {
         log(format!(
             "{}: undo of ADD for {}: {error}",
@@ -302,7 +319,9 @@ mod tests {
             if name == "taken" {
                 return Err(Error::new(Code::PLUGIN, "taken"));
             }
-            claim.made();
+            if name != "repeated" {
+                claim.made();
+            }
             let result = r#"{"ips":[{"address":"10.0.0.2/8"}]}"#;
             let result = serde_json::from_str(result).unwrap();
             match name {
@@ -466,7 +485,7 @@ mod tests {
     }
 
     #[test]
-    fn a_result_that_nobody_reads_is_undone() {
+    fn a_result_that_nobody_reads_is_undone_if_anything_was_made() {
         struct Broken(Vec<u8>);
         impl AsRef<[u8]> for Broken {
             fn as_ref(&self) -> &[u8] {
@@ -481,17 +500,17 @@ mod tests {
                 Ok(())
             }
         }
-        let run = run_printing_to(
-            &mut Broken(Vec::new()),
-            &[("CNI_COMMAND", "ADD")],
-            &config("n"),
-        );
-        assert!(
-            !run.success && run.stderr.contains("error writing to stdout"),
-            "{}",
-            run.stderr
-        );
-        assert_eq!(run.calls, ["ADD", UNDONE]);
+        // An ADD that found everything there, and claimed nothing, must not take it down.
+        for (name, calls) in [("n", &["ADD", UNDONE][..]), ("repeated", &["ADD"])] {
+            let mut stdout = Broken(Vec::new());
+            let run = run_printing_to(&mut stdout, &[("CNI_COMMAND", "ADD")], &config(name));
+            assert!(
+                !run.success && run.stderr.contains("error writing to stdout"),
+                "{}",
+                run.stderr
+            );
+            assert_eq!(run.calls, calls, "{name}");
+        }
     }
 
     #[test]

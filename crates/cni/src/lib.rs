@@ -6,6 +6,7 @@
 pub mod args; // CNI_ARGS
 pub mod config; // a plugin's network configuration: name, version, prevResult, valid attachments
 pub mod error; // {code, msg, details}, with the specification's codes by name
+pub mod execution; // which file a plugin is, and what it said when it failed
 pub mod go_json; // decoding with Go's key matching, null and empty-string rules
 pub mod names; // container ID, interface name, network name: parsed, so never wrong
 pub mod request; // environment + configuration -> one typed request per verb

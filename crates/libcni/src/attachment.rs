@@ -1,7 +1,8 @@
 //! ADD, DEL, CHECK, GC, STATUS and VERSION over the plugins of a list.
 //!
 //! ```text
-//! ADD     list order     each gets the result of the one before; the last result is cached
+//! ADD     list order     each gets the result of the one before; the last result is cached;
+//!                        after an error all get DEL
 //! CHECK   list order     each gets the cached result
 //! DEL     reverse order  each gets the cached result; goes on after errors and reports all
 //! GC      DEL for every cached attachment that is not valid, then GC in list order
@@ -15,7 +16,7 @@ use std::time::Duration;
 use cni::{Attachment, Code, Command, Version};
 use serde_json::{Map, Value, json};
 
-use crate::cache::{Cache, CachedAttachment};
+use crate::cache::{Cache, CachedAttachment, Held};
 use crate::error::{Error, Result};
 use crate::invoke::{Call, Plugins};
 use crate::network_list::{NetworkList, PluginConfig};
@@ -32,15 +33,6 @@ pub struct RuntimeConf {
     pub args: Vec<(String, String)>,
     /// Values for the capabilities that plugins of the list have switched on.
     pub capability_args: Map<String, Value>,
-}
-
-/// What becomes of the plugins that had succeeded when a later one fails an ADD.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnFailure {
-    /// They stay, as with Go's libcni; the runtime must DEL.
-    Leave,
-    /// All get a DEL, also the one that failed.
-    RollBack,
 }
 
 /// What a GC leaves alone.
@@ -63,28 +55,28 @@ pub struct Caller {
     pub cache: Cache,
     /// How long another operation on the same container is waited for.
     pub patience: Duration,
-    /// What a failed ADD leaves.
-    pub on_failure: OnFailure,
 }
 
 /// What the plugins of a list are told in one pass over it.
 struct Pass<'a> {
     list: &'a NetworkList,
     conf: &'a RuntimeConf,
-    result: Option<&'a Value>,
+    held: &'a Held,
+    result: Option<Value>,
 }
 
 impl Caller {
-    /// Attaches a container; the final result, in the list's version.
+    /// Attaches a container; the final result, in the list's version. If a plugin fails, all get
+    /// a DEL, also the one that failed.
     ///
     /// One that is attached already is refused: SPEC 1.1.0 wants a DEL before a second ADD, and
     /// the undo of the second would take down what the first made.
     pub fn add(&self, list: &NetworkList, conf: &RuntimeConf) -> Result<Value> {
-        let _held = self
+        let held = self
             .cache
             .lock_container(&conf.attachment.container_id, self.patience)?;
-        let known = self.cache.read(&list.name, &conf.attachment);
-        if known.is_some_and(|known| known.is_alive()) {
+        let known = self.cache.read(&list.name, &conf.attachment)?;
+        if known.map_or(Ok(false), |known| known.is_alive())? {
             return Err(Error::AlreadyAttached {
                 attachment: conf.attachment.clone(),
                 network: list.name.to_string(),
@@ -99,50 +91,40 @@ impl Caller {
             network: list.name.clone(),
             attachment: conf.attachment.clone(),
             netns: conf.netns.clone(),
-            sandbox: sandbox::identify(&conf.netns).unwrap_or_default(),
+            sandbox: identify(&conf.netns)?.unwrap_or_default(),
             args: conf.args.clone(),
             capability_args: conf.capability_args.clone(),
             config: list.bytes.clone(),
             result: Value::Null,
         };
         self.cache.claim(&cached)?;
-        let mut result = None;
-        let added = self.add_each(list, conf, &mut result).and_then(|()| {
-            cached.result = result.clone().unwrap_or_default();
+        let mut pass = Pass {
+            list,
+            conf,
+            held: &held,
+            result: None,
+        };
+        let added = self.add_each(&mut pass).and_then(|()| {
+            cached.result = pass.result.clone().unwrap_or_default();
             self.cache.write(&cached)
         });
         let Err(error) = added else {
-            return Ok(result.unwrap_or_default());
-        };
-        let pass = Pass {
-            list,
-            conf,
-            result: result.as_ref(),
-        };
-        let undone = match self.on_failure {
-            OnFailure::Leave => Ok(()),
-            OnFailure::RollBack => self.delete_each(&pass),
+            return Ok(cached.result);
         };
         // What cannot be rolled back stays in the cache for a later DEL or GC.
+        let undone = self.delete_each(&pass);
         let undone = undone.and_then(|()| self.cache.remove(&list.name, &conf.attachment));
         Err(and(error, undone.err()))
     }
 
-    fn add_each(
-        &self,
-        list: &NetworkList,
-        conf: &RuntimeConf,
-        result: &mut Option<Value>,
-    ) -> Result<()> {
+    /// The result of each goes into the next, and that of the last stays in `pass`.
+    fn add_each(&self, pass: &mut Pass<'_>) -> Result<()> {
+        let list = pass.list;
         for plugin in &list.plugins {
-            let pass = Pass {
-                list,
-                conf,
-                result: result.as_ref(),
-            };
-            let stdout = self.send(Command::Add, plugin, &pass)?;
+            let stdout = self.send(Command::Add, plugin, pass)?;
             let answer = answer(&stdout, list.cni_version);
-            *result = Some(answer.map_err(|error| failed(list, plugin, Command::Add, error))?);
+            let answer = answer.map_err(|error| failed(list, plugin, Command::Add, error))?;
+            pass.result = Some(answer);
         }
         Ok(())
     }
@@ -152,14 +134,14 @@ impl Caller {
     /// Arguments that `conf` lacks are those of the ADD: a runtime that forgets the port mappings
     /// must not leave their rules behind.
     pub fn del(&self, list: &NetworkList, conf: &RuntimeConf) -> Result<()> {
-        let _held = self
+        let held = self
             .cache
             .lock_container(&conf.attachment.container_id, self.patience)?;
-        self.delete(list, conf)
+        self.delete(list, conf, &held)
     }
 
-    fn delete(&self, list: &NetworkList, conf: &RuntimeConf) -> Result<()> {
-        let cached = self.cache.read(&list.name, &conf.attachment);
+    fn delete(&self, list: &NetworkList, conf: &RuntimeConf, held: &Held) -> Result<()> {
+        let cached = self.cache.read(&list.name, &conf.attachment)?;
         let conf = completed(conf, cached.as_ref());
         let result = cached.and_then(|cached| in_version(cached.result, list.cni_version));
         // SPEC 0.4.0 brought prevResult to DEL.
@@ -167,7 +149,8 @@ impl Caller {
         self.delete_each(&Pass {
             list,
             conf: &conf,
-            result: result.as_ref(),
+            held,
+            result,
         })?;
         self.cache.remove(&list.name, &conf.attachment)
     }
@@ -189,16 +172,17 @@ impl Caller {
         if list.disable_check {
             return Ok(());
         }
-        let _held = self
+        let held = self
             .cache
             .lock_container(&conf.attachment.container_id, self.patience)?;
-        let cached = self.cache.read(&list.name, &conf.attachment);
+        let cached = self.cache.read(&list.name, &conf.attachment)?;
         let conf = completed(conf, cached.as_ref());
         let result = cached.and_then(|cached| in_version(cached.result, list.cni_version));
         let pass = Pass {
             list,
             conf: &conf,
-            result: result.as_ref(),
+            held: &held,
+            result,
         };
         for plugin in &list.plugins {
             self.send(Command::Check, plugin, &pass)?;
@@ -212,37 +196,68 @@ impl Caller {
         if list.disable_gc {
             return Ok(());
         }
-        let _held = self.cache.lock_all(self.patience)?;
+        let held = self.cache.lock_all(self.patience)?;
         let mut cached = self.cache.entries()?;
         cached.retain(|each| each.network == list.name);
-        let living = cached.iter().filter(|each| !each.is_dead());
+        let mut errors = Vec::new();
         let valid: Option<Vec<Attachment>> = match keep {
             Keep::Unlisted => None,
             Keep::Listed(valid) => Some(valid.to_vec()),
-            Keep::Living => Some(living.map(|each| each.attachment.clone()).collect()),
+            Keep::Living => Some(self.living(list, &cached, &mut errors)?),
         };
         let is_valid = |one: &Attachment| valid.as_ref().is_some_and(|valid| valid.contains(one));
         let stale = cached.iter().filter(|each| !is_valid(&each.attachment));
-        let deleted = stale.map(|each| self.delete_cached(list, each));
-        let mut errors: Vec<Error> = deleted.filter_map(Result::err).collect();
+        let deleted = stale.map(|each| self.delete_cached(list, each, &held));
+        errors.extend(deleted.filter_map(Result::err));
         if list.cni_version >= Version::V1_1_0 {
             let request_for = |plugin| request(list, plugin, gc_keys(valid.as_deref()));
-            let sent = list
-                .plugins
-                .iter()
-                .map(|plugin| self.run(list, plugin, &bare_call(Command::Gc, request_for(plugin))));
+            let sent = list.plugins.iter().map(|plugin| {
+                let call = Call {
+                    held: Some(&held),
+                    ..bare_call(Command::Gc, request_for(plugin))
+                };
+                self.run(list, plugin, &call)
+            });
             errors.extend(sent.filter_map(Result::err));
         }
         Error::all(errors)
     }
 
+    /// What must be taken for alive: all that is not proven dead. Nothing is freed when that
+    /// cannot be told of one of them; files that do not say whose they are keep what they may
+    /// stand for, and damaged ones are told.
+    fn living(
+        &self,
+        list: &NetworkList,
+        cached: &[CachedAttachment],
+        damaged: &mut Vec<Error>,
+    ) -> Result<Vec<Attachment>> {
+        let mut living = Vec::new();
+        for each in cached {
+            if !each.is_dead()? {
+                living.push(each.attachment.clone());
+            }
+        }
+        for unclear in self.cache.unclear(&list.name)? {
+            let files = unclear.damaged.into_iter();
+            damaged.extend(files.map(|file| Error::Damaged { file }));
+            living.extend(unclear.may_be);
+        }
+        Ok(living)
+    }
+
     /// DEL as it was attached, with `list` if the cache does not hold the configuration.
-    fn delete_cached(&self, list: &NetworkList, cached: &CachedAttachment) -> Result<()> {
+    fn delete_cached(
+        &self,
+        list: &NetworkList,
+        cached: &CachedAttachment,
+        held: &Held,
+    ) -> Result<()> {
         let own = cached.list();
         let conf = RuntimeConf {
             attachment: cached.attachment.clone(),
             // A path that leads to somebody else's namespace by now must not be touched.
-            netns: if cached.is_dead() {
+            netns: if cached.is_dead()? {
                 String::new()
             } else {
                 cached.netns.clone()
@@ -250,7 +265,7 @@ impl Caller {
             args: cached.args.clone(),
             capability_args: cached.capability_args.clone(),
         };
-        self.delete(own.as_ref().unwrap_or(list), &conf)
+        self.delete(own.as_ref().unwrap_or(list), &conf, held)
     }
 
     /// Asks every plugin whether an ADD could be served.
@@ -293,10 +308,15 @@ impl Caller {
     }
 
     fn send(&self, command: Command, plugin: &PluginConfig, pass: &Pass<'_>) -> Result<Vec<u8>> {
-        let Pass { list, conf, result } = pass;
+        let Pass {
+            list,
+            conf,
+            held,
+            result,
+        } = pass;
         let mut extra = Map::new();
         if let Some(result) = result {
-            extra.insert("prevResult".into(), (*result).clone());
+            extra.insert("prevResult".into(), result.clone());
         }
         let wanted = |name: &String| plugin.capabilities.get(name).copied().unwrap_or(false);
         let given = conf.capability_args.iter().filter(|(name, _)| wanted(name));
@@ -312,6 +332,7 @@ impl Caller {
             netns: &conf.netns,
             args: &conf.args,
             stdin: request(list, plugin, extra),
+            held: Some(held),
         };
         self.run(list, plugin, &call)
     }
@@ -330,21 +351,28 @@ impl CachedAttachment {
     }
 
     /// Whether the namespace of its ADD is there.
-    pub fn is_alive(&self) -> bool {
-        !self.netns.is_empty() && !self.is_dead()
+    pub fn is_alive(&self) -> Result<bool> {
+        Ok(!self.netns.is_empty() && !self.is_dead()?)
     }
 
     /// Whether the namespace of its ADD is gone: nothing is at the path, or another one is.
-    /// What says nothing about its namespace is not dead.
-    pub fn is_dead(&self) -> bool {
+    /// What says nothing about its namespace is not dead; what cannot be told is an error.
+    pub fn is_dead(&self) -> Result<bool> {
         if self.netns.is_empty() {
-            return false;
+            return Ok(false);
         }
-        match sandbox::identify(&self.netns) {
+        Ok(match identify(&self.netns)? {
             None => true,
             Some(now) => !self.sandbox.is_empty() && now != self.sandbox,
-        }
+        })
     }
+}
+
+fn identify(netns: &str) -> Result<Option<String>> {
+    sandbox::identify(netns).map_err(|source| Error::Namespace {
+        netns: netns.to_owned(),
+        source,
+    })
 }
 
 /// The plugin's object with what the specification adds to it (SPEC 1.1.0 section 3).
@@ -363,6 +391,7 @@ fn bare_call(command: Command, stdin: String) -> Call<'static> {
         netns: "",
         args: &[],
         stdin,
+        held: None,
     }
 }
 

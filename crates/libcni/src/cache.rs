@@ -18,18 +18,22 @@
 //! killed when, DEL and GC find what may have been made.
 //!
 //! Promises: a file is replaced in one step, so it is never half written or empty; one that some
-//! other writer left so counts as absent. The locks are a fixed number of empty files, because
-//! unlinking a lock file races with whoever has just opened it.
+//! other writer left so counts as absent, except for GC, which frees nothing that its name may
+//! stand for. What cannot be read at all is an error. The locks are a fixed number of empty files, because
+//! unlinking a lock file races with whoever has just opened it. Plugins share the locks under which
+//! they run, so that killing us does not let a DEL overtake an ADD that is still at work.
 
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use cni::{Attachment, ContainerId, IfName, NetworkName};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use sys::dir::{Lock, LockKind};
-use sys::{Dir, Errno, SyscallError, SyscallResult};
+use sys::{Dir, Errno, SyscallError, SyscallResult, child};
 
 use crate::base64;
 use crate::error::{Error, Result};
@@ -65,7 +69,20 @@ pub struct CachedAttachment {
 #[derive(Debug)]
 #[must_use = "the locks end when this value is dropped"]
 pub struct Held {
-    _locks: Vec<Lock>,
+    locks: Vec<Lock>,
+}
+
+impl Held {
+    /// Lets the child of `command` hold the locks as well, and whoever it starts: if we are killed
+    /// they end only when nobody of them can make anything any more.
+    pub(crate) fn share_with(&self, command: &mut Command) -> sys::Result<()> {
+        for lock in &self.locks {
+            let fd = lock.as_fd().try_clone_to_owned();
+            let fd = fd.call(|| "fcntl(lock, F_DUPFD_CLOEXEC)".into())?;
+            child::keep_open(command, fd);
+        }
+        Ok(())
+    }
 }
 
 const KIND: &str = "cniCacheV1";
@@ -112,14 +129,14 @@ impl Cache {
         let gc = self.lock("gc", LockKind::Shared, patience)?;
         let container = self.lock(&stripe, LockKind::Exclusive, patience)?;
         Ok(Held {
-            _locks: vec![container, gc],
+            locks: vec![container, gc],
         })
     }
 
     /// Keeps every other operation away, as GC must.
     pub fn lock_all(&self, patience: Duration) -> Result<Held> {
         Ok(Held {
-            _locks: vec![self.lock("gc", LockKind::Exclusive, patience)?],
+            locks: vec![self.lock("gc", LockKind::Exclusive, patience)?],
         })
     }
 
@@ -137,7 +154,7 @@ impl Cache {
         let key = Key::of(&cached.network, &cached.attachment);
         let dir =
             Dir::open_or_create(self.results(), 0o700).map_err(|error| key.told("cache", error))?;
-        let name = match read(&dir, &key.plain()) {
+        let name = match read(&dir, &key.plain()).map_err(|error| key.told("cache", error))? {
             Found::V1(other) if !key.fits(&other) => key.escaped(),
             _ => key.plain(),
         };
@@ -149,14 +166,14 @@ impl Cache {
     ///
     /// Not synced, unlike [`Self::write`]: a power loss ends what the claim stands for.
     pub fn claim(&self, cached: &CachedAttachment) -> Result<()> {
-        if self.read(&cached.network, &cached.attachment).is_some() {
+        if self.read(&cached.network, &cached.attachment)?.is_some() {
             return Ok(());
         }
         self.remove(&cached.network, &cached.attachment)?;
         let key = Key::of(&cached.network, &cached.attachment);
         let told = |error| key.told("claim", error);
         let dir = Dir::open_or_create(self.results(), 0o700).map_err(told)?;
-        let name = match read(&dir, &key.plain()) {
+        let name = match read(&dir, &key.plain()).map_err(told)? {
             Found::Nothing => key.plain(),
             _ => key.escaped(),
         };
@@ -169,30 +186,36 @@ impl Cache {
         })
     }
 
-    /// What is known of an attachment; what cannot be read is not known.
-    pub fn read(&self, network: &NetworkName, attachment: &Attachment) -> Option<CachedAttachment> {
+    /// What is known of an attachment; damaged contents are not known.
+    pub fn read(
+        &self,
+        network: &NetworkName,
+        attachment: &Attachment,
+    ) -> Result<Option<CachedAttachment>> {
         let key = Key::of(network, attachment);
-        let dir = Dir::open(self.results()).ok()?;
+        let told = |error| key.told("look up", error);
+        let Some(dir) = self.open_results().map_err(told)? else {
+            return Ok(None);
+        };
         for name in [key.plain(), key.escaped()] {
-            match read(&dir, &name) {
-                Found::V1(cached) if key.fits(&cached) => return Some(*cached),
-                Found::Bare(result) => return Some(key.bare(result)),
+            match read(&dir, &name).map_err(told)? {
+                Found::V1(cached) if key.fits(&cached) => return Ok(Some(*cached)),
+                Found::Bare(result) => return Ok(Some(key.bare(result))),
                 _ => {}
             }
         }
-        None
+        Ok(None)
     }
 
     /// Forgets an attachment; one that is not known is no error.
     pub fn remove(&self, network: &NetworkName, attachment: &Attachment) -> Result<()> {
         let key = Key::of(network, attachment);
         let told = |error| key.told("forget", error);
-        let dir = match Dir::open(self.results()) {
-            Err(error) if error.errno() == Errno::ENOENT => return Ok(()),
-            other => other.map_err(told)?,
+        let Some(dir) = self.open_results().map_err(told)? else {
+            return Ok(());
         };
         for name in [key.plain(), key.escaped()] {
-            match read(&dir, &name) {
+            match read(&dir, &name).map_err(told)? {
                 Found::V1(other) if !key.fits(&other) => {}
                 Found::Nothing => {}
                 Found::V1(_) | Found::Bare(_) | Found::Damaged => dir.remove(name).map_err(told)?,
@@ -201,24 +224,57 @@ impl Cache {
         Ok(())
     }
 
-    /// Every attachment that can be read, sorted by file name.
+    /// Every attachment that says which it is, sorted by file name. A file that cannot be read is
+    /// an error: the caller would take what it stands for as not there.
     pub fn entries(&self) -> Result<Vec<CachedAttachment>> {
+        let found = self.scan()?.into_iter();
+        Ok(found
+            .filter_map(|(_, found)| match found {
+                Found::V1(cached) => Some(*cached),
+                _ => None,
+            })
+            .collect())
+    }
+
+    /// The files of a network that do not say whose they are.
+    pub(crate) fn unclear(&self, network: &NetworkName) -> Result<Vec<Unclear>> {
+        let found = self.scan()?.into_iter();
+        let unclear = found.filter_map(|(name, found)| {
+            let is_damaged = match found {
+                Found::Damaged => true,
+                Found::Bare(_) => false,
+                Found::Nothing | Found::V1(_) => return None,
+            };
+            let may_be = meanings(network, &name);
+            (!may_be.is_empty()).then(|| Unclear {
+                damaged: is_damaged.then(|| self.results().join(&name)),
+                may_be,
+            })
+        });
+        Ok(unclear.collect())
+    }
+
+    /// Every file by its name; not the temporary ones, which begin with a dot.
+    fn scan(&self) -> Result<Vec<(String, Found)>> {
         let told = |source| Error::Cache {
             doing: "list cached attachments".into(),
             source,
         };
-        let dir = match Dir::open(self.results()) {
-            Err(error) if error.errno() == Errno::ENOENT => return Ok(Vec::new()),
-            other => other.map_err(told)?,
+        let Some(dir) = self.open_results().map_err(told)? else {
+            return Ok(Vec::new());
         };
         let names = dir.names().map_err(told)?;
-        let found = names
-            .iter()
-            .filter_map(|name| match read(&dir, name.to_str()?) {
-                Found::V1(cached) => Some(*cached),
-                _ => None,
-            });
-        Ok(found.collect())
+        let names = names.into_iter().filter_map(|name| name.into_string().ok());
+        let names = names.filter(|name| !name.starts_with('.'));
+        let found = names.map(|name| read(&dir, &name).map(|found| (name, found)));
+        found.collect::<sys::Result<_>>().map_err(told)
+    }
+
+    fn open_results(&self) -> sys::Result<Option<Dir>> {
+        match Dir::open(self.results()) {
+            Err(error) if error.errno() == Errno::ENOENT => Ok(None),
+            opened => opened.map(Some),
+        }
     }
 
     fn results(&self) -> PathBuf {
@@ -288,13 +344,24 @@ enum Found {
     V1(Box<CachedAttachment>),
 }
 
-fn read(dir: &Dir, name: &str) -> Found {
+/// An error is about us or the disk (`EMFILE`, `EIO`, ...), and says nothing about the file.
+fn read(dir: &Dir, name: &str) -> sys::Result<Found> {
     let bytes = match dir.read(name, LONGEST) {
-        Err(error) if error.errno() == Errno::ENOENT => return Found::Nothing,
-        Err(_) => return Found::Damaged,
         Ok(bytes) => bytes,
+        Err(error) => {
+            return match error.errno() {
+                Errno::ENOENT => Ok(Found::Nothing),
+                // Too long, a symbolic link, a directory, a socket: nothing that we wrote.
+                Errno::EFBIG | Errno::ELOOP | Errno::EISDIR | Errno::ENXIO => Ok(Found::Damaged),
+                _ => Err(error),
+            };
+        }
     };
-    let Ok(json) = cni::go_json::parse(&bytes) else {
+    Ok(understand(&bytes))
+}
+
+fn understand(bytes: &[u8]) -> Found {
+    let Ok(json) = cni::go_json::parse(bytes) else {
         return Found::Damaged;
     };
     match cni::go_json::decode::<File>(&json) {
@@ -305,6 +372,36 @@ fn read(dir: &Dir, name: &str) -> Found {
         _ if json.is_object() => Found::Bare(json),
         _ => Found::Damaged,
     }
+}
+
+/// A file that does not say whose it is.
+pub(crate) struct Unclear {
+    /// Its path, unless it is a whole one from before `cniCacheV1`.
+    pub(crate) damaged: Option<PathBuf>,
+    /// All that its name can stand for.
+    pub(crate) may_be: Vec<Attachment>,
+}
+
+/// The attachments to `network` that a file name can stand for: every `-` may be the separator.
+fn meanings(network: &NetworkName, name: &str) -> Vec<Attachment> {
+    let prefixes = [network.as_str().to_owned(), escape(network.as_str())];
+    let rest = prefixes
+        .iter()
+        .find_map(|prefix| name.strip_prefix(prefix.as_str())?.strip_prefix('-'));
+    let rest = rest.unwrap_or_default();
+    let unescape = |part: &str| part.replace("%2D", "-").replace("%25", "%");
+    let meaning = |(at, _)| {
+        let (container_id, ifname) = rest.split_at_checked(at)?;
+        Some(Attachment {
+            container_id: unescape(container_id).parse().ok()?,
+            ifname: unescape(ifname.strip_prefix('-')?).parse().ok()?,
+        })
+    };
+    rest.match_indices('-').filter_map(meaning).collect()
+}
+
+fn escape(part: &str) -> String {
+    part.replace('%', "%25").replace('-', "%2D")
 }
 
 /// Whose file is meant.
@@ -338,9 +435,7 @@ impl<'a> Key<'a> {
     }
 
     fn escaped(&self) -> String {
-        self.parts()
-            .map(|part| part.replace('%', "%25").replace('-', "%2D"))
-            .join("-")
+        self.parts().map(escape).join("-")
     }
 
     fn fits(&self, cached: &CachedAttachment) -> bool {
@@ -415,7 +510,10 @@ mod tests {
         let (one, two) = (cached("n", "c1"), cached("m", "c1"));
         cache.write(&one).unwrap();
         cache.write(&two).unwrap();
-        assert_eq!(cache.read(&one.network, &one.attachment), Some(one.clone()));
+        assert_eq!(
+            cache.read(&one.network, &one.attachment).unwrap(),
+            Some(one.clone())
+        );
         assert_eq!(cache.entries().unwrap(), [two.clone(), one.clone()]);
         cache.remove(&one.network, &one.attachment).unwrap();
         cache
@@ -433,13 +531,19 @@ mod tests {
         assert_eq!(dir.names().unwrap(), ["a-b%2Dc-eth0", "a-b-c-eth0"]);
         for each in [&one, &two] {
             assert_eq!(
-                cache.read(&each.network, &each.attachment).as_ref(),
+                cache
+                    .read(&each.network, &each.attachment)
+                    .unwrap()
+                    .as_ref(),
                 Some(each)
             );
         }
         cache.remove(&two.network, &two.attachment).unwrap();
-        assert_eq!(cache.read(&one.network, &one.attachment), Some(one.clone()));
-        assert_eq!(cache.read(&two.network, &two.attachment), None);
+        assert_eq!(
+            cache.read(&one.network, &one.attachment).unwrap(),
+            Some(one.clone())
+        );
+        assert_eq!(cache.read(&two.network, &two.attachment).unwrap(), None);
     }
 
     #[test]
@@ -449,7 +553,7 @@ mod tests {
         dir.replace("n-c1-eth0", result.to_string().as_bytes(), 0o600)
             .unwrap();
         let one = cached("n", "c1");
-        let found = cache.read(&one.network, &one.attachment).unwrap();
+        let found = cache.read(&one.network, &one.attachment).unwrap().unwrap();
         assert_eq!((found.result, found.config.len()), (result, 0));
         cache.remove(&one.network, &one.attachment).unwrap();
         assert!(dir.names().unwrap().is_empty());
@@ -462,7 +566,7 @@ mod tests {
         for damage in ["", "{", "null", "[]", r#"{"kind":"cniCacheV1"}{"#] {
             dir.replace("n-c1-eth0", damage.as_bytes(), 0o600).unwrap();
             assert_eq!(
-                cache.read(&one.network, &one.attachment),
+                cache.read(&one.network, &one.attachment).unwrap(),
                 None,
                 "{damage:?}"
             );
@@ -472,7 +576,34 @@ mod tests {
         }
         dir.replace("n-c1-eth0", b"", 0o600).unwrap();
         cache.write(&one).unwrap();
-        assert_eq!(cache.read(&one.network, &one.attachment), Some(one));
+        assert_eq!(
+            cache.read(&one.network, &one.attachment).unwrap(),
+            Some(one)
+        );
+    }
+
+    #[test]
+    fn an_unclear_file_may_be_whatever_its_name_can_stand_for() {
+        let (_root, cache, dir) = cache();
+        let names = [
+            "a-b-c-eth0",
+            "a-b%2Dc-eth0",
+            "ab-c-eth0",
+            ".a-c-eth0.1.0.tmp",
+        ];
+        for name in names {
+            dir.replace(name, b"", 0o600).unwrap();
+        }
+        cache.write(&cached("a", "whole")).unwrap();
+        let of = |network: &str| {
+            let unclear = cache.unclear(&network.parse().unwrap()).unwrap();
+            let meanings = unclear.into_iter().flat_map(|each| each.may_be);
+            meanings.map(|each| each.to_string()).collect::<Vec<_>>()
+        };
+        let all = ["eth0 of b-c", "c-eth0 of b", "eth0 of b-c"];
+        assert_eq!(of("a"), all);
+        assert_eq!(of("a-b"), ["eth0 of c"]);
+        assert!(of("other").is_empty());
     }
 
     #[test]

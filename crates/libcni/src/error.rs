@@ -67,6 +67,20 @@ pub enum Error {
         /// The call.
         source: SyscallError,
     },
+    /// Whether a container lives cannot be told.
+    #[error("namespace {netns:?}: {source}")]
+    Namespace {
+        /// The path of its namespace.
+        netns: String,
+        /// The call.
+        source: SyscallError,
+    },
+    /// Contents that nobody can read, under a name that may stand for a living container.
+    #[error("{}: damaged; what it may stand for is left alone", .file.display())]
+    Damaged {
+        /// The file in the cache.
+        file: PathBuf,
+    },
     /// Independent steps that failed; none of them kept the others from running.
     #[error("{}", joined(.0))]
     Several(Vec<Error>),

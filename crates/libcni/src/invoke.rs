@@ -1,11 +1,12 @@
 //! Finding one plugin and running it once. What to ask it, and in which order, is `attachment`'s.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use cni::{Attachment, Code, Command, Error};
+use cni::{Attachment, Code, Command, Error, execution};
 use sys::child::{self, Finished, StandardError, Terms};
+
+use crate::cache::Held;
 
 /// Where plugins are and how long one may take.
 #[derive(Clone, Debug)]
@@ -25,6 +26,8 @@ pub(crate) struct Call<'a> {
     pub(crate) netns: &'a str,
     pub(crate) args: &'a [(String, String)],
     pub(crate) stdin: String,
+    /// The locks that must last as long as the plugin.
+    pub(crate) held: Option<&'a Held>,
 }
 
 /// Room for 10 MiB of result and as much log.
@@ -34,30 +37,14 @@ const LONGEST_OUTPUT: usize = 64 << 20;
 const LONGEST_QUOTE: usize = 2000;
 
 impl Plugins {
-    /// The executable of `plugin`: the first regular file with an execute bit counts, so a copy
-    /// that lost it does not stand in the way of a good one.
+    /// The executable of `plugin`.
     pub fn find(&self, plugin: &str) -> Result<PathBuf, Error> {
-        if plugin.is_empty() {
-            return Err(Error::config("no plugin name provided"));
-        }
-        if plugin.contains('/') || plugin == "." || plugin == ".." {
-            return Err(Error::config(format!("invalid plugin name: {plugin}")));
-        }
-        if self.path.is_empty() {
-            return Err(Error::environment("no paths provided"));
-        }
-        let mut files = self.path.iter().map(|dir| dir.join(plugin)).filter(|file| {
-            std::fs::metadata(file)
-                .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
-        });
-        files.next().ok_or_else(|| {
-            // Go libcni's sentence, by which runtimes know this failure.
-            let path = self.joined(" ");
-            Error::config(format!("failed to find plugin {plugin:?} in path [{path}]"))
-        })
+        let directories = self.path.iter().map(PathBuf::as_path);
+        execution::find(plugin, directories, child::is_executable)
     }
 
-    /// Runs `plugin`; its standard output if it succeeded.
+    /// Runs `plugin`; its standard output if it succeeded. It dies with us; whoever it started
+    /// may not, and keeps the locks.
     pub(crate) fn run(&self, plugin: &str, call: &Call<'_>) -> Result<Vec<u8>, Error> {
         let executable = self.find(plugin)?;
         let args: Vec<String> = call
@@ -79,17 +66,23 @@ impl Plugins {
                 call.attachment.map_or("", |each| each.ifname.as_str()),
             )
             .env("CNI_ARGS", args.join(";"))
-            .env("CNI_PATH", self.joined(":"));
+            .env("CNI_PATH", self.joined());
         let terms = Terms {
             stderr: StandardError::Collected,
             time: self.patience,
             output: LONGEST_OUTPUT,
             excess: sys::child::Excess::Kills,
         };
-        let finished = child::run(&mut command, call.stdin.as_bytes(), terms).map_err(|error| {
-            let code = match error.errno() {
-                sys::Errno::ETIMEDOUT | sys::Errno::ETXTBSY | sys::Errno::EAGAIN => Code::TRY_AGAIN,
-                _ => Code::INTERNAL,
+        child::die_with_parent(&mut command);
+        let shared = call
+            .held
+            .map_or(Ok(()), |held| held.share_with(&mut command));
+        let ran = shared.and_then(|()| child::run(&mut command, call.stdin.as_bytes(), terms));
+        let finished = ran.map_err(|error| {
+            let code = if child::is_transient(&error) {
+                Code::TRY_AGAIN
+            } else {
+                Code::INTERNAL
             };
             let late = error.errno() == sys::Errno::ETIMEDOUT;
             let msg = if late {
@@ -106,13 +99,13 @@ impl Plugins {
         }
     }
 
-    fn joined(&self, separator: &str) -> String {
+    fn joined(&self) -> String {
         let path: Vec<String> = self
             .path
             .iter()
             .map(|dir| dir.display().to_string())
             .collect();
-        path.join(separator)
+        path.join(":")
     }
 }
 
@@ -120,8 +113,7 @@ impl Plugins {
 fn failure(finished: &Finished) -> Error {
     let stderr = String::from_utf8_lossy(&finished.stderr);
     let log = one_line(&stderr);
-    let told: Option<Error> = serde_json::from_slice(&finished.stdout).ok();
-    match told.filter(|error| *error != Error::default()) {
+    match execution::told(&finished.stdout) {
         Some(error) if log.is_empty() => error,
         Some(error) => {
             let details = [error.details.as_str(), &format!("(log: {log})")].join(" ");

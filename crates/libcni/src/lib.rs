@@ -12,7 +12,7 @@ pub mod invoke; // find and run one plugin
 pub mod network_list; // discovery and parsing of configurations
 pub mod sandbox; // whether a namespace is still the one it was
 
-pub use attachment::{Caller, Keep, OnFailure, RuntimeConf};
+pub use attachment::{Caller, Keep, RuntimeConf};
 pub use cache::{Cache, CachedAttachment};
 pub use error::Error;
 pub use invoke::Plugins;

@@ -3,35 +3,48 @@
 //! Numbers are used again: those of processes after some time, those of namespaces at once. A
 //! `/proc/<pid>/ns/net` is therefore known by the start of the process too (proc_pid_stat(5)).
 
+use std::fs::File;
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 
-use sys::NetNs;
+use sys::{Errno, NetNs, SyscallResult};
 
 /// A text that stays the same as long as `netns` leads to the same namespace; `None` when it
-/// leads to none.
-pub fn identify(netns: &str) -> Option<String> {
-    let namespace = NetNs::open(netns).ok()?;
-    let fd = namespace.as_fd().try_clone_to_owned().ok()?;
-    let metadata = std::fs::File::from(fd).metadata().ok()?;
-    let inode = std::os::unix::fs::MetadataExt::ino(&metadata);
-    match start_of_process(netns) {
-        Some(start) => Some(format!("{inode}@{start}")),
-        None => Some(inode.to_string()),
-    }
+/// leads to none. Whatever keeps us from knowing (`EMFILE`, `EACCES`, ...) is an error, so that
+/// nobody takes it for a dead container.
+pub fn identify(netns: &str) -> sys::Result<Option<String>> {
+    let namespace = match NetNs::open(netns) {
+        // EINVAL: the plain file that a bind mount left behind.
+        Err(error) if matches!(error.errno(), Errno::ENOENT | Errno::EINVAL) => return Ok(None),
+        opened => opened?,
+    };
+    let call = || format!("fstat({netns:?})");
+    let fd = namespace.as_fd().try_clone_to_owned().call(call)?;
+    let inode = File::from(fd).metadata().call(call)?.ino();
+    let Some(pid) = process_of(netns) else {
+        return Ok(Some(inode.to_string()));
+    };
+    let start = start_of_process(pid)?;
+    Ok(start.map(|start| format!("{inode}@{start}")))
 }
 
-/// When the process of a `/proc/<pid>/...` path was started, in clock ticks since boot.
-fn start_of_process(path: &str) -> Option<String> {
-    let pid: u32 = path
-        .strip_prefix("/proc/")?
-        .split('/')
-        .next()?
-        .parse()
-        .ok()?;
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+/// The process of a `/proc/<pid>/...` path.
+fn process_of(path: &str) -> Option<u32> {
+    path.strip_prefix("/proc/")?.split('/').next()?.parse().ok()
+}
+
+/// When a process was started, in clock ticks since boot; `None` when it is gone.
+fn start_of_process(pid: u32) -> sys::Result<Option<String>> {
+    let path = format!("/proc/{pid}/stat");
+    let stat = match std::fs::read_to_string(&path).call(|| format!("read({path})")) {
+        // ESRCH: it ended between open and read.
+        Err(error) if matches!(error.errno(), Errno::ENOENT | Errno::ESRCH) => return Ok(None),
+        read => read?,
+    };
     // The second field is the command in parentheses and may hold anything; 22 is the start.
-    let fields = stat.rsplit_once(')')?.1;
-    fields.split_whitespace().nth(22 - 3).map(str::to_owned)
+    let fields = stat.rsplit_once(')').map(|(_, fields)| fields);
+    let start = fields.and_then(|fields| fields.split_whitespace().nth(22 - 3));
+    Ok(start.map(str::to_owned))
 }
 
 #[cfg(test)]
@@ -41,8 +54,8 @@ mod tests {
     #[test]
     fn a_process_is_known_by_its_start() {
         let own = format!("/proc/{}/ns/net", std::process::id());
-        let identity = identify(&own).unwrap();
-        assert_eq!(identify(&own).as_ref(), Some(&identity));
+        let identity = identify(&own).unwrap().unwrap();
+        assert_eq!(identify(&own).unwrap().as_ref(), Some(&identity));
         assert!(identity.contains('@'), "{identity}");
         let mut child = std::process::Command::new("/bin/sleep")
             .arg("60")
@@ -51,19 +64,28 @@ mod tests {
         std::thread::sleep(std::time::Duration::from_millis(30));
         let other = format!("/proc/{}/ns/net", child.id());
         assert_ne!(
-            identify(&other),
+            identify(&other).unwrap(),
             Some(identity),
             "same namespace, another process"
         );
         child.kill().unwrap();
         child.wait().unwrap();
-        assert_eq!(identify(&other), None);
+        assert_eq!(identify(&other).unwrap(), None);
     }
 
     #[test]
     fn what_is_no_namespace_has_no_identity() {
-        assert_eq!(identify(""), None);
-        assert_eq!(identify("/etc/passwd"), None);
-        assert_eq!(identify("/nonexistent"), None);
+        assert_eq!(identify("").unwrap(), None);
+        assert_eq!(identify("/etc/passwd").unwrap(), None);
+        assert_eq!(identify("/nonexistent").unwrap(), None);
+    }
+
+    #[test]
+    fn what_cannot_be_looked_at_is_an_error_and_not_absent() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("loop");
+        std::os::unix::fs::symlink(&path, &path).unwrap();
+        let error = identify(path.to_str().unwrap()).unwrap_err();
+        assert_eq!(error.errno(), Errno::ELOOP);
     }
 }

@@ -6,12 +6,14 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{Pid, getppid};
@@ -112,6 +114,35 @@ pub fn die_with_parent(command: &mut Command) {
     // SAFETY: between fork and execve only prctl(2) and getppid(2) are called, which are
     // async-signal-safe and take no lock.
     unsafe { command.pre_exec(prepare) };
+}
+
+/// Lets the child of `command` keep `fd` open, under the same number, and whoever it starts too.
+///
+/// With a duplicate of a lock's descriptor the lock lasts until all of them are gone, even when
+/// we are killed: flock(2) locks belong to the open file, not to the process.
+pub fn keep_open(command: &mut Command, fd: OwnedFd) {
+    let prepare = move || {
+        fcntl(fd.as_fd(), FcntlArg::F_SETFD(FdFlag::empty()))?;
+        Ok(())
+    };
+    // SAFETY: between fork and execve only fcntl(2) is called, which is async-signal-safe and
+    // takes no lock; the descriptor is owned by the closure and so still open.
+    unsafe { command.pre_exec(prepare) };
+}
+
+/// Whether `file` is a regular file with an execute bit, after symbolic links.
+pub fn is_executable(file: &Path) -> bool {
+    std::fs::metadata(file)
+        .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+/// Whether what [`run`] could not do may well be possible later: the executable was being
+/// written, processes were scarce, or time was too short.
+pub fn is_transient(error: &SyscallError) -> bool {
+    matches!(
+        error.errno(),
+        Errno::ETIMEDOUT | Errno::ETXTBSY | Errno::EAGAIN
+    )
 }
 
 fn spawn(command: &mut Command, deadline: Instant) -> Result<Child> {
@@ -242,19 +273,22 @@ impl Collect {
         };
         let mut file = std::fs::File::from(pipe);
         let limit = self.terms.output;
+        let mut chunk = [0; 16 * 1024];
         loop {
-            let room = (limit + 1).saturating_sub(self.bytes.len()) as u64;
-            let read = (&mut file).take(room).read_to_end(&mut self.bytes);
-            let exceeded = self.bytes.len() > limit;
-            match read {
-                _ if exceeded && self.terms.excess == Excess::Kills => {
-                    return Err(SyscallError::new("read(child's output)", Errno::EFBIG));
+            match file.read(&mut chunk) {
+                Ok(0) => return Ok(()),
+                Ok(length) if self.terms.excess == Excess::Kills => {
+                    self.bytes.extend_from_slice(&chunk[..length]);
+                    if self.bytes.len() > limit {
+                        return Err(SyscallError::new("read(child's output)", Errno::EFBIG));
+                    }
                 }
-                // One byte too many is dropped again, so that the next round has room for one.
-                Ok(1..) if exceeded => self.bytes.truncate(limit),
-                Ok(_) => return Ok(()),
+                Ok(length) => {
+                    let room = limit - self.bytes.len();
+                    self.bytes.extend_from_slice(&chunk[..length.min(room)]);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.bytes.truncate(limit);
                     self.pipe = Some(file.into());
                     return Ok(());
                 }
@@ -266,6 +300,8 @@ impl Collect {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsRawFd;
+
     use super::*;
 
     const TERMS: Terms = Terms {
@@ -337,7 +373,12 @@ mod tests {
             excess: Excess::Dropped,
             ..TERMS
         };
-        let done = shell("head -c 300000 /dev/zero; echo e >&2", b"", terms).unwrap();
+        let start = Instant::now();
+        let done = shell("head -c 30000000 /dev/zero; echo e >&2", b"", terms).unwrap();
+        assert!(
+            start.elapsed() < Duration::from_secs(10),
+            "drained byte by byte?"
+        );
         assert_eq!((done.status.code(), done.stdout.len()), (Some(0), 10));
         assert_eq!(done.stderr, b"e\n");
     }
@@ -378,6 +419,22 @@ mod tests {
                 .success()
         );
         later.join().unwrap();
+    }
+
+    #[test]
+    fn a_descriptor_stays_open_in_the_child_alone() {
+        let (ours, theirs) = nix::unistd::pipe2(OFlag::O_CLOEXEC).unwrap();
+        let mut command = Command::new("/bin/sh");
+        let path = |fd: &OwnedFd| format!("/proc/self/fd/{}", fd.as_raw_fd());
+        command.args(["-c", &format!("echo x > {}", path(&theirs))]);
+        keep_open(&mut command, theirs);
+        assert!(run(&mut command, b"", TERMS).unwrap().status.success());
+        let missing = shell(&format!("test ! -e {}", path(&ours)), b"", TERMS);
+        assert!(missing.unwrap().status.success());
+        drop(command);
+        let mut read = String::new();
+        std::fs::File::from(ours).read_to_string(&mut read).unwrap();
+        assert_eq!(read, "x\n");
     }
 
     #[test]

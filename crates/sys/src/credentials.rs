@@ -132,8 +132,20 @@ pub fn set_groups(groups: &[u32]) -> Result<()> {
         .call(|| format!("setgroups({groups:?})"))
 }
 
-/// Sets real, effective and saved group id.
+/// Refuses the id that setresuid(2) takes for "leave it as it is".
+fn meant(id: u32, call: &str) -> Result<()> {
+    if id == u32::MAX {
+        return Err(SyscallError::new(
+            format!("{call}({id}, {id}, {id})"),
+            Errno::EINVAL,
+        ));
+    }
+    Ok(())
+}
+
+/// Sets real, effective and saved group id; `EINVAL` for the highest number, which is none.
 pub fn set_gid(gid: u32) -> Result<()> {
+    meant(gid, "setresgid")?;
     // SAFETY: only integers are passed.
     let result = unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) };
     Errno::result(result)
@@ -141,8 +153,9 @@ pub fn set_gid(gid: u32) -> Result<()> {
         .call(|| format!("setresgid({gid}, {gid}, {gid})"))
 }
 
-/// Sets real, effective and saved user id.
+/// Sets real, effective and saved user id; `EINVAL` for the highest number, which is none.
 pub fn set_uid(uid: u32) -> Result<()> {
+    meant(uid, "setresuid")?;
     // SAFETY: only integers are passed.
     let result = unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) };
     Errno::result(result)

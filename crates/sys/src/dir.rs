@@ -167,6 +167,18 @@ impl Dir {
         renamed
     }
 
+    /// Renames `name` to `new`, which must not be a directory with anything in it.
+    pub fn rename(&self, name: impl AsRef<OsStr>, new: impl AsRef<OsStr>) -> Result<()> {
+        let name = component(name.as_ref(), "renameat")?;
+        let new = component(new.as_ref(), "renameat")?;
+        renameat(&self.fd, name, &self.fd, new).call(|| {
+            format!(
+                "renameat({dir}, {name:?}, {dir}, {new:?})",
+                dir = self.describe()
+            )
+        })
+    }
+
     /// Removes the file `name`.
     pub fn remove(&self, name: impl AsRef<OsStr>) -> Result<()> {
         self.unlink(name.as_ref(), UnlinkatFlags::NoRemoveDir)
@@ -267,6 +279,23 @@ impl Dir {
         }
     }
 
+    /// Whether somebody holds the lock file `name` exclusively. A missing one is nobody's, and
+    /// is not made.
+    pub fn is_locked(&self, name: impl AsRef<OsStr>) -> Result<bool> {
+        let file = match self.open_file(name.as_ref()) {
+            Err(error) if error.errno() == Errno::ENOENT => return Ok(false),
+            other => other?,
+        };
+        match Flock::lock(file, FlockArg::LockSharedNonblock) {
+            Ok(_) => Ok(false),
+            Err((_, Errno::EAGAIN)) => Ok(true),
+            Err((_, errno)) => Err(SyscallError::new(
+                format!("flock({:?})", name.as_ref()),
+                errno,
+            )),
+        }
+    }
+
     fn openat(&self, name: &OsStr, flags: OFlag, mode: u32) -> Result<OwnedFd> {
         let name = component(name, "openat")?;
         let flags = flags | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NOCTTY;
@@ -301,7 +330,15 @@ pub enum LockKind {
 /// A held `flock(2)`; dropping it lets go.
 #[derive(Debug)]
 #[must_use = "the lock ends when this value is dropped"]
-pub struct Lock(#[allow(dead_code, reason = "held for its Drop")] Flock<File>);
+pub struct Lock(Flock<File>);
+
+impl AsFd for Lock {
+    /// The open file that is locked: who has a duplicate of it holds the lock too, until the value
+    /// is dropped, which unlocks the file for all.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
 
 /// Refuses a name that is not exactly one path component.
 fn component<'a>(name: &'a OsStr, call: &str) -> Result<&'a OsStr> {

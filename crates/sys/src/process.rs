@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sched::CloneFlags;
 use nix::unistd::Pid;
 
 use crate::error::{Result, SyscallError, SyscallResult};
@@ -147,15 +146,8 @@ pub fn wait_for_exit(pidfd: impl AsFd, patience: Duration) -> Result<bool> {
     }
 }
 
-/// Moves the calling process into `namespace`, checking that it is of the type `kind`.
-///
-/// `EINVAL` if it is of another type (setns(2)).
-pub fn setns(namespace: impl AsFd, kind: CloneFlags) -> Result<()> {
-    nix::sched::setns(namespace.as_fd(), kind)
-        .call(|| format!("setns({}, {kind:?})", namespace.as_fd().as_raw_fd()))
-}
-
-/// As [`setns`] with a raw `CLONE_NEW*` value, for `CLONE_NEWTIME`, which nix does not know.
+/// Moves the calling process into `namespace`, checking that it is of the type `kind`, a
+/// `CLONE_NEW*` value; `EINVAL` if it is of another (setns(2)).
 pub fn setns_raw(namespace: impl AsFd, kind: u64) -> Result<()> {
     let fd = namespace.as_fd().as_raw_fd();
     // SAFETY: only integers are passed.
@@ -322,6 +314,15 @@ impl SchedAttr {
     pub fn new() -> Self {
         Self::default()
     }
+}
+
+/// Sets the NIS domain name of the caller's uts namespace (setdomainname(2)).
+pub fn set_domain_name(name: &str) -> Result<()> {
+    // SAFETY: the bytes live past the call and have the length given.
+    let result = unsafe { libc::setdomainname(name.as_ptr().cast(), name.len()) };
+    Errno::result(result)
+        .map(drop)
+        .call(|| format!("setdomainname({name:?})"))
 }
 
 /// Sets the scheduling policy of the calling process.

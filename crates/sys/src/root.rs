@@ -55,15 +55,6 @@ impl Root {
         self.open(path, OFlag::O_PATH, links)
     }
 
-    /// Opens `path` for reading. A fifo or a device in its place does not hang the caller.
-    pub fn open_for_reading(&self, path: &Path) -> Result<OwnedFd> {
-        self.open(
-            path,
-            OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY,
-            Links::InRoot,
-        )
-    }
-
     /// Opens `path` with `flags`; `O_CLOEXEC` is added.
     pub fn open(&self, path: &Path, flags: OFlag, links: Links) -> Result<OwnedFd> {
         let resolve = match links {
@@ -120,11 +111,6 @@ impl Root {
             }
         }
         Ok(walk.at)
-    }
-
-    /// The directory itself.
-    pub fn fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
     }
 
     fn duplicate(&self) -> Result<OwnedFd> {

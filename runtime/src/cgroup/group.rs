@@ -500,9 +500,14 @@ fn inherit_cpuset(parent: &Dir, child: &Dir) -> Result<(), Error> {
 }
 
 fn check_unused(planned: &PlannedGroup, dir: &Dir) -> Result<(), Error> {
-    let processes = read(dir, "cgroup.procs")?.lines().count();
-    if processes > 0 {
-        return Err(Error::NotEmpty { processes });
+    // Below as well: what is killed and removed in the end is the whole tree, and a path such as
+    // that of a slice has processes only there.
+    let mut processes = Vec::new();
+    gather(dir, &mut processes)?;
+    if !processes.is_empty() {
+        return Err(Error::NotEmpty {
+            processes: processes.len(),
+        });
     }
     let has_freezer = planned
         .controllers

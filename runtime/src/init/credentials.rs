@@ -55,13 +55,18 @@ pub fn set_limit(pid: Pid, limit: &Rlimit) -> sys::Result<()> {
 /// The container's user, but for what only the last moment before execve allows.
 #[derive(Debug)]
 #[must_use = "capabilities and filter are not final until assume()"]
-pub struct Prepared {
+pub struct Prepared<'a> {
     capabilities: Capabilities,
     no_new_privileges: bool,
+    filter: Option<&'a Program>,
 }
 
 /// Changes to the user and into the working directory of `process`.
-pub fn prepare(process: &Process, stdio: Stdio) -> Result<Prepared> {
+pub fn prepare<'a>(
+    process: &Process,
+    stdio: Stdio,
+    filter: Option<&'a Program>,
+) -> Result<Prepared<'a>> {
     let capabilities = process.capabilities.unwrap_or_default();
     let arrived = change_directory(process);
     sys::credentials::limit_bounding_set(capabilities.bounding)?;
@@ -74,9 +79,14 @@ pub fn prepare(process: &Process, stdio: Stdio) -> Result<Prepared> {
     // A directory that only the user may enter, as a home on a rootless engine's disk.
     arrived.or_else(|_| change_directory(process))?;
     check_inside(process)?;
+    if process.no_new_privileges {
+        nix::sys::prctl::set_no_new_privs().context("prctl(PR_SET_NO_NEW_PRIVS)")?;
+    }
+    let no_new_privileges = process.no_new_privileges;
     let prepared = Prepared {
         capabilities,
-        no_new_privileges: process.no_new_privileges,
+        no_new_privileges,
+        filter,
     };
     prepared.restrict(prepared.loading_caps())?;
     Ok(prepared)
@@ -125,12 +135,12 @@ fn explain_einval(result: sys::Result<()>, text: impl FnOnce() -> String) -> Res
     }
 }
 
-impl Prepared {
+impl Prepared<'_> {
     /// The sets to wait with: the final ones, and what loading a filter will need. Loading is
     /// the very last act, so that a profile has to allow nothing but capset and execve.
     fn loading_caps(&self) -> ProcessCaps {
         let sets = self.capabilities.sets;
-        if self.no_new_privileges {
+        if self.no_new_privileges || self.filter.is_none() {
             return sets;
         }
         let with_admin = |set: CapSet| CapSet(set.0 | 1 << CAP_SYS_ADMIN);
@@ -152,26 +162,19 @@ impl Prepared {
         .context("apply caps")?;
         sys::credentials::clear_ambient()?;
         for number in self.capabilities.ambient.numbers() {
-            // Not permitted or not inheritable: runc warns and goes on, and engines rely on it.
-            if sys::credentials::raise_ambient(number).is_err() {
-                crate::log::warn(&format!(
-                    "can't raise ambient capability CAP_{}",
-                    name(number)
-                ));
-            }
+            sys::credentials::raise_ambient(number)
+                .with_context(|| format!("raise ambient capability {}", name(number)))?;
         }
         Ok(())
     }
 
     /// Loads the filter and takes the final capabilities. Only execve follows.
-    pub fn assume(self, filter: Option<&Program>) -> Result<()> {
-        if self.no_new_privileges {
-            nix::sys::prctl::set_no_new_privs().context("prctl(PR_SET_NO_NEW_PRIVS)")?;
-        }
-        if let Some(filter) = filter {
-            sys::seccomp::load(&filter.filters, filter.flags, Listener::None)
-                .context("config.json /linux/seccomp")?;
-        }
+    pub fn assume(self) -> Result<()> {
+        let Some(filter) = self.filter else {
+            return Ok(());
+        };
+        sys::seccomp::load(&filter.filters, filter.flags, Listener::None)
+            .context("config.json /linux/seccomp")?;
         if !self.no_new_privileges {
             sys::credentials::capset(self.capabilities.sets).context("apply caps")?;
         }

@@ -49,7 +49,11 @@ fn path_of(name: &CStr) -> &Path {
 fn check_executable(path: &Path, name: &CStr) -> Result<()> {
     let name = name.to_string_lossy();
     match nix::sys::stat::stat(path) {
-        Err(errno) => bail!("exec: {name:?}: stat {}: {}", path.display(), lower(errno)),
+        Err(errno) => bail!(
+            "exec: {name:?}: stat {}: {}",
+            path.to_string_lossy().escape_debug(),
+            lower(errno)
+        ),
         Ok(stat) if stat.st_mode & 0o170_000 == 0o040_000 => {
             bail!("exec: {name:?}: is a directory")
         }

@@ -91,26 +91,23 @@ pub(super) fn spawn(
     plan: &Plan,
     namespaces: &mut OpenNamespaces,
     cgroup: Option<BorrowedFd<'_>>,
-    ours: &Channel,
     inheritance: Inheritance,
 ) -> Result<Born> {
     if plan.namespaces.joined(Kind::User).is_some() {
-        return spawn_through_stage(plan, namespaces, cgroup, ours, inheritance);
+        return spawn_through_stage(plan, namespaces, cgroup, inheritance);
     }
     let detour = Detour::take(&namespaces.open, plan)?;
     let args = CloneArgs {
         flags: detour.clone_flags(plan),
         cgroup,
     };
-    let cloned = clone3(args).context("clone the container's init");
-    match cloned {
-        Ok(Cloned::Child) => init::run(plan, inheritance),
-        Ok(Cloned::Parent { pid, pidfd }) => detour.end().map(|()| Born { pid, pidfd }),
-        Err(error) => detour.end().and(Err(error)),
+    match clone3(args).context("clone the container's init")? {
+        Cloned::Child => init::run(plan, inheritance),
+        Cloned::Parent { pid, pidfd } => Ok(Born { pid, pidfd }),
     }
 }
 
-/// Namespaces that this process is in only while it clones.
+/// Namespaces that this process is in only while it clones; dropping it leads back.
 struct Detour {
     back: Vec<(Kind, OwnedFd)>,
     time_entered: bool,
@@ -158,12 +155,18 @@ impl Detour {
             flags
         }
     }
+}
 
-    fn end(self) -> Result<()> {
+impl Drop for Detour {
+    fn drop(&mut self) {
         for (kind, fd) in self.back.iter().rev() {
-            setns_raw(fd, kind.clone_flag()).context("return to the runtime's namespaces")?;
+            if let Err(error) = setns_raw(fd, kind.clone_flag()) {
+                // Everything after this would happen in the container's namespaces, the undo
+                // too. What is left is on record, and `delete --force` finds it.
+                crate::log::warn(&format!("return to the runtime's namespaces: {error}"));
+                sys::process::exit_now(1);
+            }
         }
-        Ok(())
     }
 }
 
@@ -187,26 +190,23 @@ fn spawn_through_stage(
     plan: &Plan,
     namespaces: &OpenNamespaces,
     cgroup: Option<BorrowedFd<'_>>,
-    ours: &Channel,
     mut inheritance: Inheritance,
 ) -> Result<Born> {
+    // A conversation of its own: on init's, init may be faster than the stage.
+    let (ours, theirs) = Channel::pair()?;
     let Cloned::Parent { pid: stage, .. } =
         clone3(CloneArgs { flags: 0, cgroup }).context("clone the stage before init")?
     else {
-        match stage_story(plan, namespaces, &mut inheritance) {
-            Ok(Some(pid)) => {
-                let _ = inheritance.channel.tell(&FromInit::Spawned(pid));
-                sys::process::exit_now(0)
-            }
+        let message = match stage_story(plan, namespaces, &mut inheritance) {
             Ok(None) => init::run(plan, inheritance),
-            Err(error) => {
-                let _ = inheritance
-                    .channel
-                    .tell(&FromInit::Failed(format!("{error:#}")));
-                sys::process::exit_now(1)
-            }
-        }
+            Ok(Some(pid)) => FromInit::Spawned(pid),
+            Err(error) => FromInit::Failed(format!("{error:#}")),
+        };
+        // If the runtime is gone, init will see it.
+        let _ = theirs.tell(&message);
+        sys::process::exit_now(0)
     };
+    drop(theirs);
     drop(inheritance);
     let heard = ours.hear();
     waitpid(stage, None).context("wait for the stage before init")?;

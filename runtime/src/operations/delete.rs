@@ -2,9 +2,10 @@
 
 use anyhow::{Context, Result, bail};
 
-use crate::container::{Container, Status};
+use crate::container::{Container, Status, end_processes, finish_deletes};
 use crate::container_id::ContainerId;
-use crate::state_dir::{NotFound, StateDir, StateRoot};
+use crate::launch;
+use crate::state_dir::{NotFound, Stage, StateDir, StateRoot};
 
 /// Whether a container that is not stopped is killed first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,21 +19,28 @@ pub enum Force {
 /// Deletes the container `id`.
 pub fn run(root: &StateRoot, id: &str, force: Force) -> Result<()> {
     let id = ContainerId::parse(id)?;
+    let finished = finish_deletes(root, &id)?;
+    let success_without_it = finished || force == Force::Kill;
     let state = match root.open(&id) {
-        Err(error) if force == Force::Kill && error.is::<NotFound>() => return Ok(()),
+        Err(error) if success_without_it && error.is::<NotFound>() => return Ok(()),
         other => other?,
     };
     let context = || format!("delete container {:?}", id.as_str());
+    if force == Force::Kill {
+        // A start that hangs in the container's init lets go of the lock when init dies.
+        end_now(&state).with_context(context)?;
+    }
     // Somebody else at work on it is waited for: a create must end, or be undone, first.
-    let _lock = state.lock().with_context(context)?;
-    if state.is_removed()? {
+    let lock = state.lock();
+    if state.is_gone()? {
         let gone = anyhow::Error::new(NotFound).context(format!("container {:?}", id.as_str()));
-        return if force == Force::Kill {
+        return if success_without_it {
             Ok(())
         } else {
             Err(gone)
         };
     }
+    let _lock = lock.with_context(context)?;
     // Read under the lock: what was there before may be finished by now.
     let container = load(state, force)?;
     if force == Force::Refuse {
@@ -41,12 +49,22 @@ pub fn run(root: &StateRoot, id: &str, force: Force) -> Result<()> {
     container.destroy().with_context(context)
 }
 
-/// A record that cannot be read (a power loss, a full disk) must not keep a container for ever.
+/// Kills init and everybody else before the lock is waited for.
+fn end_now(state: &StateDir) -> Result<()> {
+    match state.record() {
+        Ok(Some(record)) if record.stage == Stage::Created => end_processes(&record),
+        // Being created: that ends, or is undone, first. Unreadable: see `load`.
+        _ => Ok(()),
+    }
+}
+
+/// A record that cannot be read (a power loss, a full disk) must not keep a container for ever:
+/// its configuration tells where its cgroups are.
 fn load(state: StateDir, force: Force) -> Result<Container> {
     let record = match state.record() {
         Err(error) if force == Force::Kill => {
-            crate::log::warn(&format!("{error:#}; only the state directory is deleted"));
-            None
+            crate::log::warn(&format!("{error:#}; going by the configuration instead"));
+            Some(launch::record_from_config(&state)?)
         }
         other => other?,
     };

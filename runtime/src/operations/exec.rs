@@ -81,7 +81,7 @@ fn read(path: &Path) -> Result<Process> {
     let text = std::fs::read(path).with_context(|| format!("open process file {path:?}"))?;
     let mut value: Value =
         serde_json::from_slice(&text).with_context(|| format!("{path:?} is not JSON"))?;
-    crate::bundle::complete_process(&mut value);
+    crate::bundle::warn_of_ignored(&crate::bundle::complete_process(&mut value));
     serde_path_to_error::deserialize(value).map_err(|error| {
         anyhow::anyhow!(
             "{path:?} {}: {}",

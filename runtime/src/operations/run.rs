@@ -58,7 +58,7 @@ fn run_id(root: &StateRoot, id: &ContainerId, request: &Request, options: Option
 /// Deletes the container, unless somebody has done so while it ran.
 fn delete_after(state: StateDir, record: Record) -> Result<()> {
     let lock = state.lock();
-    if state.is_removed()? {
+    if state.is_gone()? {
         return Ok(());
     }
     let _lock = lock?;
@@ -67,7 +67,7 @@ fn delete_after(state: StateDir, record: Record) -> Result<()> {
 }
 
 fn start(launched: &Launched) -> Result<()> {
-    match begin(&launched.channel)? {
+    match begin(&launched.channel, launched.pid.as_raw())? {
         Begun::Running => {}
         Begun::HookFailed(reason) | Begun::Failed(reason) => return Err(anyhow!(reason)),
     }

@@ -47,7 +47,7 @@ pub fn write(bundle: &Path, caller: Caller) -> Result<()> {
         Err(error) if error.errno() == Errno::EEXIST => {
             bail!("File config.json exists. Remove it first")
         }
-        other => other?,
+        other => other.with_context(|| format!("write {:?}", bundle.join("config.json")))?,
     };
     let written = file.write_all(text(&default_spec(caller, host)).as_bytes());
     if written.is_err() {

@@ -6,6 +6,7 @@ use crate::container::{Container, Status};
 use crate::container_id::ContainerId;
 use crate::hooks::{self, Surroundings};
 use crate::plan::{Hooks, Moment};
+use crate::procfs::Stat;
 use crate::state::HookState;
 use crate::state_dir::{Record, StateRoot};
 use crate::sync::{Channel, FromInit, ToInit};
@@ -34,7 +35,7 @@ fn start(container: Container) -> Result<()> {
     );
     // From here on nobody else can start it; if this process dies now, init ends with it.
     container.state.remove_start_socket()?;
-    match begin(&channel)? {
+    match begin(&channel, container.record()?.init_process_pid)? {
         Begun::Running => {}
         Begun::HookFailed(reason) => return Err(end(container, reason)),
         Begun::Failed(reason) => bail!(reason),
@@ -68,12 +69,15 @@ pub enum Begun {
     Failed(String),
 }
 
-/// Tells init to go on and waits until its program runs.
-pub fn begin(channel: &Channel) -> Result<Begun> {
+/// Tells init, whose host pid is `init`, to go on and waits until its program runs.
+pub fn begin(channel: &Channel, init: i32) -> Result<Begun> {
     channel
         .answer(&ToInit::Start, &[])
         .context("container process is already dead")?;
     match channel.hear()? {
+        None if Stat::never_executed(init) => Ok(Begun::Failed(
+            "init died in execve (killed by the seccomp filter, or by a limit?)".into(),
+        )),
         // execve closed init's end.
         None => Ok(Begun::Running),
         Some(FromInit::HookFailed(reason)) => Ok(Begun::HookFailed(reason)),

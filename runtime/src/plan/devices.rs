@@ -6,6 +6,7 @@ use nix::sys::stat::SFlag;
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType};
 
 use super::mounts::clean;
+use super::process::MAX_ID;
 use super::refusal::{Refusal, Result};
 
 /// A node to be made.
@@ -96,6 +97,12 @@ fn node(device: &LinuxDevice, pointer: String) -> Result<DeviceNode> {
     let path = clean(device.path());
     if path == Path::new("/") {
         return Err(Refusal::new(pointer + "/path", "a device needs a path"));
+    }
+    for (id, name) in [(device.uid(), "uid"), (device.gid(), "gid")] {
+        if id.is_some_and(|id| id > MAX_ID) {
+            let reason = format!("uids and gids must be in range 0-{MAX_ID}");
+            return Err(Refusal::new(format!("{pointer}/{name}"), reason));
+        }
     }
     Ok(DeviceNode {
         path,

@@ -80,6 +80,7 @@ impl Process {
     /// Reads `process` at the JSON pointer `at` (`/process`, or empty for exec's own file).
     pub fn plan(process: &oci::Process, at: &str) -> Result<Self> {
         let user = process.user();
+        check_ids(user, at)?;
         Ok(Self {
             args: args(process, at)?,
             env: environment(process.env().as_deref().unwrap_or_default(), at)?,
@@ -122,6 +123,27 @@ impl Process {
         Some(&entry.as_bytes()[name.len() + 1..])
     }
 }
+
+/// Ids above 2^31 - 1 are refused as runc does it; the highest means "leave as it is" to the
+/// kernel, which would leave root (the class of CVE-2026-30892).
+fn check_ids(user: &oci::User, at: &str) -> Result<()> {
+    let gids = user.additional_gids().iter().flatten().enumerate();
+    let gids = gids.map(|(index, &gid)| (gid, format!("user/additionalGids/{index}")));
+    let ids = [
+        (user.uid(), "user/uid".to_owned()),
+        (user.gid(), "user/gid".to_owned()),
+    ];
+    match ids.into_iter().chain(gids).find(|(id, _)| *id > MAX_ID) {
+        Some((_, name)) => {
+            let reason = format!("uids and gids must be in range 0-{MAX_ID}");
+            Err(Refusal::new(format!("{at}/{name}"), reason))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The highest id of a user or a group.
+pub const MAX_ID: u32 = i32::MAX as u32;
 
 fn args(process: &oci::Process, at: &str) -> Result<Vec<CString>> {
     let args = process.args().as_deref().unwrap_or_default();
@@ -234,14 +256,18 @@ fn capabilities(caps: &oci::LinuxCapabilities) -> Capabilities {
             .filter_map(|name| capability_number(&name.to_string()));
         CapSet(numbers.fold(0, |set, number| set | 1 << number))
     };
+    let sets = ProcessCaps {
+        effective: set(caps.effective()),
+        permitted: set(caps.permitted()),
+        inheritable: set(caps.inheritable()),
+    };
+    // One that is not both permitted and inheritable cannot be ambient (capabilities(7)). Older
+    // `runc spec` lists such ones, and nobody is warned of them.
+    let possible = sets.permitted.0 & sets.inheritable.0;
     Capabilities {
         bounding: set(caps.bounding()),
-        sets: ProcessCaps {
-            effective: set(caps.effective()),
-            permitted: set(caps.permitted()),
-            inheritable: set(caps.inheritable()),
-        },
-        ambient: set(caps.ambient()),
+        sets,
+        ambient: CapSet(set(caps.ambient()).0 & possible),
     }
 }
 
@@ -482,6 +508,14 @@ mod tests {
         );
         let twice = r#"{"rlimits":[{"type":"RLIMIT_CPU","soft":1,"hard":1},{"type":"RLIMIT_CPU","soft":1,"hard":1}]}"#;
         assert_eq!(refused(twice), "/process/rlimits/1/type");
+        assert_eq!(
+            refused(r#"{"user":{"uid":4294967295}}"#),
+            "/process/user/uid"
+        );
+        assert_eq!(
+            refused(r#"{"user":{"gid":2147483648}}"#),
+            "/process/user/gid"
+        );
         assert_eq!(refused(r#"{"oomScoreAdj":1001}"#), "/process/oomScoreAdj");
         assert_eq!(
             refused(r#"{"scheduler":{"policy":"SCHED_OTHER","priority":5}}"#),
