@@ -160,6 +160,24 @@ pub(crate) const ROWS: &[Row] = &[
         hooks_run_without_a_mount_namespace,
         "config.md: hooks do not depend on which namespaces are new"
     ),
+    row!(
+        Runtime,
+        F078,
+        every_hook_is_told_id_bundle_annotations_and_pid,
+        "runtime.md, state: id, bundle, pid and annotations are what the hooks get on stdin"
+    ),
+    row!(
+        Runtime,
+        F083,
+        a_hook_with_env_gets_nothing_of_the_caller,
+        "config.md: env has the same semantics as IEEE Std 1003.1-2008's environ"
+    ),
+    row!(
+        Runtime,
+        F076,
+        a_failing_poststart_hook_ends_the_container_and_runs_poststop,
+        "runtime.md, lifecycle: if any poststart hook fails MUST generate an error, stop the container, continue at poststop"
+    ),
 ];
 
 const KINDS: [&str; 6] = [
@@ -573,4 +591,79 @@ fn hooks_run_without_a_mount_namespace(case: &Case<'_>) -> Verdict {
         "hooks that ran"
     );
     Ok(())
+}
+
+fn every_hook_is_told_id_bundle_annotations_and_pid(case: &Case<'_>) -> Verdict {
+    let config = KINDS.iter().fold(
+        Config::new()
+            .args(&["sleep", "60"])
+            .set("/annotations", json!({ "org.example.key": "a value" })),
+        |config, kind| match *kind {
+            "startContainer" => {
+                config.hook_with(kind, json!({ "path": "/hook", "args": ["/hook"] }))
+            }
+            _ => config.hook(kind, &format!("cat > {}", case.path(kind))),
+        },
+    );
+    let container = case.container(config)?;
+    container.bundle.script("/hook", "cat > /startContainer")?;
+    container.up()?;
+    let pid = container.pid()?;
+    container.stop()?;
+    container.delete()?.succeeds()?;
+    for kind in KINDS {
+        let text = match kind {
+            "startContainer" => container.left("/startContainer")?,
+            _ => case.read(kind)?,
+        };
+        let state: Value = serde_json::from_str(&text)?;
+        ensure_eq!(state["id"], container.id.as_str(), "id for {kind}");
+        ensure_eq!(state["bundle"], container.dir(), "bundle for {kind}");
+        ensure_eq!(
+            state["annotations"],
+            json!({ "org.example.key": "a value" }),
+            "annotations for {kind}"
+        );
+        // A stopped container has none; inside, the number is that of the container's namespace.
+        let told = state["pid"].as_u64().unwrap_or_default();
+        let right = match kind {
+            "poststop" => told == 0,
+            "createContainer" | "startContainer" => told == pid || told == 1,
+            _ => told == pid,
+        };
+        ensure!(right, "pid for {kind}: {told} instead of {pid}");
+    }
+    Ok(())
+}
+
+fn a_hook_with_env_gets_nothing_of_the_caller(case: &Case<'_>) -> Verdict {
+    let script = format!(
+        "tr '\\0' '\\n' < /proc/$$/environ > {0}; echo end >> {0}",
+        case.path("hook")
+    );
+    let hook = json!({ "path": "/bin/sh", "args": ["sh", "-c", script], "env": ["GIVEN=1"] });
+    let config = Config::new().hook_with("createRuntime", hook);
+    let container = case.container(config)?;
+    let run = container
+        .command(&["run", "--bundle", &container.dir()])?
+        .env("SECRET", "of the caller");
+    case.call(&run)?.succeeds()?;
+    ensure_eq!(case.read("hook")?, "GIVEN=1\nend", "environment");
+    Ok(())
+}
+
+fn a_failing_poststart_hook_ends_the_container_and_runs_poststop(case: &Case<'_>) -> Verdict {
+    let config = Config::new()
+        .args(&["sleep", "60"])
+        .hook("poststart", "exit 9")
+        .hook("poststop", &format!("cat > {}", case.path("poststop")));
+    let container = case.container(config)?;
+    container.create()?.succeeds()?;
+    container.start()?.refuses()?;
+    if container.command(&["state"])?.run()?.success() {
+        container.reaches("stopped")?;
+        container.delete()?.succeeds()?;
+    }
+    case.read("poststop")?;
+    nothing_is_left(case, &container)
 }
