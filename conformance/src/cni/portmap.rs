@@ -187,6 +187,18 @@ pub(crate) const ROWS: &[Row] = &[
         the_prev_result_is_passed_on,
         "SPEC: a chained plugin must pass the prevResult on"
     ),
+    row!(
+        Cni,
+        PM04,
+        a_host_ip_restricts_the_mapping_with_nftables,
+        "portmap: hostIP: the mapping holds for that address of the host alone, whatever the backend"
+    ),
+    row!(
+        Cni,
+        PM24,
+        gc_without_a_list_keeps_the_mappings,
+        "SPEC GC: without cni.dev/valid-attachments nothing is known to be dead"
+    ),
 ];
 
 /// A container on the bridge with a web server on port 80, and its host with a peer outside.
@@ -362,11 +374,55 @@ fn a_container_reaches_itself_by_the_host_s_port(case: &Case<'_>) -> Verdict {
 }
 
 fn a_host_ip_restricts_the_mapping(case: &Case<'_>) -> Verdict {
+    restricted_to_an_address(case, "iptables")
+}
+
+fn a_host_ip_restricts_the_mapping_with_nftables(case: &Case<'_>) -> Verdict {
+    restricted_to_an_address(case, "nftables")
+}
+
+fn gc_without_a_list_keeps_the_mappings(case: &Case<'_>) -> Verdict {
+    let one = served(case, "c1")?;
+    let mappings = json!([tcp(8080, 80)]);
+    let conf = with(&one.conf("iptables", mappings), "cniVersion", "1.1.0");
+    case.add(&one.at, &conf)?;
+    let nobody = Attachment {
+        id: String::new(),
+        netns: String::new(),
+        ifname: String::new(),
+    };
+    let gc = json!({
+        "cniVersion": "1.1.0", "name": "net", "type": "portmap", "backend": "iptables"
+    });
+    let before = case.snapshot()?;
+    // Refused or not, nothing may go.
+    case.cni("GC", &nobody, &gc)?.run()?;
+    let difference = before.difference(&case.snapshot()?);
+    ensure!(difference.is_empty(), "changed:\n{}", difference.join("\n"));
+    ensure_eq!(
+        fetch(case, "", "http://127.0.0.1:8080/")?,
+        "c1",
+        "the mapping"
+    );
+    // It would have gone, had the list been empty instead of missing.
+    let empty = with(&gc, "cni.dev/valid-attachments", json!([]));
+    case.cni("GC", &nobody, &empty)?.silent()?;
+    ensure_eq!(rules_about(case, "c1")?, "", "rules after an empty list");
+    Ok(())
+}
+
+fn restricted_to_an_address(case: &Case<'_>, backend: &str) -> Verdict {
     outside(case)?;
     let one = served(case, "c1")?;
     let mut mapping = tcp(8080, 80);
     mapping["hostIP"] = "192.0.2.11".into();
-    case.add(&one.at, &one.conf("iptables", json!([mapping])))?;
+    case.add(&one.at, &one.conf(backend, json!([mapping])))?;
+    let iptables = case.sh("iptables-save -t nat 2>/dev/null")?;
+    ensure_eq!(
+        iptables.contains("DNAT"),
+        backend == "iptables",
+        "rules of iptables by {backend}"
+    );
     ensure_eq!(
         fetch(case, PEER, "http://192.0.2.11:8080/")?,
         "c1",
