@@ -12,7 +12,7 @@ DAVIT   := $(CURDIR)/out/bin/davit
 prefix  ?= /usr/local
 DESTDIR ?=
 
-.PHONY: help build test test-unit test-root conformance conformance-peers prove demo demo-crash \
+.PHONY: help build test test-unit test-root conformance conformance-peers prove demo demo-again demo-crash \
         swap bench test-containerd fmt fmt-check lint tidy install clean packages \
         base-packages peer-packages client-packages
 
@@ -37,7 +37,7 @@ peer-packages: base-packages
 client-packages: base-packages
 	@ci/apt.sh $(CLIENTS)
 
-test: packages fmt-check lint test-unit build conformance conformance-peers demo demo demo-crash swap test-containerd ## everything that CI runs
+test: packages fmt-check lint test-unit build conformance conformance-peers demo demo-again demo-crash swap test-containerd ## everything that CI runs
 	@echo 'make test: all green'
 
 fmt-check:
@@ -76,6 +76,9 @@ prove: peer-packages $(SUITE) ## show that every row of the suite can fail
 	$(SUITE) --runtime $$(command -v runc) --cni-path /usr/lib/cni --prove
 
 demo: base-packages build ## two containers with networks, end to end, and nothing left
+	demo/demo.sh
+
+demo-again: demo # a second time in a row must find nothing of the first
 	demo/demo.sh
 
 demo-crash: base-packages build ## the same with davit killed in the middle
