@@ -4,7 +4,7 @@ RELEASE := target/$(TARGET)/release
 PLUGINS := bridge host-local loopback portmap
 SUITE   := target/$(TARGET)/debug/oci-conformance
 
-BASE    := /bin/busybox:busybox-static ip:iproute2 nft:nftables iptables:iptables curl:curl jq:jq
+BASE    := /bin/busybox:busybox-static ip:iproute2 nft:nftables iptables:iptables curl:curl jq:jq strace:strace
 PEERS   := runc:runc crun:crun /usr/lib/cni/bridge:containernetworking-plugins
 CLIENTS := containerd:containerd
 DAVIT   := $(CURDIR)/out/bin/davit
