@@ -321,3 +321,78 @@ fn run_poststop(record: &Record, hooks: &Hooks) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    fn record_of_this_process() -> Record {
+        let pid = std::process::id().cast_signed();
+        Record {
+            version: 1,
+            id: "web".into(),
+            stage: Stage::Created,
+            init_process_pid: pid,
+            init_process_start: Stat::of(pid).unwrap().start_time,
+            boot_id: procfs::boot_id(),
+            created: String::new(),
+            bundle: "/b".into(),
+            rootfs: "/b/rootfs".into(),
+            owner: 0,
+            annotations: BTreeMap::new(),
+            cgroup_paths: BTreeMap::new(),
+            namespace_paths: BTreeMap::new(),
+            own_pid_namespace: true,
+            no_pivot: false,
+        }
+    }
+
+    fn status_of(record: &Record) -> (Status, i32) {
+        let dir = tempfile::tempdir().unwrap();
+        let root = StateRoot::new(dir.path().join("davit"));
+        let id = ContainerId::parse("web").unwrap();
+        root.claim(&id).unwrap().save(record).unwrap();
+        let container = Container::open(&root, &id).unwrap();
+        (container.status(), container.pid())
+    }
+
+    #[test]
+    fn a_reused_pid_is_not_the_container() {
+        let record = record_of_this_process();
+        assert_eq!(
+            status_of(&record),
+            (Status::Running, record.init_process_pid)
+        );
+        let other_start = Record {
+            init_process_start: record.init_process_start + 1,
+            ..record.clone()
+        };
+        assert_eq!(status_of(&other_start), (Status::Stopped, 0));
+        let other_boot = Record {
+            boot_id: "another".into(),
+            ..record
+        };
+        assert_eq!(status_of(&other_boot), (Status::Stopped, 0));
+    }
+
+    #[test]
+    fn a_create_that_nobody_is_at_work_on_is_stopped_and_not_signalled() {
+        let record = Record {
+            stage: Stage::Claiming,
+            ..record_of_this_process()
+        };
+        assert_eq!(status_of(&record).0, Status::Stopped);
+        let dir = tempfile::tempdir().unwrap();
+        let root = StateRoot::new(dir.path().to_owned());
+        let state = root.claim(&ContainerId::parse("web").unwrap()).unwrap();
+        let container = Container {
+            state,
+            record: Some(record),
+        };
+        for recipients in [Recipients::Init, Recipients::All] {
+            let error = container.kill(nix::libc::SIGURG, recipients).unwrap_err();
+            assert_eq!(error.to_string(), "container not running");
+        }
+    }
+}
