@@ -2,6 +2,7 @@
 
 use crate::row::Row;
 
+mod attributes; // what of a process outlives execve
 mod cgroups;
 mod cli;
 mod devices;
@@ -21,6 +22,7 @@ pub(crate) const ROWS: &[&[Row]] = &[
     hooks::ROWS,
     namespaces::ROWS,
     process::ROWS,
+    attributes::ROWS,
     mounts::ROWS,
     devices::ROWS,
     cgroups::ROWS,
