@@ -20,12 +20,12 @@ hierarchies() {
     awk '{ for (i = 7; i < NF; i++) if ($i == "-") { if ($(i+1) ~ /^cgroup2?$/) print $5; break } }' \
         /proc/self/mountinfo
 }
-# What goes while it is listed is not there: other people's cgroups and files come and go.
+# Other people's cgroups come and go while ours are listed: a pattern does not mind, find does.
 cgroups() {
     for hierarchy in $(hierarchies); do
-        [ -d "$hierarchy" ] || continue # hidden below a later mount
-        find "$hierarchy" -ignore_readdir_race -xdev -mindepth 1 -maxdepth 2 -type d \
-            -name "$prefix*" || return
+        for group in "$hierarchy/$prefix"* "$hierarchy"/*/"$prefix"*; do
+            [ ! -d "$group" ] || printf '%s\n' "$group"
+        done
     done
 }
 files() {
