@@ -28,7 +28,7 @@ use crate::container::{Container, Status};
 use crate::foreground::{self, Signals};
 use crate::host::Host;
 use crate::init::{self, Stdio, console, credentials, labels::Labels, program};
-use crate::launch::write_pid_file;
+use crate::launch::{set_oom_score, write_pid_file};
 use crate::plan::{self, Kind, Process};
 use crate::procfs::{HostProc, Stat};
 use crate::seccomp::Program;
@@ -159,17 +159,7 @@ fn start(
     terminal: &mut Console,
 ) -> Result<Option<OwnedFd>> {
     if let Some(score) = process.oom_score_adj {
-        let path = format!("/proc/{pid}/oom_score_adj");
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .open(&path)
-            .with_context(|| format!("open({path:?})"))?;
-        std::io::Write::write_all(&mut file, score.to_string().as_bytes()).with_context(|| {
-            format!(
-                "{}/oomScoreAdj: write({path:?}, \"{score}\")",
-                request.pointer
-            )
-        })?;
+        set_oom_score(pid, score, &format!("{}/oomScoreAdj", request.pointer))?;
     }
     loop {
         match channel.hear()? {

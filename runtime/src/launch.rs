@@ -324,7 +324,7 @@ impl Launch<'_> {
     fn converse(&mut self, init: &Init) -> Result<()> {
         if let Some(score) = self.plan.process.oom_score_adj {
             // From here, not by init: in a user namespace it may not lower its own.
-            set_oom_score(init.pid, score)?;
+            set_oom_score(init.pid, score, "config.json /process/oomScoreAdj")?;
         }
         if let Some(maps) = &self.plan.id_maps {
             id_maps::write(init.pid, maps)?;
@@ -440,10 +440,11 @@ fn end(init: &Init) {
     let _ = waitpid(init.pid, None);
 }
 
-fn set_oom_score(pid: Pid, score: i32) -> Result<()> {
+/// Writes the OOM score of `pid`; `property` is what asked for it.
+pub fn set_oom_score(pid: Pid, score: i32, property: &str) -> Result<()> {
     let path = format!("/proc/{pid}/oom_score_adj");
     write_existing(Path::new(&path), &score.to_string())
-        .with_context(|| format!("config.json /process/oomScoreAdj: write({path:?}, \"{score}\")"))
+        .with_context(|| format!("{property}: write({path:?}, \"{score}\")"))
 }
 
 /// Writes to a file of procfs that the kernel keeps.
