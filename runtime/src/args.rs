@@ -10,6 +10,7 @@ use anyhow::{Result, bail};
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
+use crate::cgroup::Manager;
 use crate::container::Recipients;
 use crate::launch::{Attachment, Request};
 use crate::log;
@@ -98,7 +99,7 @@ impl Args {
         };
         Ok(Self::Perform(
             global(&matches)?,
-            Operation::read(operation, given)?,
+            Operation::read(operation, given, manager(&matches))?,
         ))
     }
 }
@@ -151,7 +152,17 @@ fn command() -> Command {
             "root",
             "directory of all containers (should be on a tmpfs)",
         ))
-        .arg(flag("systemd-cgroup", "cgroups through systemd").hide(true))
+        .arg(flag(
+            "systemd-cgroup",
+            "--cgroup-manager=systemd, as runc has it",
+        ))
+        .arg(
+            text("cgroup-manager", "who makes the container's cgroups")
+                .value_parser(PossibleValuesParser::new([
+                    "cgroupfs", "systemd", "disabled",
+                ]))
+                .default_value("cgroupfs"),
+        )
         .arg(rootless.hide(true))
         .subcommands(life_cycle())
         .subcommands(inspection())
@@ -330,9 +341,6 @@ fn long_names(command: &Command) -> Vec<String> {
 }
 
 fn global(matches: &ArgMatches) -> Result<Global> {
-    if matches.get_flag("systemd-cgroup") {
-        bail!("--systemd-cgroup: this build of davit drives cgroups by the cgroupfs driver only");
-    }
     let root = match matches.get_one::<PathBuf>("root") {
         Some(root) => std::path::absolute(root)?,
         None => default_root(),
@@ -351,6 +359,19 @@ fn global(matches: &ArgMatches) -> Result<Global> {
         },
         debug: matches.get_flag("debug"),
     })
+}
+
+/// runc's flag, or crun's option.
+fn manager(matches: &ArgMatches) -> Manager {
+    match matches
+        .get_one::<String>("cgroup-manager")
+        .map(String::as_str)
+    {
+        Some("disabled") => Manager::Disabled,
+        Some("systemd") => Manager::Systemd,
+        _ if matches.get_flag("systemd-cgroup") => Manager::Systemd,
+        _ => Manager::Cgroupfs,
+    }
 }
 
 /// `/run/davit`, or below `XDG_RUNTIME_DIR` without root (an empty variable counts as unset).
@@ -397,10 +418,10 @@ impl Operation {
         }
     }
 
-    fn read(name: &str, given: &ArgMatches) -> Result<Self> {
+    fn read(name: &str, given: &ArgMatches, manager: Manager) -> Result<Self> {
         let id = || given_text(given, "id").unwrap_or_default();
         Ok(match name {
-            "create" => Self::Create(id(), request(given, Attachment::Create)),
+            "create" => Self::Create(id(), request(given, Attachment::Create, manager)),
             "delete" => Self::Delete(
                 id(),
                 if given.get_flag("force") {
@@ -420,7 +441,7 @@ impl Operation {
             "pause" => Self::Pause(id()),
             "ps" => Self::Ps(id()),
             "resume" => Self::Resume(id()),
-            "run" => run_operation(id(), given),
+            "run" => run_operation(id(), given, manager),
             "spec" => spec_operation(given),
             "start" => Self::Start(id()),
             "state" => Self::State(id()),
@@ -429,7 +450,7 @@ impl Operation {
     }
 }
 
-fn request(given: &ArgMatches, attachment: Attachment) -> Request {
+fn request(given: &ArgMatches, attachment: Attachment, cgroup_manager: Manager) -> Request {
     Request {
         bundle: given_path(given, "bundle").unwrap_or_else(|| ".".into()),
         console_socket: given_path(given, "console-socket"),
@@ -443,10 +464,11 @@ fn request(given: &ArgMatches, attachment: Attachment) -> Request {
         new_keyring: !given.get_flag("no-new-keyring"),
         preserved_fds: given_count(given),
         attachment,
+        cgroup_manager,
     }
 }
 
-fn run_operation(id: String, given: &ArgMatches) -> Operation {
+fn run_operation(id: String, given: &ArgMatches, manager: Manager) -> Operation {
     let attachment = if given.get_flag("detach") {
         Attachment::Detached
     } else {
@@ -456,7 +478,7 @@ fn run_operation(id: String, given: &ArgMatches) -> Operation {
         keep: given.get_flag("keep"),
         subreaper: !given.get_flag("no-subreaper"),
     };
-    Operation::Run(id, request(given, attachment), options)
+    Operation::Run(id, request(given, attachment, manager), options)
 }
 
 fn spec_operation(given: &ArgMatches) -> Operation {
@@ -583,6 +605,22 @@ mod tests {
     fn rootless_takes_a_value_either_way() {
         assert!(matches!(parse("--rootless auto list"), Operation::List(_)));
         assert!(matches!(parse("--rootless=false list"), Operation::List(_)));
+    }
+
+    #[test]
+    fn the_cgroup_manager_by_either_name() {
+        let manager = |line: &str| match parse(line) {
+            Operation::Run(_, request, _) => request.cgroup_manager,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(manager("run c1"), Manager::Cgroupfs);
+        assert_eq!(manager("--systemd-cgroup run c1"), Manager::Systemd);
+        assert_eq!(manager("-systemd-cgroup run c1"), Manager::Systemd);
+        assert_eq!(manager("--cgroup-manager systemd run c1"), Manager::Systemd);
+        assert_eq!(
+            manager("--cgroup-manager=disabled run c1"),
+            Manager::Disabled
+        );
     }
 
     #[test]

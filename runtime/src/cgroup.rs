@@ -23,3 +23,15 @@ pub use error::Error;
 pub use group::Cgroup;
 pub use hierarchies::{Hierarchies, Hierarchy};
 pub use plan::Plan;
+
+/// Who makes a container's cgroups: `--cgroup-manager`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Manager {
+    /// This program, in the file system.
+    #[default]
+    Cgroupfs,
+    /// The service manager, asked over D-Bus for a scope.
+    Systemd,
+    /// Nobody: the container stays in the cgroups of its caller.
+    Disabled,
+}

@@ -43,18 +43,17 @@ pub struct HierarchyView {
 }
 
 impl View {
-    /// The view of a container whose cgroups are at `paths` (controller to directory).
+    /// The view of a container whose cgroups are at `paths` (controller to directory); without
+    /// any it stays in those of the caller.
     pub fn plan(
         hierarchies: &Hierarchies,
         paths: &BTreeMap<String, PathBuf>,
         namespaced: bool,
     ) -> Self {
+        let v2_own = |hierarchy: &Hierarchy| paths.get("").cloned().or(callers(hierarchy, paths));
         if hierarchies.is_unified() {
-            return match paths.get("") {
-                Some(own) => Self::Unified {
-                    own: own.clone(),
-                    namespaced,
-                },
+            return match hierarchies.v2.as_ref().and_then(v2_own) {
+                Some(own) => Self::Unified { own, namespaced },
                 None => Self::None,
             };
         }
@@ -62,17 +61,18 @@ impl View {
             let own = hierarchy
                 .controllers
                 .iter()
-                .find_map(|controller| paths.get(controller))?;
+                .find_map(|controller| paths.get(controller).cloned())
+                .or(callers(hierarchy, paths))?;
             Some(HierarchyView {
                 name: name(hierarchy),
                 options: options(hierarchy),
-                own: own.clone(),
+                own,
                 links: links(hierarchy),
                 unified: false,
             })
         });
         let v2 = hierarchies.v2.iter().filter_map(|hierarchy| {
-            let own = paths.get("")?.clone();
+            let own = v2_own(hierarchy)?;
             Some(HierarchyView {
                 name: name(hierarchy),
                 options: Vec::new(),
@@ -88,6 +88,13 @@ impl View {
             Self::Hierarchies { list, namespaced }
         }
     }
+}
+
+/// Where the caller is, if the container has no cgroup of its own anywhere.
+fn callers(hierarchy: &Hierarchy, paths: &BTreeMap<String, PathBuf>) -> Option<PathBuf> {
+    paths
+        .is_empty()
+        .then(|| hierarchy.mount.join(&hierarchy.own))
 }
 
 fn name(hierarchy: &Hierarchy) -> String {
@@ -152,6 +159,22 @@ mod tests {
         assert_eq!(list[0].options, ["cpu", "cpuacct"]);
         assert_eq!(list[1].options, ["none", "name=systemd"]);
         assert!(list[1].links.is_empty());
+    }
+
+    #[test]
+    fn a_container_without_cgroups_sees_those_of_its_caller() {
+        let mut v2 = hierarchy("/sys/fs/cgroup", &["pids"]);
+        v2.own = "user.slice".into();
+        let host = Hierarchies {
+            v1: Vec::new(),
+            v2: Some(v2),
+        };
+        let own = PathBuf::from("/sys/fs/cgroup/user.slice");
+        let namespaced = false;
+        assert_eq!(
+            View::plan(&host, &BTreeMap::new(), namespaced),
+            View::Unified { own, namespaced }
+        );
     }
 
     #[test]

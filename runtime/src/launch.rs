@@ -56,6 +56,8 @@ pub struct Request {
     pub preserved_fds: i32,
     /// Who waits for the program.
     pub attachment: Attachment,
+    /// Who makes its cgroups.
+    pub cgroup_manager: cgroup::Manager,
 }
 
 /// What happens after the container is created.
@@ -95,14 +97,7 @@ pub fn create(root: &StateRoot, id: &ContainerId, request: &Request) -> Result<L
     let bundle = Bundle::open(&request.bundle)?;
     let plan = Plan::new(&bundle, &Host::look(), request.entry)?;
     let hierarchies = Hierarchies::discover()?;
-    let linux = bundle.spec.linux().as_ref();
-    let cgroups = cgroup::Plan::new(
-        &hierarchies,
-        linux.and_then(|linux| linux.cgroups_path().as_deref()),
-        id.as_str(),
-        linux.and_then(|linux| linux.resources().as_ref()),
-    )
-    .context("config.json")?;
+    let cgroups = plan_cgroups(&bundle, id, request.cgroup_manager, &hierarchies)?;
     let console = console_socket::plan(&plan.process, request)?;
     let namespaces = clone::OpenNamespaces::open(&plan.namespaces)?;
 
@@ -143,6 +138,27 @@ pub fn create(root: &StateRoot, id: &ContainerId, request: &Request) -> Result<L
             Err(error)
         }
     }
+}
+
+fn plan_cgroups(
+    bundle: &Bundle,
+    id: &ContainerId,
+    manager: cgroup::Manager,
+    hierarchies: &Hierarchies,
+) -> Result<cgroup::Plan> {
+    let linux = bundle.spec.linux().as_ref();
+    let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
+    let resources = linux.and_then(|linux| linux.resources().as_ref());
+    let plan = match manager {
+        cgroup::Manager::Cgroupfs => cgroup::Plan::new(hierarchies, path, id.as_str(), resources),
+        cgroup::Manager::Disabled => cgroup::Plan::nowhere(resources),
+        cgroup::Manager::Systemd => {
+            bail!(
+                "--systemd-cgroup: this build of davit drives cgroups by the cgroupfs driver only"
+            )
+        }
+    };
+    plan.context("config.json")
 }
 
 /// Undoes the claim alone.

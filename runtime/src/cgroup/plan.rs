@@ -136,6 +136,29 @@ impl Plan {
         Ok(plan)
     }
 
+    /// No cgroups: the container stays where its caller is. A limit is refused, and what devices
+    /// it reaches is left to the caller's cgroup.
+    pub fn nowhere(resources: Option<&LinuxResources>) -> Result<Self, Error> {
+        let none = LinuxResources::default();
+        let resources = resources.unwrap_or(&none);
+        let steps = v2::limits(resources)?;
+        if let Some((_, step)) = steps.first() {
+            let pointer = match step {
+                Step::Write(write) => &write.pointer,
+                Step::AnyOrder(writes) => &writes[0].pointer,
+            };
+            return Err(Error::property(
+                pointer,
+                "needs a cgroup, and --cgroup-manager=disabled asks for none",
+            ));
+        }
+        Ok(Self {
+            groups: Vec::new(),
+            devices: Vec::new(),
+            checked_limit: None,
+        })
+    }
+
     /// Where they will be: controller to directory, v2 under the empty name. A state saved before
     /// [`super::Cgroup::create`] finds them whatever happens in between.
     pub fn saved_paths(&self) -> BTreeMap<String, PathBuf> {
