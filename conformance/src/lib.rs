@@ -14,12 +14,14 @@ mod attachment; // one container's interface on a CNI network, and calls of plug
 mod case; // what a row gets: a fresh private host, a directory, the subject
 mod cni; // rows for plugins
 mod container; // one container of the runtime under test
+mod features; // what runtimes are scored by
 pub mod gaps; // known-gaps.toml
 pub mod mutants; // subjects that lie in one way each
 pub mod report; // human, TAP, JSON
 mod row; // Row, Verdict
 pub mod run; // runs rows and collects what became of them
 mod runtime; // rows for runtimes
+pub mod score; // features of runtimes, side by side
 pub mod subject; // what is under test
 
 pub use row::{Row, Side};

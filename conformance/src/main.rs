@@ -5,12 +5,13 @@
     reason = "this is the executable"
 )]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use conformance::report::{self, Format};
-use conformance::run::End;
+use conformance::run::{End, Judged};
+use conformance::score::Score;
 use conformance::subject::Subject;
 use conformance::{Row, Side, mutants, run};
 
@@ -34,6 +35,10 @@ fn arguments() -> Command {
             "runtime",
             "the runtime's executable (or RUNTIME in the environment)",
         ))
+        .arg(
+            value("beside", "another runtime to score beside it; repeatable")
+                .action(ArgAction::Append),
+        )
         .arg(value(
             "cni-path",
             "the directory of plugins (or CNI_PATH in the environment)",
@@ -102,12 +107,47 @@ fn judge(matches: &ArgMatches) -> Result<bool, String> {
         _ => Format::Human,
     };
     print!("{}", report::written(&judged, format, &again(&subject)));
+    let peers: Vec<&String> = matches.get_many("beside").into_iter().flatten().collect();
+    let peers = judge_peers(&peers, &rows, directory.path(), jobs)?;
+    if format == Format::Human && subject.runtime.is_some() {
+        let mut score = Score::default();
+        score.add(&subject.runtime_name, &judged);
+        for (peer, judged) in &peers {
+            print!("{}", report::trouble(judged, &again(peer)));
+            score.add(&peer.runtime_name, judged);
+        }
+        print!("{}", score.written(filters.is_empty()));
+    }
     if matches.get_flag("keep") {
         eprintln!("kept: {}", directory.path().display());
     }
     let denied = matches.get_flag("deny-skips");
     let fails = |end: &End| end.is_bad() || denied && matches!(end, End::Skipped(_));
-    Ok(!judged.iter().any(|one| fails(&one.end)))
+    let mut all = judged.iter().chain(peers.iter().flat_map(|(_, rows)| rows));
+    Ok(!all.any(|one| fails(&one.end)))
+}
+
+/// The rows for runtimes once more, for each runtime that stands beside the first.
+fn judge_peers(
+    peers: &[&String],
+    rows: &[&'static Row],
+    directory: &Path,
+    jobs: usize,
+) -> Result<Vec<(Subject, Vec<Judged>)>, String> {
+    let rows: Vec<_> = rows
+        .iter()
+        .copied()
+        .filter(|row| row.side == Side::Runtime)
+        .collect();
+    let mut all = Vec::new();
+    for (number, peer) in peers.iter().enumerate() {
+        let subject = Subject::new(path(Some((*peer).clone()))?, None);
+        let place = directory.join(format!("beside{number}"));
+        std::fs::create_dir(&place).map_err(|error| format!("mkdir {place:?}: {error}"))?;
+        let judged = run::run(&rows, &subject, &place, jobs)?;
+        all.push((subject, judged));
+    }
+    Ok(all)
 }
 
 /// The rows that this subject can be asked, narrowed by the filters.

@@ -40,7 +40,21 @@ pub fn summary(judged: &[Judged]) -> String {
     )
 }
 
+/// What must be looked at, and the summary: for a subject that stands beside another.
+pub fn trouble(judged: &[Judged], again: &str) -> String {
+    let bad: Vec<Judged> = judged
+        .iter()
+        .filter(|one| one.end.is_bad())
+        .cloned()
+        .collect();
+    lines(&bad, again) + &summary(judged) + "\n"
+}
+
 fn human(judged: &[Judged], again: &str) -> String {
+    lines(judged, again) + &summary(judged) + "\n"
+}
+
+fn lines(judged: &[Judged], again: &str) -> String {
     let mut text = String::new();
     for one in judged {
         let (name, clause) = (one.row.name(), one.row.clause);
@@ -61,7 +75,7 @@ fn human(judged: &[Judged], again: &str) -> String {
             ),
         };
     }
-    text + &summary(judged) + "\n"
+    text
 }
 
 fn tap(judged: &[Judged]) -> String {

@@ -12,25 +12,25 @@ use crate::row::{Demand, Row, Verdict, ensure, ensure_eq, row};
 pub(crate) const ROWS: &[Row] = &[
     row!(
         Runtime,
-        F041,
+        F059,
         pause_stops_every_process_and_resume_lets_them_go_on,
         "runc-pause(8): suspends all processes in the container; runc-resume(8): resumes all that were paused"
     ),
     row!(
         Runtime,
-        F041,
+        F069,
         exec_in_a_paused_container_is_refused,
         "runc-exec(8): in a frozen cgroup the process would never run, and the caller never return"
     ),
     row!(
         Runtime,
-        F041,
+        F057,
         a_paused_container_is_killed,
         "runc-delete(8), containerd: SIGKILL ends a paused container, delete --force too"
     ),
     row!(
         Runtime,
-        F041,
+        F052,
         start_of_a_paused_created_container_does_not_hang,
         "runtime.md, start: on a container that is not created MUST generate an error"
     ),
