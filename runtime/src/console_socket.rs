@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
@@ -76,8 +77,12 @@ impl Console {
     }
 }
 
-/// Connects to the stream socket at `path`, also one longer than the 108 bytes of unix(7).
-fn connect_to(path: &Path) -> Result<OwnedFd> {
+/// How long the owner of a socket may take to accept and to read.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Connects to the stream socket at `path`, also one longer than the 108 bytes of unix(7). An
+/// owner that does not answer makes this, and every send, fail instead of hang.
+pub fn connect_to(path: &Path) -> Result<OwnedFd> {
     let context = || format!("connect to the socket {path:?}");
     let absolute = std::path::absolute(path)?;
     let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else {
@@ -95,6 +100,7 @@ fn connect_to(path: &Path) -> Result<OwnedFd> {
         SockFlag::SOCK_CLOEXEC,
         None,
     )?;
+    sys::socket::limit_waiting(&stream, PATIENCE)?;
     let address = UnixAddr::new(Path::new(&short)).with_context(context)?;
     connect(stream.as_raw_fd(), &address).with_context(context)?;
     Ok(stream)

@@ -12,7 +12,6 @@ use crate::container_id::ContainerId;
 use crate::hooks::{self, Surroundings};
 use crate::plan::{Hooks, Moment};
 use crate::procfs::{self, Stat};
-use crate::state::HookState;
 use crate::state_dir::{Record, Stage, StateDir, StateRoot};
 
 /// Status of a container (runtime.md, "State"), and `paused`, which runtimes may add.
@@ -292,12 +291,7 @@ pub fn end_processes(record: &Record) -> Result<()> {
 /// Runs the poststop hooks; a failure is a warning, and the rest runs all the same
 /// (runtime.md, "Lifecycle", step 13).
 fn run_poststop(record: &Record, hooks: &Hooks) {
-    let state = HookState {
-        id: record.id.clone(),
-        bundle: record.bundle.clone(),
-        annotations: record.annotations.clone(),
-    };
-    let Ok(state) = state.json("stopped", 0) else {
+    let Ok(state) = record.hook_state().json("stopped", 0) else {
         return;
     };
     // The bundle may be gone by now; a hook has no use for its working directory.

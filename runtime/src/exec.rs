@@ -29,6 +29,7 @@ use crate::foreground::{self, Signals};
 use crate::host::Host;
 use crate::init::{self, Stdio, console, credentials, labels::Labels, program};
 use crate::launch::{set_oom_score, write_pid_file};
+use crate::notify_listener::{self, Filtered};
 use crate::plan::{self, Kind, Process};
 use crate::procfs::{HostProc, Stat};
 use crate::seccomp::Program;
@@ -102,8 +103,15 @@ pub fn run(container: &Container, request: &Request) -> Result<u8> {
         },
         in_user_namespace: spec.linux().as_ref().is_some_and(has_user_namespace),
     };
+    let agent = |guest: &Filtered<'_>| {
+        let agent = plan::agent_of(&spec).context("a listener without listenerPath")?;
+        let state = record
+            .hook_state()
+            .json("running", record.init_process_pid)?;
+        notify_listener::hand_over(&agent, guest, &state)
+    };
     let (pid, pidfd) = spawn(guest)?;
-    match start(&ours, pid, &pidfd, &process, request, &mut terminal) {
+    match start(&ours, pid, &pidfd, &process, request, &mut terminal, agent) {
         Ok(master) => match signals {
             Some(signals) => foreground::supervise(pid, &pidfd, &signals, master),
             None => Ok(0),
@@ -157,6 +165,7 @@ fn start(
     process: &Process,
     request: &Request,
     terminal: &mut Console,
+    agent: impl FnOnce(&Filtered<'_>) -> Result<()>,
 ) -> Result<Option<OwnedFd>> {
     if let Some(score) = process.oom_score_adj {
         set_oom_score(pid, score, &format!("{}/oomScoreAdj", request.pointer))?;
@@ -186,7 +195,16 @@ fn start(
         write_pid_file(path, pid.as_raw())?;
     }
     channel.answer(&ToInit::Start, &[])?;
-    match channel.hear()? {
+    let mut heard = channel.hear()?;
+    if heard == Some(FromInit::Listener) {
+        agent(&Filtered {
+            channel,
+            pid,
+            pidfd,
+        })?;
+        heard = channel.hear()?;
+    }
+    match heard {
         None if Stat::never_executed(pid.as_raw()) => {
             bail!("the process died in execve (killed by its seccomp filter, or by a limit?)")
         }
@@ -409,7 +427,7 @@ impl Guest<'_> {
         let program = program::find(self.process)?;
         self.channel.ask(&FromInit::Created, &ToInit::Start)?;
         program::keep_only(self.preserved_fds)?;
-        ready.assume()?;
+        ready.assume(&self.channel)?;
         Err(program.execute())
     }
 

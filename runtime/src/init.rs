@@ -168,7 +168,7 @@ impl Init<'_> {
         // 7. Nothing but what the program shall have may stay open (CVE-2024-21626).
         program::keep_only(self.inheritance.preserved_fds)?;
         labels.apply()?;
-        ready.assume()?;
+        ready.assume(&self.inheritance.channel)?;
         Err(program.execute())
     }
 

@@ -329,11 +329,7 @@ impl Launch<'_> {
     }
 
     fn hook_state(&self) -> HookState {
-        HookState {
-            id: self.record.id.clone(),
-            bundle: self.record.bundle.clone(),
-            annotations: self.record.annotations.clone(),
-        }
+        self.record.hook_state()
     }
 
     /// Answers init until it is ready, then writes down that it is.

@@ -20,6 +20,7 @@ pub mod inherited; // descriptors of the caller
 pub mod init; // the child's side
 pub mod launch; // the parent's side
 pub mod log; // errors and warnings
+pub mod notify_listener; // the listener of a filter, to its agent
 pub mod operations; // one file an operation
 pub mod plan; // config.json, decided: pure
 pub mod procfs; // the host's /proc

@@ -26,6 +26,7 @@ pub use refusal::{Refusal, Result};
 
 use crate::bundle::Bundle;
 use crate::host::Host;
+use crate::notify_listener::Agent;
 use crate::seccomp;
 
 /// Everything that init does, decided.
@@ -55,6 +56,8 @@ pub struct Plan {
     pub hooks: Hooks,
     /// Compiled system call filter.
     pub seccomp: Option<seccomp::Program>,
+    /// Who answers for the calls that the filter traps.
+    pub agent: Option<Agent>,
     /// personality(2) value.
     pub personality: Option<u64>,
     /// set_mempolicy(2): mode with flags, node mask.
@@ -117,6 +120,7 @@ impl Plan {
                 .map(compile)
                 .transpose()?
                 .flatten(),
+            agent: agent_of(spec),
             personality: linux
                 .and_then(|l| l.personality().as_ref())
                 .map(personality),
@@ -247,11 +251,17 @@ pub fn compile(profile: &oci::LinuxSeccomp) -> Result<Option<seccomp::Program>> 
             seccomp::Error::Property { pointer, reason } => Refusal::new(pointer, reason),
             too_long @ seccomp::Error::TooLong(_) => Refusal::new("/linux/seccomp", too_long),
         })?;
-    if program.notify {
-        let reason = "needs a notify listener, which `davit features` does not list";
-        return Err(Refusal::new("/linux/seccomp/listenerPath", reason));
-    }
     Ok(Some(program))
+}
+
+/// Who is to be told of the listener of the filter.
+pub fn agent_of(spec: &oci::Spec) -> Option<Agent> {
+    let profile = spec.linux().as_ref()?.seccomp().as_ref()?;
+    let path = profile.listener_path().clone();
+    Some(Agent {
+        path: path.filter(|path| !path.as_os_str().is_empty())?,
+        metadata: profile.listener_metadata().clone().unwrap_or_default(),
+    })
 }
 
 fn rootfs(

@@ -33,6 +33,7 @@ use sys::dir::{Lock, LockKind};
 use sys::{Dir, Errno};
 
 use crate::container_id::ContainerId;
+use crate::state::HookState;
 
 const RECORD: &str = "state.json";
 const CONFIG: &str = "config.json";
@@ -84,6 +85,17 @@ pub struct Record {
     /// Whether its root was entered without pivot_root.
     #[serde(default)]
     pub no_pivot: bool,
+}
+
+impl Record {
+    /// What hooks and agents are told of the container.
+    pub fn hook_state(&self) -> HookState {
+        HookState {
+            id: self.id.clone(),
+            bundle: self.bundle.clone(),
+            annotations: self.annotations.clone(),
+        }
+    }
 }
 
 /// How far `create` came.

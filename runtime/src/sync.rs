@@ -19,6 +19,8 @@
 //!      |------------- Commit ----------------->|   create: wait on the start socket for Start
 //!      |------------- Start ------------------>|   run: go on at once
 //!      |                                        |   startContainer hooks, execve
+//!      |<------------ Listener ----------------|   only with SCMP_ACT_NOTIFY, just before the
+//!      |------------- Watching + memory ------>|     filter is loaded; see `notify_listener`
 //!      |<------------ (end of stream) ---------|   execve closed the socket: it runs
 //!      |<------------ Failed(text) ------------|   instead of any of its messages
 //!      |<------------ HookFailed(text) --------|   the same, of a startContainer hook
@@ -45,6 +47,8 @@ pub enum FromInit {
     Limits,
     /// Only the program is missing.
     Created,
+    /// Its filter, which has a listener, is about to be loaded.
+    Listener,
     /// It cannot go on, and why.
     Failed(String),
     /// A startContainer hook failed, which ends the container.
@@ -66,6 +70,8 @@ pub enum ToInit {
     Commit,
     /// Run the program.
     Start,
+    /// The memory attached is watched for the number of the listener.
+    Watching,
     /// It cannot be done, and why.
     Refused(String),
 }
@@ -94,6 +100,7 @@ impl Channel {
             FromInit::RunHooks => tagged(b'H', ""),
             FromInit::Limits => tagged(b'L', ""),
             FromInit::Created => tagged(b'C', ""),
+            FromInit::Listener => tagged(b'N', ""),
             FromInit::Failed(text) => tagged(b'F', text),
             FromInit::HookFailed(text) => tagged(b'K', text),
         };
@@ -113,6 +120,7 @@ impl Channel {
             b'H' => FromInit::RunHooks,
             b'L' => FromInit::Limits,
             b'C' => FromInit::Created,
+            b'N' => FromInit::Listener,
             b'F' => FromInit::Failed(text.into_owned()),
             b'K' => FromInit::HookFailed(text.into_owned()),
             _ => bail!("init said {tag:#x}, which is not in the protocol"),
@@ -128,6 +136,7 @@ impl Channel {
             ToInit::LimitsSet => tagged(b'l', ""),
             ToInit::Commit => tagged(b'c', ""),
             ToInit::Start => tagged(b's', ""),
+            ToInit::Watching => tagged(b'w', ""),
             ToInit::Refused(text) => tagged(b'r', text),
         };
         let fds: Vec<_> = fds.iter().map(|fd| fd.as_fd()).collect();
@@ -147,6 +156,7 @@ impl Channel {
             b'l' => ToInit::LimitsSet,
             b'c' => ToInit::Commit,
             b's' => ToInit::Start,
+            b'w' => ToInit::Watching,
             b'r' => ToInit::Refused(String::from_utf8_lossy(text).into_owned()),
             _ => bail!("the runtime said {tag:#x}, which is not in the protocol"),
         };
@@ -197,6 +207,7 @@ mod tests {
             FromInit::RunHooks,
             FromInit::Limits,
             FromInit::Created,
+            FromInit::Listener,
             FromInit::Failed("mount: no".into()),
             FromInit::HookFailed("exit status 1".into()),
         ];

@@ -19,6 +19,7 @@ pub mod poll; // waiting for a descriptor, with a deadline
 pub mod process; // clone3, pidfds, waiting, scheduling
 pub mod root; // a container's root directory: openat2 with RESOLVE_IN_ROOT
 pub mod seccomp; // seccomp(2): load a filter, probe actions
+pub mod shared_words; // memory that two processes share
 pub mod socket; // messages with descriptors
 pub mod terminal; // ptys, raw mode
 

@@ -40,7 +40,7 @@ pub fn sealed_copy(name: &CStr, source: &mut File) -> Result<OwnedFd> {
     Ok(fd)
 }
 
-fn create(name: &CStr, extra: libc::c_uint) -> nix::Result<OwnedFd> {
+pub(crate) fn create(name: &CStr, extra: libc::c_uint) -> nix::Result<OwnedFd> {
     let flags = MFD_CLOEXEC | MFD_ALLOW_SEALING | extra;
     // SAFETY: `name` is NUL-terminated.
     let result = unsafe { libc::syscall(libc::SYS_memfd_create, name.as_ptr(), flags) };

@@ -119,6 +119,17 @@ pub fn pidfd_open(pid: Pid) -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
+/// A copy of descriptor `number` of another process (pidfd_getfd(2), Linux 5.6). `EPERM` unless
+/// the caller may trace it.
+pub fn pidfd_getfd(pidfd: impl AsFd, number: RawFd) -> Result<OwnedFd> {
+    let fd = pidfd.as_fd().as_raw_fd();
+    // SAFETY: only integers are passed.
+    let result = unsafe { libc::syscall(libc::SYS_pidfd_getfd, fd, number, 0) };
+    let copy = Errno::result(result).call(|| format!("pidfd_getfd({fd}, {number}, 0)"))?;
+    // SAFETY: the kernel has just made this descriptor for us, close-on-exec.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy as RawFd) })
+}
+
 /// Sends a signal to exactly that process; `ESRCH` if it has ended and was reaped.
 pub fn pidfd_send_signal(pidfd: impl AsFd, signal: i32) -> Result<()> {
     let fd = pidfd.as_fd().as_raw_fd();

@@ -2,12 +2,14 @@
 
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
-    sendmsg, socketpair,
+    sendmsg, setsockopt, socketpair, sockopt::SendTimeout,
 };
+use nix::sys::time::TimeVal;
 
 use crate::error::{Result, SyscallError, SyscallResult};
 
@@ -43,12 +45,23 @@ pub fn send(socket: impl AsFd, message: &[u8], fds: &[BorrowedFd<'_>]) -> Result
         match sendmsg::<()>(number, &[IoSlice::new(message)], control, flags, None) {
             Err(Errno::EINTR) => {}
             other => {
-                return other
-                    .map(drop)
-                    .call(|| format!("sendmsg({number}, {} bytes)", message.len()));
+                let call = || format!("sendmsg({number}, {} bytes)", message.len());
+                // Cut short: a stream whose other end did not read in time.
+                return match other.call(call)? {
+                    sent if sent == message.len() => Ok(()),
+                    _ => Err(SyscallError::new(call(), Errno::EAGAIN)),
+                };
             }
         }
     }
+}
+
+/// Bounds how long a connect or a send of this socket may wait for the other end; then they
+/// fail with `EAGAIN` (`SO_SNDTIMEO`, socket(7)).
+pub fn limit_waiting(socket: impl AsFd, patience: Duration) -> Result<()> {
+    let time = TimeVal::new(patience.as_secs() as i64, patience.subsec_micros().into());
+    setsockopt(&socket, SendTimeout, &time)
+        .call(|| format!("setsockopt(SO_SNDTIMEO, {patience:?})"))
 }
 
 /// Receives one message with its descriptors; an empty one means that the other end is closed.

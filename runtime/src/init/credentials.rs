@@ -9,9 +9,11 @@ use sys::credentials::{CapSet, ProcessCaps};
 use sys::seccomp::Listener;
 
 use super::{Stdio, console};
+use crate::notify_listener;
 use crate::plan::IdMaps;
 use crate::plan::process::{Capabilities, Process, Rlimit};
 use crate::seccomp::Program;
+use crate::sync::Channel;
 
 /// Number of `CAP_SYS_ADMIN`, which loading a filter needs.
 const CAP_SYS_ADMIN: u32 = 21;
@@ -169,12 +171,16 @@ impl Prepared<'_> {
     }
 
     /// Loads the filter and takes the final capabilities. Only execve follows.
-    pub fn assume(self) -> Result<()> {
+    pub fn assume(self, channel: &Channel) -> Result<()> {
         let Some(filter) = self.filter else {
             return Ok(());
         };
-        sys::seccomp::load(&filter.filters, filter.flags, Listener::None)
-            .context("config.json /linux/seccomp")?;
+        let property = "config.json /linux/seccomp";
+        if filter.notify {
+            notify_listener::load(filter, channel).context(property)?;
+        } else {
+            sys::seccomp::load(&filter.filters, filter.flags, Listener::None).context(property)?;
+        }
         if !self.no_new_privileges {
             sys::credentials::capset(self.capabilities.sets).context("apply caps")?;
         }

@@ -6,6 +6,7 @@ use crate::container::{Container, Poststop, destroy};
 use crate::container_id::ContainerId;
 use crate::foreground::{self, Signals};
 use crate::launch::{self, Attachment, Launched, Request};
+use crate::notify_listener::Filtered;
 use crate::operations::start::{Begun, begin, run_poststart};
 use crate::state_dir::{Record, StateDir, StateRoot};
 
@@ -67,7 +68,12 @@ fn delete_after(state: StateDir, record: Record) -> Result<()> {
 }
 
 fn start(launched: &Launched) -> Result<()> {
-    match begin(&launched.channel, launched.pid.as_raw())? {
+    let init = Filtered {
+        channel: &launched.channel,
+        pid: launched.pid,
+        pidfd: &launched.pidfd,
+    };
+    match begin(&init, &launched.record, || Ok(launched.plan.agent.clone()))? {
         Begun::Running => {}
         Begun::HookFailed(reason) | Begun::Failed(reason) => return Err(anyhow!(reason)),
     }

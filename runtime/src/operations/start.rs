@@ -1,13 +1,14 @@
 //! `start`: the program of a created container.
 
 use anyhow::{Context, Result, bail};
+use nix::unistd::Pid;
 
 use crate::container::{Container, Status};
 use crate::container_id::ContainerId;
 use crate::hooks::{self, Surroundings};
-use crate::plan::{Hooks, Moment};
+use crate::notify_listener::{self, Agent, Filtered};
+use crate::plan::{self, Hooks, Moment};
 use crate::procfs::Stat;
-use crate::state::HookState;
 use crate::state_dir::{Record, StateRoot};
 use crate::sync::{Channel, FromInit, ToInit};
 
@@ -35,7 +36,15 @@ fn start(container: Container) -> Result<()> {
     );
     // From here on nobody else can start it; if this process dies now, init ends with it.
     container.state.remove_start_socket()?;
-    match begin(&channel, container.record()?.init_process_pid)? {
+    let record = container.record()?;
+    let agent = || container.spec().map(|spec| plan::agent_of(&spec));
+    let pidfd = container.init()?;
+    let init = Filtered {
+        channel: &channel,
+        pid: Pid::from_raw(record.init_process_pid),
+        pidfd: &pidfd,
+    };
+    match begin(&init, record, agent)? {
         Begun::Running => {}
         Begun::HookFailed(reason) => return Err(end(container, reason)),
         Begun::Failed(reason) => bail!(reason),
@@ -69,13 +78,28 @@ pub enum Begun {
     Failed(String),
 }
 
-/// Tells init, whose host pid is `init`, to go on and waits until its program runs.
-pub fn begin(channel: &Channel, init: i32) -> Result<Begun> {
+/// Tells `init` to go on and waits until its program runs. `agent` is asked for if it has a
+/// filter with a listener.
+pub fn begin(
+    init: &Filtered<'_>,
+    record: &Record,
+    agent: impl FnOnce() -> Result<Option<Agent>>,
+) -> Result<Begun> {
+    let channel = init.channel;
     channel
         .answer(&ToInit::Start, &[])
         .context("container process is already dead")?;
-    match channel.hear()? {
-        None if Stat::never_executed(init) => Ok(Begun::Failed(
+    let mut heard = channel.hear()?;
+    if heard == Some(FromInit::Listener) {
+        let agent = agent()?.context("init has a listener, and config.json no listenerPath")?;
+        let state = record.hook_state().json("created", init.pid.as_raw())?;
+        if let Err(error) = notify_listener::hand_over(&agent, init, &state) {
+            return Ok(Begun::Failed(format!("{error:#}")));
+        }
+        heard = channel.hear()?;
+    }
+    match heard {
+        None if Stat::never_executed(init.pid.as_raw()) => Ok(Begun::Failed(
             "init died in execve (killed by the seccomp filter, or by a limit?)".into(),
         )),
         // execve closed init's end.
@@ -92,12 +116,9 @@ pub fn run_poststart(record: &Record, hooks: &Hooks) -> Result<()> {
     if hooks.is_empty() {
         return Ok(());
     }
-    let state = HookState {
-        id: record.id.clone(),
-        bundle: record.bundle.clone(),
-        annotations: record.annotations.clone(),
-    };
-    let state = state.json("running", record.init_process_pid)?;
+    let state = record
+        .hook_state()
+        .json("running", record.init_process_pid)?;
     hooks::run_all(
         Moment::Poststart,
         hooks,
