@@ -5,6 +5,7 @@
 
 mod clone;
 mod id_maps;
+mod net_devices;
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -21,6 +22,7 @@ use nix::unistd::Pid;
 use sys::Dir;
 use sys::mount::Reach;
 
+use self::net_devices::Moved;
 use crate::bundle::Bundle;
 use crate::cgroup::{self, Cgroup, Hierarchies};
 use crate::cgroup_view::View;
@@ -121,6 +123,7 @@ pub fn create(root: &StateRoot, id: &ContainerId, request: &Request) -> Result<L
         namespaces,
         cgroup: None,
         hooks_ran: Poststop::Skip,
+        moved: None,
     };
     match launch.construct() {
         Ok(init) => Ok(Launched {
@@ -233,6 +236,7 @@ struct Launch<'a> {
     namespaces: clone::OpenNamespaces,
     cgroup: Option<Cgroup>,
     hooks_ran: Poststop,
+    moved: Option<Moved>,
 }
 
 struct Init {
@@ -263,11 +267,14 @@ impl Launch<'_> {
         };
         let mut init = self.spawn(join_files, listener)?;
         let ready = self
-            .converse(&init)
+            .move_net_devices(&init)
+            .and_then(|()| self.converse(&init))
             .and_then(|()| self.console.receive_master());
         match ready {
             Ok(terminal) => init.terminal = terminal,
             Err(error) => {
+                // First, for the namespace ends with init.
+                self.moved.take().into_iter().for_each(Moved::give_back);
                 end(&init);
                 return Err(error);
             }
@@ -330,6 +337,19 @@ impl Launch<'_> {
 
     fn hook_state(&self) -> HookState {
         self.record.hook_state()
+    }
+
+    /// Moves links of the host into the network namespace that init is in, or will be.
+    fn move_net_devices(&mut self, init: &Init) -> Result<()> {
+        if self.plan.net_devices.is_empty() {
+            return Ok(());
+        }
+        let path = match self.plan.namespaces.joined(Kind::Network) {
+            Some(join) => join.path.to_string_lossy().into_owned(),
+            None => format!("/proc/{}/ns/net", init.pid),
+        };
+        self.moved = Some(Moved::move_all(&self.plan.net_devices, &path)?);
+        Ok(())
     }
 
     /// Answers init until it is ready, then writes down that it is.

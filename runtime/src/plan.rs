@@ -8,6 +8,7 @@ pub mod devices;
 pub mod hooks;
 pub mod mounts;
 pub mod namespaces;
+pub mod net_devices;
 pub mod process;
 pub mod refusal;
 pub mod sysctl;
@@ -21,6 +22,7 @@ pub use devices::DeviceNode;
 pub use hooks::{Hook, Hooks, Moment};
 pub use mounts::MountStep;
 pub use namespaces::{IdMaps, Kind, Namespaces};
+pub use net_devices::NetDevice;
 pub use process::Process;
 pub use refusal::{Refusal, Result};
 
@@ -44,6 +46,8 @@ pub struct Plan {
     pub mounts: Vec<MountStep>,
     /// Device nodes.
     pub devices: Vec<DeviceNode>,
+    /// Links of the host that move into the container.
+    pub net_devices: Vec<NetDevice>,
     /// Host name to set.
     pub hostname: Option<String>,
     /// NIS domain name to set.
@@ -111,6 +115,7 @@ impl Plan {
                     .and_then(|l| l.devices().as_deref())
                     .unwrap_or_default(),
             )?,
+            net_devices: net_devices::plan(listed_net_devices(linux), &namespaces)?,
             hostname: name(spec.hostname(), "hostname", &namespaces)?,
             domainname: name(spec.domainname(), "domainname", &namespaces)?,
             sysctl: sysctl::plan(linux.and_then(|l| l.sysctl().as_ref()), &namespaces)?,
@@ -207,12 +212,8 @@ impl Plan {
             let reason = "intelRdt is specified in config, but Intel RDT is not enabled";
             return Err(Refusal::new("/linux/intelRdt", reason));
         }
-        if linux
-            .net_devices()
-            .as_ref()
-            .is_some_and(|devices| !devices.is_empty())
-        {
-            let reason = "network devices are specified in config, but `davit features` lists none";
+        if !self.net_devices.is_empty() && !host.root {
+            let reason = "network devices are not supported for rootless containers";
             return Err(Refusal::new("/linux/netDevices", reason));
         }
         Ok(())
@@ -351,6 +352,14 @@ fn restricted(
         }
     }
     Ok(clean)
+}
+
+fn listed_net_devices(linux: Option<&oci::Linux>) -> Vec<(String, Option<String>)> {
+    let listed = linux.and_then(|linux| linux.net_devices().as_ref());
+    let devices = listed.into_iter().flatten();
+    devices
+        .map(|(host_name, device)| (host_name.clone(), device.name().clone()))
+        .collect()
 }
 
 fn name(name: &Option<String>, key: &str, namespaces: &Namespaces) -> Result<Option<String>> {

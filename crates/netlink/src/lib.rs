@@ -6,6 +6,7 @@
 
 pub mod address; // IP addresses of a link, and waiting for duplicate address detection
 pub mod attribute; // type-length-value, for families without a crate of their own
+pub mod device; // a link on its way to another namespace
 mod error;
 pub mod link; // bridges, veth pairs, bridge ports and their VLANs
 pub mod route; // routes with everything that CNI 1.1.0 can say about them

@@ -129,7 +129,7 @@ fn linux(mount_options: &[String]) -> Value {
         "intelRdt": {"enabled": false},
         "memoryPolicy": {"modes": MEMORY_POLICY_MODES, "flags": MEMORY_POLICY_FLAGS},
         "mountExtensions": {"idmap": {"enabled": idmap}},
-        "netDevices": {"enabled": false},
+        "netDevices": {"enabled": true},
     })
 }
 
