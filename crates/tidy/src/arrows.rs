@@ -4,8 +4,9 @@
 use crate::{File, Finding};
 
 /// Ours, and what they may use of ours.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("crates/cni/", &[]),
+    ("crates/spec/", &[]),
     ("crates/sys/", &[]),
     ("crates/tidy/", &[]),
     ("crates/netlink/", &["sys"]),
@@ -13,15 +14,16 @@ const ARROWS: [(&str, &[&str]); 12] = [
     ("crates/libcni/", &["cni", "sys"]),
     ("crates/cni-plugin/", &["cni", "sys"]),
     ("crates/testbed/", &["cni", "sys", "netlink"]),
-    ("runtime/", &["sys", "netlink"]),
+    ("runtime/", &["oci", "sys", "netlink"]),
     ("hooks/", &["libcni", "cni", "sys"]),
     ("conformance/", &["cni", "testbed"]),
     ("bench/", &["cni", "sys", "testbed"]),
 ];
 const PLUGIN: &[&str] = &["cni", "cni-plugin", "sys", "netlink", "firewall"];
 
-const OURS: [&str; 17] = [
+const OURS: [&str; 18] = [
     "cni",
+    "oci",
     "sys",
     "tidy",
     "netlink",
