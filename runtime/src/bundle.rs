@@ -4,11 +4,10 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
-use oci_spec::runtime::Spec;
-use serde_json::Value;
+use anyhow::{Context, Result, anyhow, bail};
+use oci::Spec;
 
-use crate::plan::Hooks;
+use crate::plan::{self, Hooks, Refusal};
 
 /// A bundle as it was when it was opened.
 #[derive(Debug)]
@@ -36,7 +35,8 @@ impl Bundle {
             }
             Err(error) => return Err(error).with_context(|| format!("open {path:?}")),
         };
-        let spec = parse_saying(&text, warn_of_ignored)?;
+        let spec = parse(&text)?;
+        spec.process().iter().for_each(warn_of_ignored);
         Ok(Self { dir, spec, text })
     }
 }
@@ -52,105 +52,35 @@ fn read(file: File) -> Result<Vec<u8>> {
 
 /// Parses a config.json; an error names the property by its JSON pointer.
 pub fn parse(text: &[u8]) -> Result<Spec> {
-    parse_saying(text, |_| {})
+    let spec: Spec = oci::from_slice(text).map_err(|problems| anyhow!("config.json {problems}"))?;
+    check_version(&spec)?;
+    Ok(spec)
 }
 
-/// The same; `ignored` is told the capabilities that are left out.
-fn parse_saying(text: &[u8], ignored: impl FnOnce(&[String])) -> Result<Spec> {
-    // Checked here because a derived type takes an array of its members, too.
-    if text.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
-        bail!("config.json: is not a JSON object");
-    }
-    let spec = match serde_json::from_slice::<Spec>(text) {
-        Ok(spec) => spec,
-        // The strict types refuse a little that the specification allows: once more, slowly.
-        Err(_) => parse_leniently(text, ignored)?,
-    };
+/// Refuses what another major version of the specification may mean otherwise.
+fn check_version(spec: &Spec) -> plan::refusal::Result<()> {
     let version = spec.version();
-    if version.is_empty() {
-        bail!("config.json /ociVersion: is required");
+    if version.split('.').next() == Some("1") {
+        return Ok(());
     }
-    if version.split('.').next() != Some("1") {
-        bail!(
-            "config.json /ociVersion: {version:?} is not a 1.x version, which this runtime knows"
-        );
-    }
-    Ok(spec)
+    let reason = format!("{version:?} is not a 1.x version, which this runtime knows");
+    Err(Refusal::new("/ociVersion", reason))
 }
 
 /// Reads no more of a config.json than its hooks.
 pub fn parse_hooks(text: &[u8]) -> Result<Hooks> {
-    #[derive(serde::Deserialize)]
-    struct OnlyHooks {
-        hooks: Option<oci_spec::runtime::Hooks>,
-    }
-    let only: OnlyHooks = serde_json::from_slice(text).context("config.json")?;
-    Ok(Hooks::plan(only.hooks.as_ref())?)
-}
-
-fn parse_leniently(text: &[u8], ignored: impl FnOnce(&[String])) -> Result<Spec> {
-    let mut value: Value = serde_json::from_slice(text).context("config.json is not JSON")?;
-    if let Some(process) = value.get_mut("process") {
-        ignored(&complete_process(process));
-    }
-    serde_path_to_error::deserialize(value).map_err(|error| {
-        anyhow::anyhow!("config.json {}: {}", pointer(error.path()), error.inner())
-    })
-}
-
-/// Makes a `process` object fit the strict types: leaves out capabilities that this runtime does
-/// not know (config.md: the runtime need not grant them, and runc only warns), and adds an absent
-/// `user`, which means root. Returns what it left out.
-pub fn complete_process(process: &mut Value) -> Vec<String> {
-    let mut ignored = Vec::new();
-    let Some(process) = process.as_object_mut() else {
-        return ignored;
-    };
-    process
-        .entry("user")
-        .or_insert_with(|| serde_json::json!({}));
-    let sets = process
-        .get_mut("capabilities")
-        .and_then(Value::as_object_mut);
-    let lists = sets
-        .into_iter()
-        .flat_map(|sets| sets.values_mut())
-        .filter_map(Value::as_array_mut);
-    for names in lists {
-        names.retain(|name| {
-            let Some(text) = name.as_str() else {
-                return true;
-            };
-            let known = crate::plan::process::capability_number(text).is_some();
-            if !known && ignored.iter().all(|seen| seen != text) {
-                ignored.push(text.to_owned());
-            }
-            known
-        });
-    }
-    ignored
+    let only: oci::OnlyHooks =
+        oci::from_slice(text).map_err(|problems| anyhow!("config.json {problems}"))?;
+    Ok(Hooks::plan(only.hooks().as_ref())?)
 }
 
 /// Says once which capabilities are left out.
-pub fn warn_of_ignored(capabilities: &[String]) {
-    if !capabilities.is_empty() {
-        crate::log::warn(&format!(
-            "unknown capabilities are ignored: {}",
-            capabilities.join(", ")
-        ));
+pub fn warn_of_ignored(process: &oci::Process) {
+    let unknown = plan::process::unknown_capabilities(process);
+    if !unknown.is_empty() {
+        let text = format!("unknown capabilities are ignored: {}", unknown.join(", "));
+        crate::log::warn(&text);
     }
-}
-
-/// The JSON pointer (RFC 6901) of a place in a document.
-pub fn pointer(path: &serde_path_to_error::Path) -> String {
-    use serde_path_to_error::Segment;
-    let segment = |segment: &Segment| match segment {
-        Segment::Seq { index } => format!("/{index}"),
-        Segment::Map { key } => format!("/{}", key.replace('~', "~0").replace('/', "~1")),
-        Segment::Enum { variant } => format!("/{variant}"),
-        Segment::Unknown => "/?".to_owned(),
-    };
-    path.iter().map(segment).collect()
 }
 
 #[cfg(test)]
@@ -172,14 +102,13 @@ mod tests {
             "capabilities":{"bounding":["CAP_KILL","CAP_OF_TOMORROW"]}}}"#;
         let spec = parse(text).unwrap();
         let process = spec.process().as_ref().unwrap();
-        let bounding = process
-            .capabilities()
-            .as_ref()
-            .unwrap()
-            .bounding()
-            .as_ref()
-            .unwrap();
-        assert_eq!(bounding.len(), 1);
+        assert_eq!(
+            plan::process::unknown_capabilities(process),
+            ["CAP_OF_TOMORROW"]
+        );
+        let planned = plan::Process::plan(process, "/process").unwrap();
+        let kill = plan::process::capability_number("CAP_KILL").unwrap();
+        assert_eq!(planned.capabilities.unwrap().bounding.0, 1 << kill);
     }
 
     #[test]

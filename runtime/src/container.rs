@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nix::unistd::Pid;
-use oci_spec::runtime::Spec;
+use oci::Spec;
 
 use crate::cgroup::Cgroup;
 use crate::container_id::ContainerId;

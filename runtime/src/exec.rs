@@ -17,7 +17,7 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
-use oci_spec::runtime as oci;
+
 use sys::process::{CLONE_PARENT, CloneArgs, Cloned, clone3, setns_raw};
 use sys::root::Root;
 use sys::{Dir, Errno};

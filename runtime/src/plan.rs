@@ -16,7 +16,6 @@ pub mod sysctl;
 use std::path::{Path, PathBuf};
 
 use nix::mount::MsFlags;
-use oci_spec::runtime as oci;
 
 pub use devices::DeviceNode;
 pub use hooks::{Hook, Hooks, Moment};

@@ -23,8 +23,8 @@ mod syscall_numbers;
 #[cfg(test)]
 mod tests;
 
-use oci_spec::runtime::LinuxSeccomp;
-use oci_spec::runtime::LinuxSeccompOperator as Operator;
+use oci::LinuxSeccomp;
+use oci::LinuxSeccompOperator as Operator;
 
 pub use arch::Arch;
 pub use rules::{ACTIONS, FLAGS, OPERATORS};

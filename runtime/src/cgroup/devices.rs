@@ -2,7 +2,7 @@
 //! configuration with our own rules behind it, as `devices.allow` and `devices.deny` lines for
 //! cgroup v1 and as an extended BPF program for v2. Pure.
 
-use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType};
+use oci::{LinuxDeviceCgroup, LinuxDeviceType};
 use sys::bpf::Instruction;
 
 use super::Error;
@@ -438,7 +438,7 @@ mod tests {
     use serde_json::{Value, json};
 
     fn read(rules_json: Value) -> Result<Vec<Rule>, Error> {
-        let configured: Vec<LinuxDeviceCgroup> = serde_json::from_value(rules_json).unwrap();
+        let configured: Vec<LinuxDeviceCgroup> = oci::from_str(&rules_json.to_string()).unwrap();
         rules(&configured)
     }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
-use oci_spec::runtime::{LinuxMemory, LinuxResources};
+use oci::{LinuxMemory, LinuxResources};
 
 use super::devices::{self, Rule};
 use super::{Error, Hierarchies, Hierarchy, v1, v2};

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use oci_spec::runtime::LinuxResources;
+use oci::LinuxResources;
 use serde_json::{Value, json};
 
 use super::plan::Step;
@@ -47,7 +47,7 @@ fn v2_host() -> Hierarchies {
 }
 
 fn planned(host: &Hierarchies, resources: Value) -> Result<Plan, Error> {
-    let resources: LinuxResources = serde_json::from_value(resources).unwrap();
+    let resources: LinuxResources = oci::from_str(&resources.to_string()).unwrap();
     Plan::new(host, Some(Path::new("/davit/x")), "id", Some(&resources))
 }
 
@@ -360,7 +360,7 @@ impl Real {
             .as_ref()
             .filter(|_| which == Use::V2)
             .or(hierarchies.v1.first())?;
-        let resources: LinuxResources = serde_json::from_value(resources).unwrap();
+        let resources: LinuxResources = oci::from_str(&resources.to_string()).unwrap();
         let plan = Plan::new(&hierarchies, Some(Path::new(&name)), "id", Some(&resources)).unwrap();
         let cgroup = match Cgroup::create(&plan) {
             Ok(cgroup) => cgroup,
@@ -496,7 +496,7 @@ fn limits_can_grow_and_shrink_in_one_step() {
     for limit in [8_i64 << 20, 64 << 20, 4 << 20] {
         let resources = json!({"memory": {"limit": limit, "swap": limit},
             "cpu": {"period": limit >> 8, "quota": limit >> 9}});
-        let resources: LinuxResources = serde_json::from_value(resources).unwrap();
+        let resources: LinuxResources = oci::from_str(&resources.to_string()).unwrap();
         let plan = Plan::new(
             &real.hierarchies,
             Some(Path::new(&real.name)),
@@ -674,7 +674,7 @@ fn cgroup_time() {
     let name = format!("/davit-test-{}-time", std::process::id());
     let resources = json!({"devices": [{"allow": false, "access": "rwm"}], "pids": {"limit": 9},
         "memory": {"limit": 1 << 30}, "cpu": {"shares": 512}});
-    let resources: LinuxResources = serde_json::from_value(resources).unwrap();
+    let resources: LinuxResources = oci::from_str(&resources.to_string()).unwrap();
     let mut times: Vec<[Duration; 5]> = (0..50)
         .map(|_| {
             let start = Instant::now();

@@ -1,6 +1,6 @@
 //! `linux.resources` as files of cgroup v1 (Documentation/admin-guide/cgroup-v1). Pure.
 
-use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxResources, LinuxThrottleDevice};
+use oci::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxResources, LinuxThrottleDevice};
 
 use super::Error;
 use super::plan::{Step, Steps, Write};
@@ -20,11 +20,9 @@ pub(super) fn steps(resources: &LinuxResources) -> Result<Steps, Error> {
         .block_io()
         .iter()
         .for_each(|block_io| add_block_io(&mut steps, block_io));
-    if let Some(pids) = resources.pids() {
-        steps.push((
-            "pids",
-            Step::Write(Write::new("pids/limit", "pids.max", pids_max(pids.limit()))),
-        ));
+    if let Some(limit) = resources.pids().and_then(|pids| pids.limit()) {
+        let write = Write::new("pids/limit", "pids.max", pids_max(limit));
+        steps.push(("pids", Step::Write(write)));
     }
     add_hugepages(&mut steps, resources, HugepageFiles::V1)?;
     add_network(&mut steps, resources);
@@ -290,7 +288,7 @@ pub(super) fn add_hugepages(
         }
         let (end, value) = match (files, limit.limit()) {
             (HugepageFiles::V1, value) => ("limit_in_bytes", value.to_string()),
-            (HugepageFiles::V2, ..0) => ("max", "max".into()),
+            (HugepageFiles::V2, u64::MAX) => ("max", "max".into()),
             (HugepageFiles::V2, value) => ("max", value.to_string()),
         };
         let pointer = format!("{pointer}/limit");

@@ -3,7 +3,7 @@
 //! A setting that only v1 has is an error if it would do something (config-linux.md: a runtime
 //! that cannot convert a setting must say so), and ignored if it asks for what v2 does anyway.
 
-use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxResources};
+use oci::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxResources};
 
 use super::Error;
 use super::plan::{Step, Steps, Write};
@@ -33,11 +33,9 @@ pub(super) fn limits(resources: &LinuxResources) -> Result<Steps, Error> {
         .block_io()
         .iter()
         .for_each(|block_io| add_io(&mut steps, block_io));
-    if let Some(pids) = resources.pids() {
-        steps.push((
-            "pids",
-            Step::Write(Write::new("pids/limit", "pids.max", pids_max(pids.limit()))),
-        ));
+    if let Some(limit) = resources.pids().and_then(|pids| pids.limit()) {
+        let write = Write::new("pids/limit", "pids.max", pids_max(limit));
+        steps.push(("pids", Step::Write(write)));
     }
     add_hugepages(&mut steps, resources, HugepageFiles::V2)?;
     add_rdma(&mut steps, resources);

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
-use oci_spec::runtime::Process;
+use anyhow::{Context, Result, anyhow, bail};
+use oci::Process;
 use serde_json::{Value, json};
 
 use crate::container::Container;
@@ -79,28 +79,21 @@ pub fn run(root: &StateRoot, id: &str, flags: &Flags, around: Around) -> Result<
 
 fn read(path: &Path) -> Result<Process> {
     let text = std::fs::read(path).with_context(|| format!("open process file {path:?}"))?;
-    let mut value: Value =
-        serde_json::from_slice(&text).with_context(|| format!("{path:?} is not JSON"))?;
-    crate::bundle::warn_of_ignored(&crate::bundle::complete_process(&mut value));
-    serde_path_to_error::deserialize(value).map_err(|error| {
-        anyhow::anyhow!(
-            "{path:?} {}: {}",
-            crate::bundle::pointer(error.path()),
-            error.inner()
-        )
-    })
+    let process: Process =
+        oci::from_slice(&text).map_err(|problems| anyhow!("{path:?} {problems}"))?;
+    crate::bundle::warn_of_ignored(&process);
+    Ok(process)
 }
 
 fn from_flags(container: &Container, flags: &Flags) -> Result<Process> {
     if flags.args.is_empty() {
         bail!("exec args cannot be empty");
     }
-    let own = container
-        .spec()?
-        .process()
-        .clone()
-        .context("the container has no process")?;
-    let mut value = serde_json::to_value(own).context("encode the process")?;
+    let spec = container.spec()?;
+    let own = spec.process().as_ref();
+    let own = own.context("the container has no process")?;
+    let mut value: Value =
+        serde_json::from_str(&oci::to_string(own)).context("encode the process")?;
     value["args"] = json!(flags.args);
     value["terminal"] = json!(flags.tty);
     if let Some(cwd) = &flags.cwd {
@@ -127,7 +120,7 @@ fn from_flags(container: &Container, flags: &Flags) -> Result<Process> {
     if let Some(user) = &flags.user {
         set_user(&mut value, user)?;
     }
-    serde_json::from_value(value).context("the process that the flags describe")
+    oci::from_str(&value.to_string()).context("the process that the flags describe")
 }
 
 fn append(list: &mut Value, more: impl Iterator<Item = Value>) {

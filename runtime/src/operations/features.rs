@@ -145,7 +145,7 @@ mod tests {
     #[test]
     fn the_document_is_what_the_specification_s_types_read() {
         let document = features(&["rbind".into(), "bind".into()]);
-        let read: oci_spec::runtime::Features = serde_json::from_value(document.clone()).unwrap();
+        let read: oci::features::Features = oci::from_str(&document.to_string()).unwrap();
         assert_eq!(read.oci_version_max(), "1.3.0");
         let linux = read.linux().as_ref().unwrap();
         assert_eq!(linux.namespaces().as_ref().unwrap().len(), 8);

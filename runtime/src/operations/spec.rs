@@ -219,7 +219,7 @@ mod tests {
         for caller in [Caller::Root, rootless] {
             for cgroups in [CgroupHost::Legacy, CgroupHost::Unified] {
                 let spec = default_spec(caller, cgroups);
-                let read: oci_spec::runtime::Spec = serde_json::from_value(spec).unwrap();
+                let read: oci::Spec = oci::from_str(&spec.to_string()).unwrap();
                 assert_eq!(read.version(), "1.3.0");
             }
         }

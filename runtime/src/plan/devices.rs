@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use nix::sys::stat::SFlag;
-use oci_spec::runtime::{LinuxDevice, LinuxDeviceType};
+use oci::{LinuxDevice, LinuxDeviceType};
 
 use super::mounts::clean;
 use super::process::MAX_ID;
@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     fn check(json: &str) -> Result<Vec<DeviceNode>> {
-        plan(&serde_json::from_str::<Vec<LinuxDevice>>(json).unwrap())
+        plan(&oci::from_str::<Vec<LinuxDevice>>(json).unwrap())
     }
 
     #[test]

@@ -3,8 +3,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use oci_spec::runtime as oci;
-
 use super::refusal::{Refusal, Result};
 
 /// One program to run at a moment of the container's life.
@@ -124,7 +122,7 @@ mod tests {
     use super::*;
 
     fn check(json: &str) -> Result<Hooks> {
-        Hooks::plan(Some(&serde_json::from_str(json).unwrap()))
+        Hooks::plan(Some(&oci::from_str(json).unwrap()))
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use nix::mount::MsFlags;
-use oci_spec::runtime::Mount;
+use oci::Mount;
 use sys::mount::{Reach, attr};
 
 use super::refusal::{Refusal, Result};
@@ -458,7 +458,7 @@ mod tests {
 
     fn check(json: &str) -> Result<MountStep> {
         step(
-            &serde_json::from_str(json).unwrap(),
+            &oci::from_str(json).unwrap(),
             Path::new("/b"),
             "/mounts/0".into(),
         )

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use nix::sched::CloneFlags;
-use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType};
+use oci::{Linux, LinuxIdMapping, LinuxNamespaceType};
 
 use super::refusal::{Refusal, Result};
 use sys::process::CLONE_NEWTIME;
@@ -304,7 +304,7 @@ mod tests {
     use super::*;
 
     fn plan(json: &str) -> Result<Namespaces> {
-        Namespaces::plan(Some(&serde_json::from_str(json).unwrap()))
+        Namespaces::plan(Some(&oci::from_str(json).unwrap()))
     }
 
     #[test]
@@ -353,11 +353,10 @@ mod tests {
     #[test]
     fn mappings_and_the_namespace_need_each_other() {
         let linux: Linux =
-            serde_json::from_str(r#"{"uidMappings":[{"containerID":0,"hostID":1000,"size":1}]}"#)
-                .unwrap();
+            oci::from_str(r#"{"uidMappings":[{"containerID":0,"hostID":1000,"size":1}]}"#).unwrap();
         let namespaces = Namespaces::plan(Some(&linux)).unwrap();
         assert!(IdMaps::plan(Some(&linux), &namespaces).is_err());
-        let linux: Linux = serde_json::from_str(r#"{"namespaces":[{"type":"user"}]}"#).unwrap();
+        let linux: Linux = oci::from_str(r#"{"namespaces":[{"type":"user"}]}"#).unwrap();
         let namespaces = Namespaces::plan(Some(&linux)).unwrap();
         assert!(IdMaps::plan(Some(&linux), &namespaces).is_err());
     }

@@ -6,7 +6,6 @@ use std::collections::HashMap;
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime as oci;
 use sys::credentials::{CapSet, ProcessCaps};
 use sys::process::SchedAttr;
 use sys::terminal::WindowSize;
@@ -238,6 +237,19 @@ pub const CAPABILITIES: [&str; 41] = [
     "CHECKPOINT_RESTORE",
 ];
 
+/// The names in `process` that are no capabilities. They are left out, not refused (config.md:
+/// the runtime need not grant them, and runc only warns).
+pub fn unknown_capabilities(process: &oci::Process) -> Vec<&str> {
+    let sets = process.capabilities().iter().flat_map(|caps| caps.sets());
+    let mut unknown = Vec::new();
+    for name in sets.filter_map(|(_, set)| set.as_ref()).flatten() {
+        if capability_number(name).is_none() && !unknown.contains(&name.as_str()) {
+            unknown.push(name.as_str());
+        }
+    }
+    unknown
+}
+
 /// The number of a capability by its name with or without `CAP_`, in any case.
 pub fn capability_number(name: &str) -> Option<u32> {
     let name = name.to_ascii_uppercase();
@@ -253,7 +265,7 @@ fn capabilities(caps: &oci::LinuxCapabilities) -> Capabilities {
         let numbers = names
             .iter()
             .flatten()
-            .filter_map(|name| capability_number(&name.to_string()));
+            .filter_map(|name| capability_number(name));
         CapSet(numbers.fold(0, |set, number| set | 1 << number))
     };
     let sets = ProcessCaps {
@@ -295,8 +307,8 @@ fn rlimits(limits: &[oci::PosixRlimit], at: &str) -> Result<Vec<Rlimit>> {
     let mut read: Vec<Rlimit> = Vec::with_capacity(limits.len());
     for (index, limit) in limits.iter().enumerate() {
         let pointer = format!("{at}/rlimits/{index}");
-        let name = limit.typ().to_string();
-        let Some((name, resource)) = RLIMITS.iter().find(|(known, _)| *known == name) else {
+        let name = limit.typ();
+        let Some((name, resource)) = RLIMITS.iter().find(|(known, _)| known == name) else {
             return Err(Refusal::new(
                 pointer + "/type",
                 format!("wrong rlimit value: {name}"),
@@ -378,7 +390,7 @@ fn scheduler(scheduler: &oci::Scheduler, at: &str) -> Result<SchedAttr> {
     }
     let flags = scheduler.flags().iter().flatten();
     let mut attr = SchedAttr::new();
-    attr.policy = policy_number(*policy);
+    attr.policy = policy_number(policy);
     attr.flags = flags.fold(0, |flags, flag| flags | scheduler_flag(*flag));
     attr.nice = nice;
     attr.priority = u32::try_from(priority)
@@ -407,7 +419,7 @@ fn policy_number(policy: oci::LinuxSchedulerPolicy) -> u32 {
 fn scheduler_flag(flag: oci::LinuxSchedulerFlag) -> u64 {
     use oci::LinuxSchedulerFlag as Flag;
     match flag {
-        Flag::SchedResetOnFork => 0x01,
+        Flag::SchedResetOnFork | Flag::SchedFlagResetOnFork => 0x01,
         Flag::SchedFlagReclaim => 0x02,
         Flag::SchedFlagDLOverrun => 0x04,
         Flag::SchedFlagKeepPolicy => 0x08,
@@ -481,7 +493,7 @@ mod tests {
         for (key, member) in more.as_object().unwrap() {
             value[key] = member.clone();
         }
-        Process::plan(&serde_json::from_value(value).unwrap(), "/process")
+        Process::plan(&oci::from_str(&value.to_string()).unwrap(), "/process")
     }
 
     fn refused(json: &str) -> String {

@@ -1,6 +1,6 @@
 //! Kernel parameters: only those that belong to a namespace of the container's own.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::namespaces::{Kind, Namespaces};
@@ -20,7 +20,7 @@ const IPC: [&str; 8] = [
 
 /// Reads `linux.sysctl`: path below `/proc/sys` and value, in the order of the names.
 pub fn plan(
-    sysctl: Option<&HashMap<String, String>>,
+    sysctl: Option<&BTreeMap<String, String>>,
     namespaces: &Namespaces,
 ) -> Result<Vec<(PathBuf, String)>> {
     let mut parameters = Vec::new();
@@ -92,10 +92,10 @@ mod tests {
     use super::*;
 
     fn check_one(name: &str, namespaces: &str) -> Result<Vec<(PathBuf, String)>> {
-        let linux = serde_json::from_str(&format!(r#"{{"namespaces":{namespaces}}}"#)).unwrap();
+        let linux = oci::from_str(&format!(r#"{{"namespaces":{namespaces}}}"#)).unwrap();
         let namespaces = Namespaces::plan(Some(&linux)).unwrap();
         plan(
-            Some(&HashMap::from([(name.to_owned(), "1".to_owned())])),
+            Some(&BTreeMap::from([(name.to_owned(), "1".to_owned())])),
             &namespaces,
         )
     }

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use oci_spec::runtime::{
+use oci::{
     LinuxSeccomp, LinuxSeccompAction as Action, LinuxSeccompArg, LinuxSeccompFilterFlag as Flag,
     LinuxSyscall,
 };

@@ -1,7 +1,7 @@
 //! The compiler against a reading of the profile that takes every rule as it stands, over random
 //! profiles and calls; the profiles of real clients; and the kernel itself.
 
-use oci_spec::runtime::LinuxSeccomp;
+use oci::LinuxSeccomp;
 use serde_json::{Value, json};
 
 use super::syscall_numbers::{self, Numbers};
@@ -13,7 +13,7 @@ const ENOSYS: u32 = 0x0005_0026;
 const EPERM: u32 = 0x0005_0001;
 
 fn parse(profile: Value) -> LinuxSeccomp {
-    serde_json::from_value(profile).unwrap()
+    oci::from_str(&profile.to_string()).unwrap()
 }
 
 fn compiled(profile: Value) -> Program {
@@ -515,6 +515,21 @@ fn random_rule(dice: &mut Dice) -> Value {
     json!({"names": names, "action": dice.pick(&RULE_ACTIONS), "args": args})
 }
 
+/// The kernel's header on it; EPERM where there is an errno.
+fn kernel_value(action: oci::LinuxSeccompAction) -> u32 {
+    match action.as_str() {
+        "SCMP_ACT_KILL" | "SCMP_ACT_KILL_THREAD" => libc::SECCOMP_RET_KILL_THREAD,
+        "SCMP_ACT_KILL_PROCESS" => libc::SECCOMP_RET_KILL_PROCESS,
+        "SCMP_ACT_TRAP" => libc::SECCOMP_RET_TRAP,
+        "SCMP_ACT_ERRNO" => libc::SECCOMP_RET_ERRNO | 1,
+        "SCMP_ACT_TRACE" => libc::SECCOMP_RET_TRACE | 1,
+        "SCMP_ACT_LOG" => libc::SECCOMP_RET_LOG,
+        "SCMP_ACT_NOTIFY" => libc::SECCOMP_RET_USER_NOTIF,
+        "SCMP_ACT_ALLOW" => libc::SECCOMP_RET_ALLOW,
+        other => panic!("{other}"),
+    }
+}
+
 /// What the module's documentation says, rule by rule and with no thought of speed.
 fn reading(profile: &LinuxSeccomp, native: Arch, arch: Arch, call: Call) -> u32 {
     let listed = profile.architectures().iter().flatten();
@@ -525,13 +540,13 @@ fn reading(profile: &LinuxSeccomp, native: Arch, arch: Arch, call: Call) -> u32 
     {
         return KILL;
     }
-    let default = profile.default_action().as_u32(None);
+    let default = kernel_value(profile.default_action());
     let mut best: Option<(usize, u32)> = None;
     // ARM's private calls are as old as ARM.
     let mut named = arch == Arch::Arm && call.nr >= 0xf_0000;
     let mut highest = None;
     for rule in profile.syscalls().iter().flatten() {
-        let returns = rule.action().as_u32(None);
+        let returns = kernel_value(rule.action());
         for name in rule.names() {
             let number = Numbers::of(name).and_then(|row| row.on(arch));
             named |= number == Some(call.nr);
@@ -564,11 +579,7 @@ fn reading(profile: &LinuxSeccomp, native: Arch, arch: Arch, call: Call) -> u32 
 }
 
 /// The alternatives of a rule: how many conditions each has, and whether all of them hold.
-fn reading_of_args(
-    rule: &oci_spec::runtime::LinuxSyscall,
-    arch: Arch,
-    call: Call,
-) -> Vec<(usize, bool)> {
+fn reading_of_args(rule: &oci::LinuxSyscall, arch: Arch, call: Call) -> Vec<(usize, bool)> {
     let cut = |value: u64| {
         if arch.is_32_bit() {
             value & 0xffff_ffff
