@@ -143,6 +143,12 @@ impl<'a> Case<'a> {
         })
     }
 
+    /// A root file system at a place that does not exist yet.
+    pub(crate) fn unpack(&self, place: &Path) -> Verdict {
+        std::fs::create_dir(place)?;
+        Ok(self.rootfs.unpack(place)?)
+    }
+
     /// The cgroups of a container, whichever hierarchy of the machine they are in.
     pub(crate) fn cgroups(&self, container: &Container<'_>) -> Verdict<Vec<String>> {
         let name = container.cgroup.trim_start_matches('/');

@@ -5,6 +5,7 @@ use crate::row::Row;
 mod attributes; // what of a process outlives execve
 mod cgroups;
 mod cli;
+mod clients; // under the programs that call it, and inside itself
 mod devices;
 mod exec; // what a second process takes from the container
 mod executable; // what a container reaches of the runtime itself
@@ -30,4 +31,5 @@ pub(crate) const ROWS: &[&[Row]] = &[
     executable::ROWS,
     exec::ROWS,
     paused::ROWS,
+    clients::ROWS,
 ];
