@@ -6,7 +6,7 @@ SUITE   := target/$(TARGET)/debug/oci-conformance
 
 BASE    := /bin/busybox:busybox-static ip:iproute2 nft:nftables iptables:iptables curl:curl jq:jq strace:strace
 PEERS   := runc:runc crun:crun /usr/lib/cni/bridge:containernetworking-plugins
-CLIENTS := containerd:containerd
+CLIENTS := containerd:containerd dockerd:docker.io podman:podman conmon:conmon
 DAVIT   := $(CURDIR)/out/bin/davit
 
 prefix  ?= /usr/local
@@ -65,7 +65,7 @@ FORCE:
 # What a machine cannot judge is skipped aloud; .ci/expected-skips says what may be missing on CI.
 RUNTIME ?= $(DAVIT)
 BESIDE  ?= $(foreach peer,$(DAVIT) runc crun,$(if $(filter $(notdir $(RUNTIME)),$(notdir $(peer))),,$(peer)))
-conformance: peer-packages $(SUITE) build ## the score of RUNTIME=... (davit) beside its peers, and our plugins
+conformance: peer-packages client-packages $(SUITE) build ## the score of RUNTIME=... (davit) beside its peers, and our plugins
 	$(SUITE) --runtime $(RUNTIME) --cni-path $(CURDIR)/out/cni $(BESIDE:%=--beside %)
 
 conformance-reference: peer-packages $(SUITE) ## judge the reference plugins; their gaps are known

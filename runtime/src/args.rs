@@ -16,7 +16,7 @@ use crate::launch::{Attachment, Request};
 use crate::log;
 use crate::operations::delete::Force;
 use crate::operations::list;
-use crate::operations::{exec, run};
+use crate::operations::{exec, info, run};
 use crate::plan::Entry;
 use crate::state_dir::StateRoot;
 
@@ -44,6 +44,8 @@ pub enum Operation {
     Exec(String, Box<exec::Flags>, exec::Around),
     /// `features`
     Features,
+    /// What this host offers.
+    Info(info::Format),
     /// `kill`
     Kill(String, String, Recipients),
     /// `list`
@@ -198,7 +200,7 @@ fn life_cycle() -> [Command; 8] {
 }
 
 /// The operations that only tell.
-fn inspection() -> [Command; 5] {
+fn inspection() -> [Command; 6] {
     let spec = Command::new("spec")
         .about("write a config.json to begin with")
         .arg(path("bundle", "directory to write it into").short('b'))
@@ -223,6 +225,14 @@ fn inspection() -> [Command; 5] {
         );
     [
         Command::new("features").about("print what this runtime supports, as JSON"),
+        Command::new("info")
+            .about("print what this host offers to containers")
+            .arg(
+                text("format", "text or json")
+                    .short('f')
+                    .value_parser(PossibleValuesParser::new(["text", "json"]))
+                    .default_value("text"),
+            ),
         list,
         ps,
         spec,
@@ -432,6 +442,7 @@ impl Operation {
             ),
             "exec" => Self::Exec(id(), Box::new(exec_flags(given)), exec_around(given)),
             "features" => Self::Features,
+            "info" => Self::Info(info_format(given)),
             "kill" => Self::Kill(
                 id(),
                 given_text(given, "signal").unwrap_or_default(),
@@ -503,6 +514,13 @@ fn recipients(given: &ArgMatches) -> Recipients {
         Recipients::All
     } else {
         Recipients::Init
+    }
+}
+
+fn info_format(given: &ArgMatches) -> info::Format {
+    match given_text(given, "format").as_deref() {
+        Some("json") => info::Format::Json,
+        _ => info::Format::Text,
     }
 }
 

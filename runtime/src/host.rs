@@ -25,3 +25,9 @@ impl Host {
         }
     }
 }
+
+/// Whether root here is root of the machine: the initial user namespace maps every id to itself.
+pub fn inside_user_namespace() -> bool {
+    let map = fs::read_to_string("/proc/self/uid_map");
+    map.is_ok_and(|map| !map.split_whitespace().eq(["0", "0", "4294967295"]))
+}

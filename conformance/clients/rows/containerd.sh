@@ -24,7 +24,7 @@ image=localhost/busybox:latest
 status=0; run --rm $image fails sh -c 'exit 42' || status=$?
 [ "$status" -eq 42 ] || fail "run: status $status instead of 42"
 if run --rm $image missing /no/such/program 2>"$dir/error"; then fail 'a missing program ran'; fi
-grep -q 'no such file' "$dir/error" || fail "$(cat "$dir/error")"
+grep -qi 'no such file' "$dir/error" || fail "$(cat "$dir/error")"
 run --detach $image one sleep 600 || fail 'run --detach'
 tool task ls | grep -q 'one .*RUNNING' || fail 'not running'
 [ "$(tool task exec --exec-id e one echo inside)" = inside ] || fail exec

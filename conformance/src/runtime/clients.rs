@@ -14,6 +14,12 @@ use crate::row::{Demand, Failure, Row, Verdict, ensure, ensure_eq, row};
 pub(crate) const ROWS: &[Row] = &[
     row!(
         Runtime,
+        F041,
+        info_names_the_kernel_and_the_cgroups,
+        "score sheet: an info command that prints what the host has"
+    ),
+    row!(
+        Runtime,
         F236,
         other_machines_have_it,
         "score sheet: the runtime is built for aarch64, armv7, riscv64, s390x, ppc64le and loong64"
@@ -81,6 +87,18 @@ const PODMAN: &str = include_str!("../../clients/rows/podman.sh");
 
 /// A client needs its time to start.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+fn info_names_the_kernel_and_the_cgroups(case: &Case<'_>) -> Verdict {
+    let told = case.call(&case.bare_runtime(&["info"])?)?.succeeds()?;
+    let told = told.text().to_lowercase();
+    let kernel = case.sh("uname -r")?;
+    ensure!(
+        told.contains(&kernel.to_lowercase()),
+        "no kernel {kernel} in\n{told}"
+    );
+    ensure!(told.contains("cgroup"), "no cgroup in\n{told}");
+    Ok(())
+}
 
 fn lacking(what: &str) -> Verdict {
     Err(Failure(format!("SKIP: {what}")))
