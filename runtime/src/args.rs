@@ -16,7 +16,7 @@ use crate::launch::{Attachment, Request};
 use crate::log;
 use crate::operations::delete::Force;
 use crate::operations::list;
-use crate::operations::{exec, info, run};
+use crate::operations::{exec, host_report, run};
 use crate::plan::Entry;
 use crate::state_dir::StateRoot;
 
@@ -44,8 +44,8 @@ pub enum Operation {
     Exec(String, Box<exec::Flags>, exec::Around),
     /// `features`
     Features,
-    /// What this host offers.
-    Info(info::Format),
+    /// `info`
+    Info(host_report::Format),
     /// `kill`
     Kill(String, String, Recipients),
     /// `list`
@@ -517,10 +517,10 @@ fn recipients(given: &ArgMatches) -> Recipients {
     }
 }
 
-fn info_format(given: &ArgMatches) -> info::Format {
+fn info_format(given: &ArgMatches) -> host_report::Format {
     match given_text(given, "format").as_deref() {
-        Some("json") => info::Format::Json,
-        _ => info::Format::Text,
+        Some("json") => host_report::Format::Json,
+        _ => host_report::Format::Text,
     }
 }
 

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use runtime::args::{Args, Global, Operation};
 use runtime::operations::{
-    create, delete, exec, features, freezer, info, kill, list, ps, run, spec, start, state,
+    create, delete, exec, features, freezer, host_report, kill, list, ps, run, spec, start, state,
 };
 use runtime::{inherited, log, plan};
 use sys::{Errno, SyscallError};
@@ -69,7 +69,7 @@ fn dispatch(global: &Global, operation: Operation) -> Result<u8> {
         Operation::Features => print(&features::text(&features::features(
             &plan::mounts::known_options(),
         ))),
-        Operation::Info(format) => print(&info::written(&info::info(), format)),
+        Operation::Info(format) => print(&host_report::written(&host_report::gather(), format)),
         Operation::Kill(id, signal, recipients) => {
             kill::run(root, &id, &signal, recipients).map(|()| 0)
         }

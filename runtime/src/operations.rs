@@ -5,7 +5,7 @@ pub mod delete;
 pub mod exec;
 pub mod features;
 pub mod freezer;
-pub mod info;
+pub mod host_report;
 pub mod kill;
 pub mod list;
 pub mod ps;

@@ -25,7 +25,7 @@ const NAMESPACES: [(&str, &str); 8] = [
 ];
 
 /// What was found; every value is a string or a list of strings.
-pub fn info() -> Value {
+pub fn gather() -> Value {
     let host = Host::look();
     let hierarchies = Hierarchies::discover().unwrap_or_default();
     json!({
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn the_running_kernel_and_every_namespace_of_this_process_are_named() {
-        let info = info();
+        let info = gather();
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
         assert_eq!(info["kernel"], kernel.trim());
         let own = fs::read_dir("/proc/self/ns").unwrap();
