@@ -16,6 +16,7 @@ use crate::launch::{Attachment, Request};
 use crate::log;
 use crate::operations::delete::Force;
 use crate::operations::list;
+use crate::operations::update;
 use crate::operations::{exec, host_report, run};
 use crate::plan::Entry;
 use crate::state_dir::StateRoot;
@@ -64,6 +65,8 @@ pub enum Operation {
     Start(String),
     /// `state`
     State(String),
+    /// `update`
+    Update(String, update::Flags),
 }
 
 /// What the arguments come to.
@@ -171,7 +174,7 @@ fn command() -> Command {
 }
 
 /// The operations that change a container.
-fn life_cycle() -> [Command; 8] {
+fn life_cycle() -> [Command; 9] {
     let run = creating(Command::new("run").about("create and start a container"))
         .arg(flag("detach", "do not wait for its program").short('d'))
         .arg(flag("keep", "do not delete it after its program ended"))
@@ -196,6 +199,7 @@ fn life_cycle() -> [Command; 8] {
         simple("resume", "let a paused container go on"),
         run,
         simple("start", "run the program of a created container"),
+        update_command(),
     ]
 }
 
@@ -306,6 +310,22 @@ fn exec_command() -> Command {
                 .allow_hyphen_values(true)
                 .help("program and arguments"),
         )
+}
+
+fn update_command() -> Command {
+    let resources = path(
+        "resources",
+        "JSON file of linux.resources, - for stdin; no other limit counts then",
+    );
+    let command = Command::new("update")
+        .about("change the limits of a container")
+        .arg(id())
+        .arg(resources.short('r'));
+    update::LIMITS
+        .iter()
+        .fold(command, |command, (name, _, _, kind, help)| {
+            command.arg(text(name, help).hide(*kind == update::Kind::Ignored))
+        })
 }
 
 /// Doubles the dash of long options written with one, up to `--` or the arguments of `exec`.
@@ -456,6 +476,7 @@ impl Operation {
             "spec" => spec_operation(given),
             "start" => Self::Start(id()),
             "state" => Self::State(id()),
+            "update" => Self::Update(id(), update_flags(given)),
             other => bail!("{other:?} is no operation"),
         })
     }
@@ -559,6 +580,14 @@ fn exec_around(given: &ArgMatches) -> exec::Around {
         pid_file: given_path(given, "pid-file"),
         preserved_fds: given_count(given),
         ignore_paused: given.get_flag("ignore-paused"),
+    }
+}
+
+fn update_flags(given: &ArgMatches) -> update::Flags {
+    let limit = |(name, ..): &update::Limit| Some((*name, given_text(given, name)?));
+    update::Flags {
+        resources: given_path(given, "resources"),
+        limits: update::LIMITS.iter().filter_map(limit).collect(),
     }
 }
 

@@ -16,6 +16,7 @@ mod hierarchies;
 mod plan;
 #[cfg(test)]
 mod tests;
+pub mod update;
 mod v1;
 mod v2;
 

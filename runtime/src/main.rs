@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use runtime::args::{Args, Global, Operation};
 use runtime::operations::{
     create, delete, exec, features, freezer, host_report, kill, list, ps, run, spec, start, state,
+    update,
 };
 use runtime::{inherited, log, plan};
 use sys::{Errno, SyscallError};
@@ -81,6 +82,7 @@ fn dispatch(global: &Global, operation: Operation) -> Result<u8> {
         Operation::Spec(bundle, caller) => spec::write(&bundle, caller).map(|()| 0),
         Operation::Start(id) => start::run(root, &id).map(|()| 0),
         Operation::State(id) => print(&state::run(root, &id)?),
+        Operation::Update(id, flags) => update::run(root, &id, &flags).map(|()| 0),
     }
 }
 

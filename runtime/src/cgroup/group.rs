@@ -22,14 +22,14 @@ use crate::host;
 /// The cgroups of one container, one per hierarchy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cgroup {
-    groups: Vec<Group>,
+    pub(super) groups: Vec<Group>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Group {
-    version: Version,
-    controllers: Vec<String>,
-    path: PathBuf,
+pub(super) struct Group {
+    pub(super) version: Version,
+    pub(super) controllers: Vec<String>,
+    pub(super) path: PathBuf,
 }
 
 /// Freezing waits for processes to reach a point where they can stop.
@@ -156,7 +156,7 @@ impl Cgroup {
         }
     }
 
-    fn check_memory_usage(&self, limit: u64) -> Result<(), Error> {
+    pub(super) fn check_memory_usage(&self, limit: u64) -> Result<(), Error> {
         let (group, file) = match self.v1("memory") {
             Some(group) => (Some(group), "memory.usage_in_bytes"),
             None => (self.v2(), "memory.current"),
@@ -401,7 +401,7 @@ impl Cgroup {
         Ok(count)
     }
 
-    fn v1(&self, controller: &str) -> Option<&Group> {
+    pub(super) fn v1(&self, controller: &str) -> Option<&Group> {
         self.groups.iter().find(|group| {
             group.version == Version::V1 && group.controllers.iter().any(|name| name == controller)
         })
@@ -415,7 +415,7 @@ impl Cgroup {
             .count()
     }
 
-    fn v2(&self) -> Option<&Group> {
+    pub(super) fn v2(&self) -> Option<&Group> {
         self.groups
             .iter()
             .find(|group| group.version == Version::V2)
@@ -486,7 +486,7 @@ fn make(planned: &PlannedGroup, made: &mut Made) -> Result<(), Error> {
 
 /// Passes controllers on to the children of a v2 cgroup. What a parent was not given itself, or
 /// may not pass on, is left out: whether it was needed shows when the limit is written.
-fn enable_controllers(dir: &Dir, wanted: &[String]) -> Result<(), Error> {
+pub(super) fn enable_controllers(dir: &Dir, wanted: &[String]) -> Result<(), Error> {
     let available = words(&dir.read("cgroup.controllers", LIMIT)?);
     let enabled = words(&dir.read("cgroup.subtree_control", LIMIT)?);
     let missing: Vec<String> = wanted
@@ -598,7 +598,7 @@ fn set(dir: &Dir, write: &Write) -> Result<(), Error> {
     }
 }
 
-fn explain(dir: &Dir, write: &Write, value: &str, source: SyscallError) -> Error {
+pub(super) fn explain(dir: &Dir, write: &Write, value: &str, source: SyscallError) -> Error {
     let is_memory = write
         .files
         .iter()
@@ -691,7 +691,7 @@ fn children(dir: &Dir) -> Result<Vec<std::ffi::OsString>, Error> {
 }
 
 /// Opens a directory by an absolute path without following any symbolic link.
-fn open(path: &Path) -> Result<Dir, Error> {
+pub(super) fn open(path: &Path) -> Result<Dir, Error> {
     let mut dir = Dir::open("/")?;
     for component in path.components() {
         if let Component::Normal(name) = component {
@@ -702,7 +702,7 @@ fn open(path: &Path) -> Result<Dir, Error> {
 }
 
 /// `None` for what is gone, or goes while we look.
-fn present<T>(result: Result<T, Error>) -> Result<Option<T>, Error> {
+pub(super) fn present<T>(result: Result<T, Error>) -> Result<Option<T>, Error> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(error) if matches!(error.errno(), Some(Errno::ENOENT | Errno::ENODEV)) => Ok(None),
@@ -710,12 +710,12 @@ fn present<T>(result: Result<T, Error>) -> Result<Option<T>, Error> {
     }
 }
 
-fn read(dir: &Dir, file: &str) -> Result<String, Error> {
+pub(super) fn read(dir: &Dir, file: &str) -> Result<String, Error> {
     Ok(String::from_utf8_lossy(&dir.read(file, LIMIT)?).into_owned())
 }
 
 /// A number for an error text or a comparison; zero if the kernel does not say.
-fn number(dir: &Dir, file: &str) -> u64 {
+pub(super) fn number(dir: &Dir, file: &str) -> u64 {
     read(dir, file)
         .ok()
         .and_then(|text| text.trim().parse().ok())

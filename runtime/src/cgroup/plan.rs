@@ -39,6 +39,17 @@ pub(super) struct PlannedGroup {
 }
 
 impl PlannedGroup {
+    fn new(version: Version, hierarchy: &Hierarchy, below: PathBuf) -> Self {
+        Self {
+            version,
+            controllers: hierarchy.controllers.clone(),
+            mount: hierarchy.mount.clone(),
+            below,
+            steps: Vec::new(),
+            enable: Vec::new(),
+        }
+    }
+
     pub(super) fn path(&self) -> PathBuf {
         self.mount.join(&self.below)
     }
@@ -159,6 +170,23 @@ impl Plan {
         })
     }
 
+    /// The writes that `resources` asks for into directories that exist: `own` of each hierarchy.
+    /// Device rules stay as they are.
+    pub(super) fn for_update(own: &Hierarchies, resources: &LinuxResources) -> Result<Self, Error> {
+        let group = |version, hierarchy: &Hierarchy| {
+            PlannedGroup::new(version, hierarchy, hierarchy.own.clone())
+        };
+        let v1 = own.v1.iter().map(|own| group(Version::V1, own));
+        let v2 = own.v2.iter().map(|own| group(Version::V2, own));
+        let mut plan = Self {
+            groups: v1.chain(v2).collect(),
+            devices: Vec::new(),
+            checked_limit: resources.memory().as_ref().and_then(checked_limit),
+        };
+        plan.place(own, resources)?;
+        Ok(plan)
+    }
+
     /// Where they will be: controller to directory, v2 under the empty name. A state saved before
     /// [`super::Cgroup::create`] finds them whatever happens in between.
     pub fn saved_paths(&self) -> BTreeMap<String, PathBuf> {
@@ -180,13 +208,9 @@ impl Plan {
     }
 
     fn empty(hierarchies: &Hierarchies, below: &Below) -> Self {
-        let group = |version, hierarchy: &Hierarchy| PlannedGroup {
-            version,
-            controllers: hierarchy.controllers.clone(),
-            mount: hierarchy.mount.clone(),
-            below: below.resolve(hierarchy, hierarchies.is_unified()),
-            steps: Vec::new(),
-            enable: Vec::new(),
+        let group = |version, hierarchy: &Hierarchy| {
+            let below = below.resolve(hierarchy, hierarchies.is_unified());
+            PlannedGroup::new(version, hierarchy, below)
         };
         let mut groups: Vec<PlannedGroup> = hierarchies
             .v1

@@ -126,7 +126,20 @@ fn add_memory(steps: &mut Steps, memory: &LinuxMemory) -> Result<(), Error> {
 
 fn add_cpu(steps: &mut Steps, cpu: &LinuxCpu) {
     let mut add = |controller, step| steps.push((controller, step));
-    if let Some(shares) = set(cpu.shares()) {
+    let idle = cpu.idle();
+    if let Some(idle) = idle {
+        let write = Write::new("cpu/idle", "cpu.idle", idle);
+        add(
+            "cpu",
+            Step::Write(if idle == 0 {
+                write.harmless_if_missing()
+            } else {
+                write
+            }),
+        );
+    }
+    // After cpu.idle, and not with it: the kernel refuses a weight for an idle group.
+    if let Some(shares) = set(cpu.shares()).filter(|_| idle != Some(1)) {
         add(
             "cpu",
             Step::Write(Write::new("cpu/shares", "cpu.shares", shares)),
@@ -157,17 +170,6 @@ fn add_cpu(steps: &mut Steps, cpu: &LinuxCpu) {
     let realtime: Vec<Write> = realtime.into_iter().flatten().collect();
     if !realtime.is_empty() {
         add("cpu", Step::AnyOrder(realtime));
-    }
-    if let Some(idle) = cpu.idle() {
-        let write = Write::new("cpu/idle", "cpu.idle", idle);
-        add(
-            "cpu",
-            Step::Write(if idle == 0 {
-                write.harmless_if_missing()
-            } else {
-                write
-            }),
-        );
     }
     steps.extend(cpusets(cpu));
 }
