@@ -12,6 +12,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use crate::cgroup::Manager;
 use crate::container::Recipients;
+use crate::inherited::Listen;
 use crate::launch::{Attachment, Request};
 use crate::log;
 use crate::operations::delete::Force;
@@ -483,6 +484,7 @@ impl Operation {
 }
 
 fn request(given: &ArgMatches, attachment: Attachment, cgroup_manager: Manager) -> Request {
+    let listen = Listen::from_environment();
     Request {
         bundle: given_path(given, "bundle").unwrap_or_else(|| ".".into()),
         console_socket: given_path(given, "console-socket"),
@@ -494,7 +496,8 @@ fn request(given: &ArgMatches, attachment: Attachment, cgroup_manager: Manager) 
             Entry::Pivot
         },
         new_keyring: !given.get_flag("no-new-keyring"),
-        preserved_fds: given_count(given),
+        preserved_fds: listen.count + given_count(given),
+        listen,
         attachment,
         cgroup_manager,
     }

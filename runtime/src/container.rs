@@ -339,6 +339,7 @@ mod tests {
             namespace_paths: BTreeMap::new(),
             own_pid_namespace: true,
             no_pivot: false,
+            session_keyring: false,
         }
     }
 

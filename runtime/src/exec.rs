@@ -7,6 +7,7 @@
 //! at.
 
 use std::convert::Infallible;
+use std::ffi::CString;
 use std::fs::{self, File};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
@@ -82,6 +83,8 @@ pub fn run(container: &Container, request: &Request) -> Result<u8> {
     let pid = record.init_process_pid;
     let joined = Joined::open(pid, record.no_pivot)?;
     let cgroup = container.cgroup()?;
+    let keyring = record.session_keyring;
+    let keyring = keyring.then(|| credentials::keyring_name(&record.id));
     let (ours, theirs) = Channel::pair()?;
     let guest = Guest {
         process: &process,
@@ -101,6 +104,7 @@ pub fn run(container: &Container, request: &Request) -> Result<u8> {
         } else {
             Stdio::Shared
         },
+        keyring: keyring.transpose()?,
         in_user_namespace: spec.linux().as_ref().is_some_and(has_user_namespace),
     };
     let agent = |guest: &Filtered<'_>| {
@@ -113,7 +117,7 @@ pub fn run(container: &Container, request: &Request) -> Result<u8> {
     let (pid, pidfd) = spawn(guest)?;
     match start(&ours, pid, &pidfd, &process, request, &mut terminal, agent) {
         Ok(master) => match signals {
-            Some(signals) => foreground::supervise(pid, &pidfd, &signals, master),
+            Some(signals) => foreground::supervise(pid, &pidfd, &signals, master, None),
             None => Ok(0),
         },
         Err(error) => {
@@ -356,6 +360,7 @@ struct Guest<'a> {
     preserved_fds: i32,
     stdio: Stdio,
     in_user_namespace: bool,
+    keyring: Option<CString>,
 }
 
 impl Guest<'_> {
@@ -378,8 +383,12 @@ impl Guest<'_> {
         sys::process::reset_signals()?;
         // A clone inherits what the next execve shall wear, and after the join no procfs of the
         // host is in reach.
-        Labels::open_for(&HostProc::open()?, self.process, self.selinux.as_deref())?.apply()?;
+        let (proc, selinux) = (HostProc::open()?, self.selinux.as_deref());
+        Labels::open_for(&proc, self.process, selinux)?.apply()?;
         self.join()?;
+        if let Some(name) = &self.keyring {
+            credentials::join_keyring(name, self.in_user_namespace)?;
+        }
         let cgroup = self
             .cgroup
             .as_ref()

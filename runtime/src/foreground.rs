@@ -11,6 +11,8 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, read, write};
 use sys::terminal::{self, RawMode};
 
+use crate::notify_socket::Proxy;
+
 /// Signals that reach this process only through a descriptor, from before there is a program:
 /// one that came earlier must not be lost.
 #[derive(Debug)]
@@ -52,6 +54,7 @@ pub fn supervise(
     pidfd: &OwnedFd,
     signals: &Signals,
     master: Option<OwnedFd>,
+    service: Option<Proxy>,
 ) -> Result<ExitStatus> {
     let stdin = std::io::stdin();
     let raw = master.as_ref().map(|_| RawMode::enter(stdin.as_fd()));
@@ -63,6 +66,7 @@ pub fn supervise(
         signals,
         master,
         stdin_open: true,
+        service,
     };
     session.resize();
     let status = session.run();
@@ -76,6 +80,8 @@ struct Session<'a> {
     signals: &'a Signals,
     master: Option<OwnedFd>,
     stdin_open: bool,
+    /// Until it has said that it is ready.
+    service: Option<Proxy>,
 }
 
 impl Session<'_> {
@@ -89,16 +95,25 @@ impl Session<'_> {
                     fds.push(PollFd::new(stdin.as_fd(), PollFlags::POLLIN));
                 }
             }
+            let place = fds.len();
+            fds.extend(
+                self.service
+                    .iter()
+                    .map(|proxy| PollFd::new(proxy.as_fd(), PollFlags::POLLIN)),
+            );
             match poll(&mut fds, PollTimeout::NONE) {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(errno) => return Err(errno).context("poll()"),
             }
             let ready: Vec<bool> = fds.iter().map(|fd| fd.any().unwrap_or(false)).collect();
-            if ready.get(1) == Some(&true) {
+            if place > 1 && ready[1] {
                 self.copy_out();
             }
-            if ready.get(2) == Some(&true) {
+            if place > 2 && ready[2] {
                 self.copy_in(stdin.as_fd());
+            }
+            if ready.get(place) == Some(&true) {
+                self.pass_on();
             }
             if ready[0]
                 && let Some(status) = self.take_signals()?
@@ -153,6 +168,19 @@ impl Session<'_> {
         if let Ok(size) = terminal::window_size(std::io::stdin()) {
             // A terminal that hung up has no size to set.
             let _ = terminal::set_window_size(master, size);
+        }
+    }
+
+    /// Tells the service manager what the service says, until it is ready.
+    fn pass_on(&mut self) {
+        match self.service.as_ref().map(|proxy| proxy.pass_on(self.pid)) {
+            // This process stays, so nobody needs to wait until the manager has read it.
+            Some(Ok(Some(_))) => self.service = None,
+            Some(Err(error)) => {
+                crate::log::warn(&format!("{error:#}"));
+                self.service = None;
+            }
+            Some(Ok(None)) | None => {}
         }
     }
 

@@ -10,6 +10,8 @@ pub struct Host {
     pub selinux: bool,
     /// Whether AppArmor is enabled.
     pub apparmor: bool,
+    /// argv[0].
+    pub called_as: String,
     /// Whether this process is root here.
     pub root: bool,
 }
@@ -20,6 +22,7 @@ impl Host {
         let enabled = fs::read_to_string("/sys/module/apparmor/parameters/enabled");
         Self {
             selinux: fs::metadata(Path::new("/sys/fs/selinux/enforce")).is_ok(),
+            called_as: std::env::args().next().unwrap_or_default(),
             root: nix::unistd::geteuid().is_root(),
             apparmor: enabled.is_ok_and(|text| text.starts_with('Y')),
         }

@@ -29,6 +29,7 @@ use nix::sys::stat::{Mode, umask};
 
 use crate::cgroup_view::View;
 use crate::hooks::{self, Surroundings};
+use crate::inherited::Listen;
 use crate::plan::{Kind, Moment, Plan, Process};
 use crate::procfs::HostProc;
 use crate::state::HookState;
@@ -54,6 +55,8 @@ pub struct Inheritance {
     pub keyring: Option<std::ffi::CString>,
     /// Descriptors from 3 on that the program inherits.
     pub preserved_fds: i32,
+    /// What the first of them are.
+    pub listen: Listen,
     /// Whether stdio is given to the container's user.
     pub stdio: Stdio,
     /// What createContainer and startContainer hooks are told.
@@ -136,18 +139,16 @@ impl Init<'_> {
         }
         // 4. A session of its own, so that no terminal of the host reaches it.
         nix::unistd::setsid().context("setsid()")?;
+        let proc = HostProc::open()?;
         if let Some(name) = &self.inheritance.keyring {
-            let others = if self.plan.id_maps.is_some() {
-                0x8
-            } else {
-                0x8_0000
-            };
-            sys::credentials::join_session_keyring(name, others)?;
+            let label = self.plan.selinux_label.as_deref();
+            labels::with_key_label(&proc, label, || {
+                credentials::join_keyring(name, self.plan.namespaces.is_private(Kind::User))
+            })?;
         }
         if self.plan.namespaces.makes(Kind::Network) {
             sys::interface::loopback_up()?;
         }
-        let proc = HostProc::open()?;
         // 5. The host's /proc is about to go: what is written to it at execve is opened now.
         let labels = labels::Labels::open(&proc, self.plan)?;
         self.enter_rootfs(&proc)?;
@@ -161,7 +162,8 @@ impl Init<'_> {
         self.set_limits()?;
         let filter = self.plan.seccomp.as_ref();
         let ready = credentials::prepare(&self.plan.process, self.inheritance.stdio, filter)?;
-        let program = program::find(&self.plan.process)?;
+        let mut program = program::find(&self.plan.process)?;
+        program.set_variables(self.inheritance.listen.variables(own_pid()));
         self.inheritance.channel.tell(&FromInit::Created)?;
         self.wait_for_start()?;
         self.run_start_hooks(&program)?;

@@ -8,7 +8,6 @@ mod id_maps;
 mod net_devices;
 
 use std::collections::BTreeMap;
-use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
@@ -31,7 +30,9 @@ use crate::container::{self, Poststop};
 use crate::container_id::ContainerId;
 use crate::hooks::{self, Surroundings};
 use crate::host::Host;
+use crate::inherited::Listen;
 use crate::init::{self, Inheritance, Stdio, credentials};
+use crate::notify_socket;
 use crate::plan::mounts::What;
 use crate::plan::{Entry, Kind, Moment, Plan};
 use crate::procfs::{self, Stat};
@@ -56,6 +57,8 @@ pub struct Request {
     pub new_keyring: bool,
     /// Descriptors from 3 on that the program inherits.
     pub preserved_fds: i32,
+    /// What the first of them are.
+    pub listen: Listen,
     /// Who waits for the program.
     pub attachment: Attachment,
     /// Who makes its cgroups.
@@ -112,7 +115,10 @@ pub fn create(root: &StateRoot, id: &ContainerId, request: &Request) -> Result<L
         bail!("it was deleted while it was being created");
     }
     let mut launch = Launch {
-        record: new_record(&bundle, &plan, id, &cgroups),
+        record: Record {
+            session_keyring: request.new_keyring,
+            ..new_record(&bundle, &plan, id, &cgroups)
+        },
         bundle,
         plan,
         hierarchies,
@@ -192,6 +198,7 @@ fn new_record(bundle: &Bundle, plan: &Plan, id: &ContainerId, cgroups: &cgroup::
         namespace_paths: BTreeMap::new(),
         own_pid_namespace: plan.namespaces.makes(Kind::Pid),
         no_pivot: plan.rootfs.entry == Entry::Move,
+        session_keyring: false,
     }
 }
 
@@ -221,6 +228,7 @@ pub fn record_from_config(state: &StateDir) -> Result<Record> {
         namespace_paths: BTreeMap::new(),
         own_pid_namespace: false,
         no_pivot: false,
+        session_keyring: false,
     })
 }
 
@@ -249,6 +257,7 @@ struct Init {
 impl Launch<'_> {
     /// Everything between the claim and a container that only waits for its start.
     fn construct(&mut self) -> Result<Init> {
+        notify_socket::prepare(&mut self.plan, &self.state)?;
         self.state.save_config(&self.bundle.text)?;
         // Before the first cgroup: from here on `delete --force` knows where to look.
         self.state.save(&self.record)?;
@@ -290,10 +299,8 @@ impl Launch<'_> {
             &self.record.cgroup_paths,
             self.plan.namespaces.is_private(Kind::Cgroup),
         );
-        let keyring = self
-            .request
-            .new_keyring
-            .then(|| CString::new(format!("_ses.{}", self.record.id)));
+        let keyring = self.record.session_keyring;
+        let keyring = keyring.then(|| credentials::keyring_name(&self.record.id));
         let inheritance = Inheritance {
             channel: theirs,
             cgroup_files,
@@ -302,8 +309,9 @@ impl Launch<'_> {
             start_listener: listener,
             guarded: self.must_be_guarded(),
             console,
-            keyring: keyring.transpose().context("keyring name")?,
+            keyring: keyring.transpose()?,
             preserved_fds: self.request.preserved_fds,
+            listen: self.request.listen.clone(),
             stdio: match self.request.attachment {
                 Attachment::Foreground => Stdio::Shared,
                 Attachment::Create | Attachment::Detached => Stdio::Given,

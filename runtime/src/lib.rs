@@ -21,6 +21,7 @@ pub mod init; // the child's side
 pub mod launch; // the parent's side
 pub mod log; // errors and warnings
 pub mod notify_listener; // the listener of a filter, to its agent
+pub mod notify_socket; // sd_notify of the container, to the service manager
 pub mod operations; // one file an operation
 pub mod plan; // config.json, decided: pure
 pub mod procfs; // the host's /proc

@@ -5,6 +5,7 @@
 //! configuration code.
 
 pub mod devices;
+pub mod handler;
 pub mod hooks;
 pub mod mounts;
 pub mod namespaces;
@@ -102,6 +103,7 @@ impl Plan {
     pub fn new(bundle: &Bundle, host: &Host, entry: Entry) -> Result<Self> {
         let spec = &bundle.spec;
         let linux = spec.linux().as_ref();
+        handler::refuse(spec.annotations().as_ref(), &host.called_as)?;
         let namespaces = Namespaces::plan(linux)?;
         let process = process(spec, host)?;
         let plan = Self {

@@ -39,6 +39,7 @@ const RECORD: &str = "state.json";
 const CONFIG: &str = "config.json";
 const START_SOCKET: &str = "start.sock";
 const LOCK: &str = "lock";
+const NOTIFY: &str = "notify";
 
 /// Between an id and a pid in a tombstone's name; no id has it.
 const TOMB: &str = "~";
@@ -85,6 +86,9 @@ pub struct Record {
     /// Whether its root was entered without pivot_root.
     #[serde(default)]
     pub no_pivot: bool,
+    /// Whether it has a session keyring of its own, `_ses.ID`.
+    #[serde(default)]
+    pub session_keyring: bool,
 }
 
 impl Record {
@@ -291,6 +295,27 @@ impl StateDir {
         Ok(listener)
     }
 
+    /// Makes the directory that the container sees, and answers its path.
+    pub fn make_notify_directory(&self) -> Result<PathBuf> {
+        self.dir.create_dir(NOTIFY, 0o755)?;
+        Ok(std::path::absolute(self.dir.path().join(NOTIFY))?)
+    }
+
+    /// Makes the socket in that directory; `None` if `create` made no directory.
+    pub fn make_notify_socket(&self) -> Result<Option<OwnedFd>> {
+        let directory = match self.dir.open_dir(NOTIFY) {
+            Err(error) if error.errno() == Errno::ENOENT => return Ok(None),
+            other => other?,
+        };
+        let receiver = unix_socket(SockType::Datagram)?;
+        let address = address_in(&directory, "notify.sock")?;
+        // Every user of the container may be the service.
+        fchmod(&receiver, Mode::from_bits_truncate(0o777)).context("fchmod(notify socket)")?;
+        bind(receiver.as_raw_fd(), &address)
+            .with_context(|| format!("bind {:?}", directory.path().join("notify.sock")))?;
+        Ok(Some(receiver))
+    }
+
     /// Connects to init, which waits for `start`.
     pub fn connect_to_init(&self) -> Result<OwnedFd> {
         let connection = unix_socket(SockType::SeqPacket)?;
@@ -312,20 +337,21 @@ impl StateDir {
         }
     }
 
-    /// The address of the start socket, through the open directory: the path itself may be
-    /// longer than the 108 bytes that unix(7) allows.
     fn socket_address(&self) -> Result<UnixAddr> {
-        let path = format!(
-            "/proc/self/fd/{}/{START_SOCKET}",
-            self.dir.as_fd().as_raw_fd()
-        );
-        UnixAddr::new(Path::new(&path)).context("address of the start socket")
+        address_in(&self.dir, START_SOCKET)
     }
 
     /// Removes the directory with all that is in it.
     pub fn remove(self) -> Result<()> {
         Ok(Dir::open(&self.root)?.remove_all(&self.name)?)
     }
+}
+
+/// The address of a socket through its open directory: the path itself may be longer than the
+/// 108 bytes that unix(7) allows.
+fn address_in(directory: &Dir, name: &str) -> Result<UnixAddr> {
+    let path = format!("/proc/self/fd/{}/{name}", directory.as_fd().as_raw_fd());
+    UnixAddr::new(Path::new(&path)).with_context(|| format!("address of {name}"))
 }
 
 fn unix_socket(kind: SockType) -> Result<OwnedFd> {

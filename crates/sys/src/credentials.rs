@@ -163,7 +163,8 @@ pub fn set_uid(uid: u32) -> Result<()> {
         .call(|| format!("setresuid({uid}, {uid}, {uid})"))
 }
 
-/// Joins a new session keyring called `name` (keyctl(2)); a kernel without keys is no error.
+/// Joins the session keyring called `name`, a new one unless the caller's user has one of that
+/// name already (keyctl(2)); a kernel without keys is no error.
 ///
 /// The possessor may search it, others as `add` says, so that the container can use what it puts
 /// there and cannot see the caller's.
@@ -197,6 +198,9 @@ pub fn join_session_keyring(name: &std::ffi::CStr, add: u32) -> Result<()> {
         .and_then(|p| u32::from_str_radix(p, 16).ok());
     let permissions = permissions
         .ok_or_else(|| SyscallError::new(format!("keyctl(DESCRIBE, {ring})"), Errno::EPROTO))?;
+    if permissions | add == permissions {
+        return Ok(());
+    }
     // SAFETY: only integers are passed.
     let result = unsafe { libc::syscall(libc::SYS_keyctl, SETPERM, ring, permissions | add) };
     Errno::result(result)

@@ -2,6 +2,8 @@
 //!
 //! Shared by init and by `exec`.
 
+use std::ffi::{CStr, CString};
+
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::unistd::{Pid, chdir};
@@ -32,6 +34,19 @@ pub fn become_root_of(maps: &IdMaps) -> Result<()> {
         sys::credentials::set_uid(0)?;
     }
     Ok(())
+}
+
+/// Joins the container's session keyring, so that the container neither sees the caller's keys
+/// nor shares them with another container; the container's own user may search it.
+pub fn join_keyring(name: &CStr, in_user_namespace: bool) -> Result<()> {
+    let search = if in_user_namespace { 0x8 } else { 0x8_0000 };
+    sys::credentials::join_session_keyring(name, search)
+        .context("join the session keyring (--no-new-keyring goes without)")
+}
+
+/// The name of the session keyring of the container `id`.
+pub fn keyring_name(id: &str) -> Result<CString> {
+    CString::new(format!("_ses.{id}")).context("keyring name")
 }
 
 /// Sets the resource limits; those that only the runtime may raise are set by `ask`.

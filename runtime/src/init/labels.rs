@@ -18,6 +18,25 @@ pub struct Labels {
     writes: Vec<(File, String)>,
 }
 
+/// Does `make` while the kernel gives new keys the SELinux label of the process that is to come,
+/// which may not use them otherwise.
+pub fn with_key_label(
+    proc: &HostProc,
+    label: Option<&str>,
+    make: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    let Some(label) = label else { return make() };
+    let set = |value: &str| {
+        let mut file = proc.open_for_writing(Path::new("thread-self/attr/keycreate"))?;
+        file.write_all(value.as_bytes())
+            .with_context(|| format!("write {value:?} to attr/keycreate"))
+    };
+    set(label)?;
+    make()?;
+    // An empty line brings the policy's own choice back.
+    set("\n")
+}
+
 impl Labels {
     /// Opens what `plan` needs.
     pub fn open(proc: &HostProc, plan: &Plan) -> Result<Self> {

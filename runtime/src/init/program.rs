@@ -128,9 +128,19 @@ impl Program {
             .collect()
     }
 
-    /// Adds a variable.
-    pub fn add_variable(&mut self, entry: CString) {
-        self.env.push(entry);
+    /// Sets variables, each in the place of those of the same name.
+    pub fn set_variables(&mut self, entries: Vec<CString>) {
+        let name = |entry: &CString| {
+            entry
+                .as_bytes()
+                .split(|&byte| byte == b'=')
+                .next()
+                .map(<[u8]>::to_vec)
+        };
+        for entry in entries {
+            self.env.retain(|known| name(known) != name(&entry));
+            self.env.push(entry);
+        }
     }
 
     /// Becomes the program; returns only on failure.

@@ -7,6 +7,7 @@ use crate::container_id::ContainerId;
 use crate::foreground::{self, Signals};
 use crate::launch::{self, Attachment, Launched, Request};
 use crate::notify_listener::Filtered;
+use crate::notify_socket::Proxy;
 use crate::operations::start::{Begun, begin, run_poststart};
 use crate::state_dir::{Record, StateDir, StateRoot};
 
@@ -33,10 +34,20 @@ fn run_id(root: &StateRoot, id: &ContainerId, request: &Request, options: Option
     }
     let signals = foreground.then(Signals::block).transpose()?;
     let mut launched = launch::create(root, id, request)?;
-    if let Err(error) = start(&launched) {
-        return Err(remove(launched, error));
-    }
-    let Some(signals) = signals else { return Ok(0) };
+    let started = Proxy::listen(&launched.state).and_then(|proxy| {
+        start(&launched)?;
+        Ok(proxy)
+    });
+    let proxy = match started {
+        Ok(proxy) => proxy,
+        Err(error) => return Err(remove(launched, error)),
+    };
+    let Some(signals) = signals else {
+        let (pid, pidfd) = (launched.pid, launched.pidfd);
+        drop((launched.lock, launched.channel));
+        proxy.map_or(Ok(()), |proxy| proxy.wait(pid, &pidfd))?;
+        return Ok(0);
+    };
     let terminal = launched.terminal.take();
     // Other operations may come while it runs.
     let Launched {
@@ -49,7 +60,7 @@ fn run_id(root: &StateRoot, id: &ContainerId, request: &Request, options: Option
         ..
     } = launched;
     drop((lock, channel));
-    let status = foreground::supervise(pid, &pidfd, &signals, terminal)?;
+    let status = foreground::supervise(pid, &pidfd, &signals, terminal, proxy)?;
     if !options.keep {
         delete_after(state, record)?;
     }

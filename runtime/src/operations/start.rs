@@ -7,6 +7,7 @@ use crate::container::{Container, Status};
 use crate::container_id::ContainerId;
 use crate::hooks::{self, Surroundings};
 use crate::notify_listener::{self, Agent, Filtered};
+use crate::notify_socket::Proxy;
 use crate::plan::{self, Hooks, Moment};
 use crate::procfs::Stat;
 use crate::state_dir::{Record, StateRoot};
@@ -20,7 +21,7 @@ pub fn run(root: &StateRoot, id: &str) -> Result<()> {
 }
 
 fn start(container: Container) -> Result<()> {
-    let _lock = container.state.lock()?;
+    let lock = container.state.lock()?;
     match container.status() {
         Status::Created => {}
         Status::Stopped => bail!("cannot start a container that has stopped"),
@@ -34,6 +35,7 @@ fn start(container: Container) -> Result<()> {
             .connect_to_init()
             .context("container process is already dead")?,
     );
+    let proxy = Proxy::listen(&container.state)?;
     // From here on nobody else can start it; if this process dies now, init ends with it.
     container.state.remove_start_socket()?;
     let record = container.record()?;
@@ -50,10 +52,14 @@ fn start(container: Container) -> Result<()> {
         Begun::Failed(reason) => bail!(reason),
     }
     let record = container.record()?.clone();
-    match run_poststart(&record, &hooks) {
-        Ok(()) => Ok(()),
-        Err(error) => Err(end(container, format!("{error:#}"))),
+    if let Err(error) = run_poststart(&record, &hooks) {
+        return Err(end(container, format!("{error:#}")));
     }
+    // The service may take its time; others may work on the container meanwhile.
+    drop(lock);
+    proxy.map_or(Ok(()), |proxy| {
+        proxy.wait(Pid::from_raw(record.init_process_pid), &pidfd)
+    })
 }
 
 /// runtime.md, "Lifecycle", steps 7 and 9: a hook that fails ends the container.
