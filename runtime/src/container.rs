@@ -12,6 +12,7 @@ use crate::container_id::ContainerId;
 use crate::hooks::{self, Surroundings};
 use crate::plan::{Hooks, Moment};
 use crate::procfs::{self, Stat};
+use crate::resctrl::Membership;
 use crate::state_dir::{Record, Stage, StateDir, StateRoot};
 
 /// Status of a container (runtime.md, "State"), and `paused`, which runtimes may add.
@@ -218,6 +219,10 @@ pub fn destroy(
             let removed = Cgroup::from_saved(&record.cgroup_paths).remove();
             ended?;
             removed.context("remove its cgroups")?;
+            record
+                .intel_rdt
+                .as_ref()
+                .map_or(Ok(()), Membership::remove)?;
         }
     }
     if poststop == Poststop::Skip {
@@ -340,6 +345,7 @@ mod tests {
             own_pid_namespace: true,
             no_pivot: false,
             session_keyring: false,
+            intel_rdt: None,
         }
     }
 

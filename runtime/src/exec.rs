@@ -66,11 +66,7 @@ pub fn run(container: &Container, request: &Request) -> Result<u8> {
     inherit_confinement(&mut wanted, spec.process().as_ref());
     let process = Process::plan(&wanted, request.pointer)?;
     plan::check_apparmor(&process, &Host::look(), request.pointer)?;
-    let filter = spec
-        .linux()
-        .as_ref()
-        .and_then(|linux| linux.seccomp().as_ref());
-    let filter = filter.map(plan::compile).transpose()?.flatten();
+    let filter = filter_of(&spec)?;
     let selinux = wanted
         .selinux_label()
         .clone()
@@ -115,7 +111,11 @@ pub fn run(container: &Container, request: &Request) -> Result<u8> {
         notify_listener::hand_over(&agent, guest, &state)
     };
     let (pid, pidfd) = spawn(guest)?;
-    match start(&ours, pid, &pidfd, &process, request, &mut terminal, agent) {
+    let group = record.intel_rdt.as_ref();
+    let admitted = group.map_or(Ok(()), |group| group.admit(pid));
+    let started =
+        admitted.and_then(|()| start(&ours, pid, &pidfd, &process, request, &mut terminal, agent));
+    match started {
         Ok(master) => match signals {
             Some(signals) => foreground::supervise(pid, &pidfd, &signals, master, None),
             None => Ok(0),
@@ -127,6 +127,12 @@ pub fn run(container: &Container, request: &Request) -> Result<u8> {
             Err(error)
         }
     }
+}
+
+fn filter_of(spec: &oci::Spec) -> Result<Option<Program>> {
+    let linux = spec.linux().as_ref();
+    let profile = linux.and_then(|linux| linux.seccomp().as_ref());
+    Ok(profile.map(plan::compile).transpose()?.flatten())
 }
 
 /// A process that says nothing of its confinement gets the container's, as runc has it: it must

@@ -36,6 +36,7 @@ use crate::notify_socket;
 use crate::plan::mounts::What;
 use crate::plan::{Entry, Kind, Moment, Plan};
 use crate::procfs::{self, Stat};
+use crate::resctrl::{self, Membership};
 use crate::state::HookState;
 use crate::state_dir::{Record, Stage, StateDir, StateRoot};
 use crate::sync::{Channel, FromInit, ToInit};
@@ -106,6 +107,12 @@ pub fn create(root: &StateRoot, id: &ContainerId, request: &Request) -> Result<L
     let console = console_socket::plan(&plan.process, request)?;
     let namespaces = clone::OpenNamespaces::open(&plan.namespaces)?;
 
+    let rdt = plan.intel_rdt.as_ref().map(|rdt| {
+        let mount_point = resctrl::mount_point();
+        Membership::decide(rdt, id.as_str(), mount_point.as_deref())
+    });
+    let rdt = rdt.transpose()?;
+
     let state = root.claim(id)?;
     let lock = match state.lock() {
         Ok(lock) => lock,
@@ -117,6 +124,7 @@ pub fn create(root: &StateRoot, id: &ContainerId, request: &Request) -> Result<L
     let mut launch = Launch {
         record: Record {
             session_keyring: request.new_keyring,
+            intel_rdt: rdt,
             ..new_record(&bundle, &plan, id, &cgroups)
         },
         bundle,
@@ -199,6 +207,7 @@ fn new_record(bundle: &Bundle, plan: &Plan, id: &ContainerId, cgroups: &cgroup::
         own_pid_namespace: plan.namespaces.makes(Kind::Pid),
         no_pivot: plan.rootfs.entry == Entry::Move,
         session_keyring: false,
+        intel_rdt: None,
     }
 }
 
@@ -229,6 +238,7 @@ pub fn record_from_config(state: &StateDir) -> Result<Record> {
         own_pid_namespace: false,
         no_pivot: false,
         session_keyring: false,
+        intel_rdt: None,
     })
 }
 
@@ -274,9 +284,11 @@ impl Launch<'_> {
             Attachment::Create => Some(self.state.make_start_socket()?),
             Attachment::Detached | Attachment::Foreground => None,
         };
+        self.claim_rdt_group()?;
         let mut init = self.spawn(join_files, listener)?;
         let ready = self
-            .move_net_devices(&init)
+            .enter_rdt_group(&init)
+            .and_then(|()| self.move_net_devices(&init))
             .and_then(|()| self.converse(&init))
             .and_then(|()| self.console.receive_master());
         match ready {
@@ -345,6 +357,27 @@ impl Launch<'_> {
 
     fn hook_state(&self) -> HookState {
         self.record.hook_state()
+    }
+
+    fn claim_rdt_group(&mut self) -> Result<()> {
+        let Some(group) = &mut self.record.intel_rdt else {
+            return Ok(());
+        };
+        if let Err(error) = group.claim() {
+            // Made by somebody else since it was looked for, so not ours to remove.
+            group.made = false;
+            self.state.save(&self.record)?;
+            return Err(error);
+        }
+        let wanted = self.plan.intel_rdt.as_ref();
+        let configured = wanted.map_or(Ok(()), |wanted| group.configure(wanted));
+        self.state.save(&self.record)?;
+        configured
+    }
+
+    fn enter_rdt_group(&self, init: &Init) -> Result<()> {
+        let group = self.record.intel_rdt.as_ref();
+        group.map_or(Ok(()), |group| group.admit(init.pid))
     }
 
     /// Moves links of the host into the network namespace that init is in, or will be.

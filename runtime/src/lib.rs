@@ -25,6 +25,7 @@ pub mod notify_socket; // sd_notify of the container, to the service manager
 pub mod operations; // one file an operation
 pub mod plan; // config.json, decided: pure
 pub mod procfs; // the host's /proc
+pub mod resctrl; // Intel RDT groups
 pub mod seccomp; // linux.seccomp -> classic BPF, pure
 pub mod state; // the specification's state
 pub mod state_dir; // ROOT/ID

@@ -5,8 +5,10 @@
 //! configuration code.
 
 pub mod devices;
-pub mod handler;
+pub mod foreign_runtime;
+
 pub mod hooks;
+pub mod intel_rdt;
 pub mod mounts;
 pub mod namespaces;
 pub mod net_devices;
@@ -20,6 +22,7 @@ use nix::mount::MsFlags;
 
 pub use devices::DeviceNode;
 pub use hooks::{Hook, Hooks, Moment};
+pub use intel_rdt::IntelRdt;
 pub use mounts::MountStep;
 pub use namespaces::{IdMaps, Kind, Namespaces};
 pub use net_devices::NetDevice;
@@ -60,6 +63,8 @@ pub struct Plan {
     pub hooks: Hooks,
     /// Compiled system call filter.
     pub seccomp: Option<seccomp::Program>,
+    /// The class of service.
+    pub intel_rdt: Option<IntelRdt>,
     /// Who answers for the calls that the filter traps.
     pub agent: Option<Agent>,
     /// personality(2) value.
@@ -103,7 +108,7 @@ impl Plan {
     pub fn new(bundle: &Bundle, host: &Host, entry: Entry) -> Result<Self> {
         let spec = &bundle.spec;
         let linux = spec.linux().as_ref();
-        handler::refuse(spec.annotations().as_ref(), &host.called_as)?;
+        foreign_runtime::refuse(spec.annotations().as_ref(), &host.called_as)?;
         let namespaces = Namespaces::plan(linux)?;
         let process = process(spec, host)?;
         let plan = Self {
@@ -127,6 +132,10 @@ impl Plan {
                 .transpose()?
                 .flatten(),
             agent: agent_of(spec),
+            intel_rdt: linux
+                .and_then(|l| l.intel_rdt().as_ref())
+                .map(intel_rdt)
+                .transpose()?,
             personality: linux
                 .and_then(|l| l.personality().as_ref())
                 .map(personality),
@@ -141,7 +150,7 @@ impl Plan {
         };
         plan.check_ids()?;
         plan.check_mount_namespace(linux)?;
-        plan.check_host(linux, host)?;
+        plan.check_host(host)?;
         Ok(plan)
     }
 
@@ -199,7 +208,7 @@ impl Plan {
     }
 
     /// Refuses what this host, or davit, does not have; running without it would protect less.
-    fn check_host(&self, linux: Option<&oci::Linux>, host: &Host) -> Result<()> {
+    fn check_host(&self, host: &Host) -> Result<()> {
         let selinux =
             "selinux label is specified in config, but selinux is disabled or not supported";
         if !host.selinux && self.selinux_label.is_some() {
@@ -207,11 +216,6 @@ impl Plan {
         }
         if !host.selinux && self.mount_label.is_some() {
             return Err(Refusal::new("/linux/mountLabel", selinux));
-        }
-        let Some(linux) = linux else { return Ok(()) };
-        if linux.intel_rdt().is_some() {
-            let reason = "intelRdt is specified in config, but Intel RDT is not enabled";
-            return Err(Refusal::new("/linux/intelRdt", reason));
         }
         if !self.net_devices.is_empty() && !host.root {
             let reason = "network devices are not supported for rootless containers";
@@ -412,6 +416,16 @@ fn time_offsets(
     }
     read.sort();
     Ok(read)
+}
+
+fn intel_rdt(rdt: &oci::LinuxIntelRdt) -> Result<IntelRdt> {
+    IntelRdt::plan(
+        rdt.clos_id().as_deref(),
+        rdt.l3_cache_schema().as_deref(),
+        rdt.mem_bw_schema().as_deref(),
+        rdt.schemata().as_deref().unwrap_or_default(),
+        rdt.enable_monitoring().unwrap_or(false),
+    )
 }
 
 /// `PER_LINUX` and `PER_LINUX32` (personality(2)).

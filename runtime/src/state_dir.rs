@@ -33,6 +33,7 @@ use sys::dir::{Lock, LockKind};
 use sys::{Dir, Errno};
 
 use crate::container_id::ContainerId;
+use crate::resctrl::Membership;
 use crate::state::HookState;
 
 const RECORD: &str = "state.json";
@@ -89,6 +90,9 @@ pub struct Record {
     /// Whether it has a session keyring of its own, `_ses.ID`.
     #[serde(default)]
     pub session_keyring: bool,
+    /// Its Intel RDT groups.
+    #[serde(default)]
+    pub intel_rdt: Option<Membership>,
 }
 
 impl Record {
