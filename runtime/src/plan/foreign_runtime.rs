@@ -3,7 +3,7 @@
 //! crun hands them to a handler that it was built with. Run as ordinary processes they would lack
 //! the wall that whoever asked for a handler relies on, so they are refused.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::refusal::{Refusal, Result};
@@ -12,7 +12,7 @@ const ANNOTATION: &str = "run.oci.handler";
 const POINTER: &str = "/annotations/run.oci.handler";
 
 /// Refuses a container with a handler: `called_as` is argv[0], by which crun knows `krun`.
-pub fn refuse(annotations: Option<&HashMap<String, String>>, called_as: &str) -> Result<()> {
+pub fn refuse(annotations: Option<&BTreeMap<String, String>>, called_as: &str) -> Result<()> {
     let annotation = annotations.and_then(|all| all.get(ANNOTATION));
     if let Some(handler) = annotation.filter(|handler| !handler.is_empty()) {
         let reason = format!(
@@ -36,7 +36,7 @@ mod tests {
 
     #[test]
     fn no_handler_is_run_natively_in_silence() {
-        let with = |value: &str| HashMap::from([(ANNOTATION.to_owned(), value.to_owned())]);
+        let with = |value: &str| BTreeMap::from([(ANNOTATION.to_owned(), value.to_owned())]);
         assert!(refuse(None, "/usr/bin/davit").is_ok());
         assert!(refuse(Some(&with("")), "davit").is_ok());
         let error = refuse(Some(&with("wasm")), "davit").unwrap_err();
