@@ -1,4 +1,4 @@
-//! Control groups by the cgroupfs driver: v1, v2 and both at once.
+//! Control groups: v1, v2 and both at once, made in the file system or by systemd.
 //!
 //! A [`Plan`] is pure: where the container's cgroups will be and what will be written into them,
 //! with every refusal. [`Cgroup::create`] makes the directories and [`Cgroup::apply`] writes; a
@@ -14,8 +14,10 @@ mod error;
 mod group;
 mod hierarchies;
 mod plan;
+pub mod systemd;
 #[cfg(test)]
 mod tests;
+mod unit;
 pub mod update;
 mod v1;
 mod v2;
@@ -24,6 +26,7 @@ pub use error::Error;
 pub use group::Cgroup;
 pub use hierarchies::{Hierarchies, Hierarchy};
 pub use plan::Plan;
+pub use unit::Unit;
 
 /// Who makes a container's cgroups: `--cgroup-manager`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -216,6 +216,7 @@ pub fn destroy(
         }
         Some(record) => {
             let ended = end_processes(record);
+            stop_unit(record);
             let removed = Cgroup::from_saved(&record.cgroup_paths).remove();
             ended?;
             removed.context("remove its cgroups")?;
@@ -231,6 +232,17 @@ pub fn destroy(
     // From here on the id is free, and a second delete finds what this one may leave.
     let tomb = state.entomb().context("take its state directory away")?;
     finish(tomb, record, hooks, poststop)
+}
+
+/// Ends the unit around a container whose processes have ended. It is only a warning that
+/// systemd cannot be asked: an empty scope ends by itself.
+fn stop_unit(record: &Record) {
+    if let Some(Err(error)) = record.unit().map(|unit| unit.stop()) {
+        crate::log::warn(&format!(
+            "stop the unit of container {:?}: {error}",
+            record.id
+        ));
+    }
 }
 
 /// The end of a container whose processes and cgroups are gone: poststop hooks, then its remains.
@@ -341,6 +353,8 @@ mod tests {
             owner: 0,
             annotations: BTreeMap::new(),
             cgroup_paths: BTreeMap::new(),
+            systemd_unit: None,
+            systemd_user: false,
             namespace_paths: BTreeMap::new(),
             own_pid_namespace: true,
             no_pivot: false,

@@ -21,9 +21,10 @@ use nix::unistd::Pid;
 
 use sys::process::{CLONE_PARENT, CloneArgs, Cloned, clone3, setns_raw};
 use sys::root::Root;
-use sys::{Dir, Errno};
+use sys::{Dir, Errno, SyscallError};
 
 use crate::cgroup::Hierarchies;
+use crate::cgroup::systemd::Existing;
 use crate::console_socket::{self, Console};
 use crate::container::{Container, Status};
 use crate::foreground::{self, Signals};
@@ -110,7 +111,7 @@ pub fn run(container: &Container, request: &Request) -> Result<u8> {
             .json("running", record.init_process_pid)?;
         notify_listener::hand_over(&agent, guest, &state)
     };
-    let (pid, pidfd) = spawn(guest)?;
+    let (pid, pidfd) = spawn(guest, record.unit())?;
     let group = record.intel_rdt.as_ref();
     let admitted = group.map_or(Ok(()), |group| group.admit(pid));
     let started =
@@ -230,6 +231,8 @@ struct Joined {
     flags: u64,
     /// Init's pid namespace, if it is another.
     pids: Option<OwnedFd>,
+    /// Init's cgroup namespace, if it is another.
+    cgroups: Option<OwnedFd>,
     /// Init's root, if it is not that of its mount namespace.
     root: Option<OwnedFd>,
 }
@@ -243,6 +246,7 @@ impl Joined {
         let mut joined = Self {
             flags: 0,
             pids: None,
+            cgroups: None,
             root: None,
         };
         for kind in Kind::ALL {
@@ -258,12 +262,13 @@ impl Joined {
                 continue;
             }
             match kind {
-                Kind::Pid => {
-                    joined.pids = Some(
-                        File::open(&theirs)
-                            .context("open init's pid namespace")?
-                            .into(),
-                    )
+                Kind::Pid | Kind::Cgroup => {
+                    let context = || format!("open({theirs:?})");
+                    let file = Some(File::open(&theirs).with_context(context)?.into());
+                    match kind {
+                        Kind::Pid => joined.pids = file,
+                        _ => joined.cgroups = file,
+                    }
                 }
                 _ => joined.flags |= kind.clone_flag(),
             }
@@ -281,7 +286,7 @@ impl Joined {
 /// Clones the process by a stage in between, which joins everything while nobody in the
 /// container can see it: a process in the container's pid namespace that still stands on the
 /// host's root would hand that root, `/proc/<pid>/root`, to whoever may trace it.
-fn spawn(mut guest: Guest<'_>) -> Result<(Pid, OwnedFd)> {
+fn spawn(mut guest: Guest<'_>, unit: Option<Existing<'_>>) -> Result<(Pid, OwnedFd)> {
     // A conversation of its own: on the guest's, the guest may be faster than the stage.
     let (ours, theirs) = Channel::pair()?;
     guest.stage_channel = Some(theirs);
@@ -296,7 +301,15 @@ fn spawn(mut guest: Guest<'_>) -> Result<(Pid, OwnedFd)> {
         .cgroup
         .as_ref()
         .filter(|_| guest.joined.has(Kind::User));
-    let born = clone_into(0, cgroup, guest.init_pid).context("clone the stage")?;
+    let mut to_be_taken = None;
+    let mut born = clone_into(0, cgroup, guest.init_pid);
+    if let Some(user_unit) = unit.filter(|unit| unit.user && born.as_ref().is_err_and(is_denied)) {
+        // The way from our session's slice into that of the user's manager leads through
+        // cgroups of root; systemd may go it.
+        to_be_taken = Some(user_unit);
+        born = clone_into(0, None, guest.init_pid);
+    }
+    let born = born.context("clone the stage")?;
     let Cloned::Parent { pid: stage, .. } = born else {
         guest.stage()
     };
@@ -307,11 +320,24 @@ fn spawn(mut guest: Guest<'_>) -> Result<(Pid, OwnedFd)> {
         Some(FromInit::Spawned(pid)) => {
             let pid = Pid::from_raw(pid);
             // Our child, not yet reaped: the number is still its own.
-            Ok((pid, sys::process::pidfd_open(pid)?))
+            let pidfd = sys::process::pidfd_open(pid)?;
+            if let Some(Err(error)) = to_be_taken.map(|unit| unit.attach(pid)) {
+                let _ = sys::process::pidfd_send_signal(&pidfd, nix::libc::SIGKILL);
+                let _ = waitpid(pid, None);
+                return Err(error).context("join the container's cgroup");
+            }
+            Ok((pid, pidfd))
         }
         Some(FromInit::Failed(reason)) => bail!(reason),
         other => bail!("the stage said {other:?}"),
     }
+}
+
+fn is_denied(error: &anyhow::Error) -> bool {
+    let errno = error
+        .downcast_ref::<SyscallError>()
+        .map(SyscallError::errno);
+    matches!(errno, Some(Errno::EACCES | Errno::EPERM))
 }
 
 fn clone_into(flags: u64, cgroup: Option<&Dir>, init: i32) -> Result<Cloned> {
@@ -418,6 +444,12 @@ impl Guest<'_> {
             sys::process::set_cpu_affinity(mask)?;
         }
         init::join_cgroups(std::mem::take(&mut self.cgroup_files))?;
+        if let Some(namespace) = self.joined.cgroups.take() {
+            // Not before it is in its cgroup: from inside, a process that is elsewhere may not
+            // be born there (cgroups(7), "nsdelegate").
+            setns_raw(&namespace, Kind::Cgroup.clone_flag())
+                .context("join the cgroup namespace")?;
+        }
         sys::process::close_inherited(&self.descriptors_inside())?;
         match last {
             Some(mask) => sys::process::set_cpu_affinity(mask)?,
@@ -452,6 +484,7 @@ impl Guest<'_> {
         let owned = owned
             .chain(&self.joined.root)
             .chain(&self.joined.pids)
+            .chain(&self.joined.cgroups)
             .map(AsRawFd::as_raw_fd);
         let owned = owned.chain(
             self.stage_channel

@@ -41,6 +41,8 @@ pub struct Inheritance {
     pub channel: Channel,
     /// Files to write `0` to: version 1 hierarchies that init joins by itself.
     pub cgroup_files: Vec<OwnedFd>,
+    /// Whether systemd takes init to its cgroup, which has to be waited for.
+    pub is_taken: bool,
     /// Namespaces given by path that init joins by itself.
     pub namespaces: Vec<(Kind, OwnedFd)>,
     /// What `/sys/fs/cgroup` will show.
@@ -116,6 +118,9 @@ impl Init<'_> {
         umask(Mode::empty());
         sys::process::reset_signals()?;
         // 1. Cgroups first, so that everything from here on is counted and limited.
+        if self.inheritance.is_taken {
+            self.inheritance.channel.expect(&ToInit::Placed)?;
+        }
         join_cgroups(std::mem::take(&mut self.inheritance.cgroup_files))?;
         for (kind, namespace) in &self.inheritance.namespaces {
             sys::process::setns_raw(namespace, kind.clone_flag())

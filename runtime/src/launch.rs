@@ -23,6 +23,7 @@ use sys::mount::Reach;
 
 use self::net_devices::Moved;
 use crate::bundle::Bundle;
+use crate::cgroup::systemd::Service;
 use crate::cgroup::{self, Cgroup, Hierarchies};
 use crate::cgroup_view::View;
 use crate::console_socket;
@@ -40,6 +41,9 @@ use crate::resctrl::{self, Membership};
 use crate::state::HookState;
 use crate::state_dir::{Record, Stage, StateDir, StateRoot};
 use crate::sync::{Channel, FromInit, ToInit};
+
+/// What went wrong if it is about cgroups; runc's words.
+const CGROUPS: &str = "unable to apply cgroup configuration";
 
 /// What `create` and `run` are asked for.
 #[derive(Clone, Debug)]
@@ -103,7 +107,7 @@ pub fn create(root: &StateRoot, id: &ContainerId, request: &Request) -> Result<L
     let bundle = Bundle::open(&request.bundle)?;
     let plan = Plan::new(&bundle, &Host::look(), request.entry)?;
     let hierarchies = Hierarchies::discover()?;
-    let cgroups = plan_cgroups(&bundle, id, request.cgroup_manager, &hierarchies)?;
+    let (cgroups, service) = plan_cgroups(&bundle, id, request.cgroup_manager, &hierarchies)?;
     let console = console_socket::plan(&plan.process, request)?;
     let namespaces = clone::OpenNamespaces::open(&plan.namespaces)?;
 
@@ -125,12 +129,13 @@ pub fn create(root: &StateRoot, id: &ContainerId, request: &Request) -> Result<L
         record: Record {
             session_keyring: request.new_keyring,
             intel_rdt: rdt,
-            ..new_record(&bundle, &plan, id, &cgroups)
+            ..new_record(&bundle, &plan, id, &cgroups, service.as_ref())
         },
         bundle,
         plan,
         hierarchies,
         cgroups,
+        service,
         request,
         state,
         console,
@@ -162,20 +167,23 @@ fn plan_cgroups(
     id: &ContainerId,
     manager: cgroup::Manager,
     hierarchies: &Hierarchies,
-) -> Result<cgroup::Plan> {
+) -> Result<(cgroup::Plan, Option<Service>)> {
     let linux = bundle.spec.linux().as_ref();
     let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
     let resources = linux.and_then(|linux| linux.resources().as_ref());
-    let plan = match manager {
-        cgroup::Manager::Cgroupfs => cgroup::Plan::new(hierarchies, path, id.as_str(), resources),
-        cgroup::Manager::Disabled => cgroup::Plan::nowhere(resources),
+    let planned = match manager {
+        cgroup::Manager::Cgroupfs => {
+            cgroup::Plan::new(hierarchies, path, id.as_str(), resources).map(|plan| (plan, None))
+        }
+        cgroup::Manager::Disabled => cgroup::Plan::nowhere(resources).map(|plan| (plan, None)),
         cgroup::Manager::Systemd => {
-            bail!(
-                "--systemd-cgroup: this build of davit drives cgroups by the cgroupfs driver only"
-            )
+            let service = Service::connect(path, id.as_str()).context("--systemd-cgroup")?;
+            let (below, unit) = (service.cgroup(), service.unit());
+            cgroup::Plan::in_unit(hierarchies, below, unit, resources)
+                .map(|plan| (plan, Some(service)))
         }
     };
-    plan.context("config.json")
+    planned.context("config.json")
 }
 
 /// Undoes the claim alone.
@@ -186,7 +194,15 @@ fn give_back(state: StateDir, error: anyhow::Error) -> anyhow::Error {
     }
 }
 
-fn new_record(bundle: &Bundle, plan: &Plan, id: &ContainerId, cgroups: &cgroup::Plan) -> Record {
+fn new_record(
+    bundle: &Bundle,
+    plan: &Plan,
+    id: &ContainerId,
+    cgroups: &cgroup::Plan,
+    service: Option<&Service>,
+) -> Record {
+    // A slice may be others' as well: it is recorded once it is ours.
+    let unit = service.map(Service::unit).filter(|unit| !unit.is_slice());
     let annotations = bundle.spec.annotations().iter().flatten();
     Record {
         version: 1,
@@ -203,6 +219,8 @@ fn new_record(bundle: &Bundle, plan: &Plan, id: &ContainerId, cgroups: &cgroup::
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect(),
         cgroup_paths: cgroups.saved_paths(),
+        systemd_unit: unit.map(|unit| unit.name.clone()),
+        systemd_user: service.is_some_and(|service| service.unit().user),
         namespace_paths: BTreeMap::new(),
         own_pid_namespace: plan.namespaces.makes(Kind::Pid),
         no_pivot: plan.rootfs.entry == Entry::Move,
@@ -234,6 +252,8 @@ pub fn record_from_config(state: &StateDir) -> Result<Record> {
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect(),
         cgroup_paths: cgroups.saved_paths(),
+        systemd_unit: None,
+        systemd_user: false,
         namespace_paths: BTreeMap::new(),
         own_pid_namespace: false,
         no_pivot: false,
@@ -247,6 +267,7 @@ struct Launch<'a> {
     plan: Plan,
     hierarchies: Hierarchies,
     cgroups: cgroup::Plan,
+    service: Option<Service>,
     request: &'a Request,
     state: StateDir,
     record: Record,
@@ -271,15 +292,7 @@ impl Launch<'_> {
         self.state.save_config(&self.bundle.text)?;
         // Before the first cgroup: from here on `delete --force` knows where to look.
         self.state.save(&self.record)?;
-        let text = "unable to apply cgroup configuration";
-        let cgroup = self
-            .cgroup
-            .insert(Cgroup::create(&self.cgroups).context(text)?);
-        // Not taken, so ours: from here on whoever is in them may be killed.
-        self.record.stage = Stage::Creating;
-        self.state.save(&self.record)?;
-        cgroup.apply(&self.cgroups).context(text)?;
-        let join_files = cgroup.join_files().context(text)?;
+        let join_files = self.make_cgroups().context(CGROUPS)?;
         let listener = match self.request.attachment {
             Attachment::Create => Some(self.state.make_start_socket()?),
             Attachment::Detached | Attachment::Foreground => None,
@@ -287,7 +300,8 @@ impl Launch<'_> {
         self.claim_rdt_group()?;
         let mut init = self.spawn(join_files, listener)?;
         let ready = self
-            .enter_rdt_group(&init)
+            .place(&init)
+            .and_then(|()| self.enter_rdt_group(&init))
             .and_then(|()| self.move_net_devices(&init))
             .and_then(|()| self.converse(&init))
             .and_then(|()| self.console.receive_master());
@@ -301,6 +315,56 @@ impl Launch<'_> {
             }
         }
         Ok(init)
+    }
+
+    /// The cgroups with their limits; of a scope, only those that systemd does not make. Answers
+    /// the files by which init joins them.
+    fn make_cgroups(&mut self) -> Result<Vec<OwnedFd>> {
+        if self.service.is_some() && !self.is_taken() && self.start_unit(None)? {
+            let unit = self.service.as_ref().map(Service::unit);
+            self.record.systemd_unit = unit.map(|unit| unit.name.clone());
+        }
+        let taken = self.is_taken();
+        let cgroup = self.cgroup.insert(Cgroup::create(&self.cgroups)?);
+        let join_files = cgroup.join_files()?;
+        if !taken {
+            // Nobody else's, so ours: from here on whoever is in them may be killed.
+            self.record.stage = Stage::Creating;
+            self.state.save(&self.record)?;
+            cgroup.apply(&self.cgroups)?;
+        }
+        Ok(join_files)
+    }
+
+    /// Whether systemd takes init to its cgroup: into a scope, not into a slice.
+    fn is_taken(&self) -> bool {
+        self.service
+            .as_ref()
+            .is_some_and(|service| !service.unit().is_slice())
+    }
+
+    fn start_unit(&mut self, pid: Option<Pid>) -> Result<bool> {
+        let Some(service) = &mut self.service else {
+            return Ok(false);
+        };
+        let record = &self.record;
+        Ok(service.start(&record.id, &self.cgroups, pid, &record.annotations)?)
+    }
+
+    /// Has systemd put a scope around init, which waits for that.
+    fn place(&mut self, init: &Init) -> Result<()> {
+        if !self.is_taken() {
+            return Ok(());
+        }
+        self.start_unit(Some(init.pid)).context(CGROUPS)?;
+        // The unit is new, so ours.
+        self.record.stage = Stage::Creating;
+        self.state.save(&self.record)?;
+        if let Some(cgroup) = &self.cgroup {
+            cgroup.adopt(&self.cgroups).context(CGROUPS)?;
+            cgroup.apply(&self.cgroups).context(CGROUPS)?;
+        }
+        init.channel.answer(&ToInit::Placed, &[])
     }
 
     fn spawn(&mut self, cgroup_files: Vec<OwnedFd>, listener: Option<OwnedFd>) -> Result<Init> {
@@ -317,6 +381,7 @@ impl Launch<'_> {
             channel: theirs,
             cgroup_files,
             cgroup_view: view,
+            is_taken: self.is_taken(),
             namespaces: self.namespaces.take_for_init(&self.plan.namespaces),
             start_listener: listener,
             guarded: self.must_be_guarded(),
@@ -333,7 +398,7 @@ impl Launch<'_> {
         let directory = self
             .cgroup
             .as_ref()
-            .map(Cgroup::directory)
+            .map(Cgroup::birthplace)
             .transpose()?
             .flatten();
         let directory = directory.as_ref().map(AsFd::as_fd);

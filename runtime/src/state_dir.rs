@@ -32,6 +32,7 @@ use serde::{Deserialize, Serialize};
 use sys::dir::{Lock, LockKind};
 use sys::{Dir, Errno};
 
+use crate::cgroup::systemd::Existing;
 use crate::container_id::ContainerId;
 use crate::resctrl::Membership;
 use crate::state::HookState;
@@ -79,6 +80,12 @@ pub struct Record {
     pub annotations: BTreeMap<String, String>,
     /// Where its cgroups are: controller to directory, `""` for version 2.
     pub cgroup_paths: BTreeMap<String, PathBuf>,
+    /// The unit of systemd that is around its cgroups.
+    #[serde(default)]
+    pub systemd_unit: Option<String>,
+    /// Whether that is a unit of its user's manager.
+    #[serde(default)]
+    pub systemd_user: bool,
     /// Namespaces of init: `NEWPID` and so on to `/proc/<pid>/ns/pid`.
     #[serde(default)]
     pub namespace_paths: BTreeMap<String, PathBuf>,
@@ -103,6 +110,13 @@ impl Record {
             bundle: self.bundle.clone(),
             annotations: self.annotations.clone(),
         }
+    }
+
+    /// The unit of systemd that is around its cgroups.
+    pub fn unit(&self) -> Option<Existing<'_>> {
+        let name = self.systemd_unit.as_deref()?;
+        let user = self.systemd_user;
+        Some(Existing { name, user })
     }
 }
 

@@ -7,6 +7,7 @@
 //! ```text
 //!   runtime                                   init
 //!      |  clone3                                |
+//!      |------------- Placed ----------------->|   only with a unit of systemd
 //!      |------------- IdsMapped -------------->|   only with a new user namespace
 //!      |<------------ OpenMount(i) ------------|   per bind source it may not reach
 //!      |------------- Opened + fd ------------>|
@@ -58,6 +59,8 @@ pub enum FromInit {
 /// From the runtime to init.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ToInit {
+    /// The unit of systemd is around you, and its limits hold.
+    Placed,
     /// The id maps are written.
     IdsMapped,
     /// The mount asked for is attached to this message.
@@ -130,6 +133,7 @@ impl Channel {
     /// Says something to init, with descriptors.
     pub fn answer(&self, message: &ToInit, fds: &[&OwnedFd]) -> Result<()> {
         let bytes = match message {
+            ToInit::Placed => tagged(b'p', ""),
             ToInit::IdsMapped => tagged(b'i', ""),
             ToInit::Opened => tagged(b'o', ""),
             ToInit::HooksDone => tagged(b'h', ""),
@@ -150,6 +154,7 @@ impl Channel {
             return Ok(None);
         };
         let message = match tag {
+            b'p' => ToInit::Placed,
             b'i' => ToInit::IdsMapped,
             b'o' => ToInit::Opened,
             b'h' => ToInit::HooksDone,

@@ -4,27 +4,29 @@
 use crate::{File, Finding};
 
 /// Ours, and what they may use of ours.
-const ARROWS: [(&str, &[&str]); 13] = [
+const ARROWS: [(&str, &[&str]); 14] = [
     ("crates/cni/", &[]),
     ("crates/spec/", &[]),
     ("crates/sys/", &[]),
     ("crates/tidy/", &[]),
+    ("crates/systemd/", &[]),
     ("crates/netlink/", &["sys"]),
     ("crates/firewall/", &["sys", "netlink"]),
     ("crates/libcni/", &["cni", "sys"]),
     ("crates/cni-plugin/", &["cni", "sys"]),
     ("crates/testbed/", &["cni", "sys", "netlink"]),
-    ("runtime/", &["oci", "sys", "netlink"]),
+    ("runtime/", &["oci", "sys", "netlink", "systemd"]),
     ("hooks/", &["libcni", "cni", "sys"]),
     ("conformance/", &["cni", "testbed"]),
     ("bench/", &["cni", "sys", "testbed"]),
 ];
 const PLUGIN: &[&str] = &["cni", "cni-plugin", "sys", "netlink", "firewall"];
 
-const OURS: [&str; 18] = [
+const OURS: [&str; 19] = [
     "cni",
     "oci",
     "sys",
+    "systemd",
     "tidy",
     "netlink",
     "firewall",

@@ -38,7 +38,11 @@ impl Access {
             })
     }
 
-    fn text(self) -> String {
+    pub(super) fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    pub(super) fn text(self) -> String {
         [(2, 'r'), (4, 'w'), (1, 'm')]
             .into_iter()
             .filter(|(bit, _)| self.0 & bit != 0)

@@ -75,6 +75,9 @@ pub enum Error {
     /// No hierarchy can do what was asked.
     #[error("no cgroup hierarchy here can {0}")]
     Unsupported(&'static str),
+    /// The service manager could not be asked, or refused.
+    #[error(transparent)]
+    Systemd(#[from] systemd::Error),
     /// Any other call.
     #[error(transparent)]
     Syscall(#[from] SyscallError),

@@ -30,6 +30,8 @@ pub(super) struct Group {
     pub(super) version: Version,
     pub(super) controllers: Vec<String>,
     pub(super) path: PathBuf,
+    /// Whether systemd puts init there.
+    managed: bool,
 }
 
 /// Freezing waits for processes to reach a point where they can stop.
@@ -45,21 +47,44 @@ impl Cgroup {
     /// Makes the directories, ready to be joined; limits come with [`Cgroup::apply`].
     ///
     /// A directory that is already there is taken over if nobody lives in it and it is not
-    /// frozen. On an error, what was made is removed again.
+    /// frozen. On an error, what was made is removed again. Those that systemd will make are
+    /// only looked for, and come with [`Cgroup::adopt`].
     pub fn create(plan: &Plan) -> Result<Self, Error> {
         let mut made = Made(Vec::new());
         for planned in &plan.groups {
-            make(planned, &mut made)?;
+            if !planned.managed {
+                make(planned, &mut made)?;
+            } else if let Some(dir) = present(open(&planned.path()))? {
+                check_unused(planned, &dir)?;
+            }
         }
         made.0.clear();
         let groups = plan.groups.iter().map(|planned| Group {
             version: planned.version,
             controllers: planned.controllers.clone(),
             path: planned.path(),
+            managed: planned.managed,
         });
         Ok(Self {
             groups: groups.collect(),
         })
+    }
+
+    /// Readies what systemd has made for the limits that it knows nothing of.
+    pub fn adopt(&self, plan: &Plan) -> Result<(), Error> {
+        for planned in plan.groups.iter().filter(|planned| planned.managed) {
+            let mut dir = open(&planned.mount)?;
+            for name in planned.below.components() {
+                if !planned.enable.is_empty() {
+                    enable_controllers(&dir, &planned.enable)?;
+                }
+                dir = dir.open_dir(name)?;
+            }
+            if planned.version == Version::V2 {
+                make_domain(planned, &dir)?;
+            }
+        }
+        Ok(())
     }
 
     /// The cgroups of a saved state: controller to directory, v2 under the empty name.
@@ -81,6 +106,7 @@ impl Cgroup {
                         version,
                         controllers,
                         path: path.clone(),
+                        managed: false,
                     });
                 }
             }
@@ -178,7 +204,7 @@ impl Cgroup {
         let v1 = self
             .groups
             .iter()
-            .filter(|group| group.version == Version::V1);
+            .filter(|group| group.version == Version::V1 && !group.managed);
         v1.map(|group| Ok(kernel_file::open_for_writing(&open(&group.path)?, "tasks")?))
             .collect()
     }
@@ -186,6 +212,14 @@ impl Cgroup {
     /// The v2 cgroup, for a child to be born in (`CLONE_INTO_CGROUP`); on a hybrid host, too.
     pub fn directory(&self) -> Result<Option<Dir>, Error> {
         self.v2().map(|group| open(&group.path)).transpose()
+    }
+
+    /// Where init is born: [`Cgroup::directory`], unless systemd takes it there.
+    pub fn birthplace(&self) -> Result<Option<Dir>, Error> {
+        match self.v2() {
+            Some(group) if !group.managed => Ok(Some(open(&group.path)?)),
+            _ => Ok(None),
+        }
     }
 
     /// Whether some directory is still there.

@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use oci::{LinuxMemory, LinuxResources};
 
 use super::devices::{self, Rule};
-use super::{Error, Hierarchies, Hierarchy, v1, v2};
+use super::{Error, Hierarchies, Hierarchy, Unit, v1, v2};
 
 /// Which interface a hierarchy speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub(super) struct PlannedGroup {
     pub(super) steps: Vec<Step>,
     /// Whether parents must pass these controllers down (v2).
     pub(super) enable: Vec<String>,
+    /// Whether systemd makes it, and puts init there.
+    pub(super) managed: bool,
 }
 
 impl PlannedGroup {
@@ -47,6 +49,7 @@ impl PlannedGroup {
             below,
             steps: Vec::new(),
             enable: Vec::new(),
+            managed: false,
         }
     }
 
@@ -135,7 +138,45 @@ impl Plan {
     ) -> Result<Self, Error> {
         let path = cgroups_path.filter(|path| !path.as_os_str().is_empty());
         let below = Below::new(path.unwrap_or(Path::new(container_id)))?;
-        let mut plan = Self::empty(hierarchies, &below);
+        Self::at(hierarchies, &below, resources)
+    }
+
+    /// The same for a unit of systemd whose cgroup is `below` the mounts. A scope is made by
+    /// systemd where that keeps its processes: in v2, and in its own hierarchy of v1.
+    pub fn in_unit(
+        hierarchies: &Hierarchies,
+        below: &Path,
+        unit: &Unit,
+        resources: Option<&LinuxResources>,
+    ) -> Result<Self, Error> {
+        let below = Below {
+            relative: false,
+            names: below.to_owned(),
+        };
+        let mut plan = Self::at(hierarchies, &below, resources)?;
+        if unit.is_slice() {
+            return Ok(plan);
+        }
+        for group in &mut plan.groups {
+            group.managed = group.version == Version::V2 || group.controllers == ["name=systemd"];
+            if group.managed {
+                // It delegates those that it knows; others are for us to pass down.
+                let wanted: Vec<String> = group.wanted_controllers().map(str::to_owned).collect();
+                group.enable.retain(|controller| {
+                    let known = ["cpu", "cpuset", "io", "memory", "pids"];
+                    wanted.contains(controller) && !known.contains(&controller.as_str())
+                });
+            }
+        }
+        Ok(plan)
+    }
+
+    fn at(
+        hierarchies: &Hierarchies,
+        below: &Below,
+        resources: Option<&LinuxResources>,
+    ) -> Result<Self, Error> {
+        let mut plan = Self::empty(hierarchies, below);
         let none = LinuxResources::default();
         let resources = resources.unwrap_or(&none);
         plan.devices = devices::rules(resources.devices().as_deref().unwrap_or(&[]))?;

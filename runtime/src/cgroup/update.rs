@@ -20,6 +20,7 @@ use super::{Cgroup, Error, Hierarchies, Hierarchy};
 #[derive(Debug)]
 pub struct Update {
     groups: Vec<Ready>,
+    plan: Plan,
 }
 
 /// The writes into one directory.
@@ -65,6 +66,7 @@ impl Cgroup {
         let groups = plan.groups.iter().filter(|group| !group.steps.is_empty());
         Ok(Update {
             groups: groups.map(ready).collect::<Result<_, Error>>()?,
+            plan,
         })
     }
 
@@ -262,6 +264,11 @@ fn setting(dir: &Dir, write: &Write) -> Result<Option<Setting>, Error> {
 }
 
 impl Update {
+    /// Everything that will be written.
+    pub(super) fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
     /// Writes it. If a write is refused, those before it are taken back, the last one first: each
     /// of the states on the way back is one that the kernel has accepted before.
     pub fn apply(&self) -> Result<(), Error> {

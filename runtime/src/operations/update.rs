@@ -167,6 +167,10 @@ pub fn run(root: &StateRoot, id: &str, flags: &Flags) -> Result<()> {
         .plan_update(&patch, &Hierarchies::discover()?)
         .with_context(context)?;
     let config = with_limits(&container, &patch)?;
+    if let Some(unit) = container.record()?.unit() {
+        // First: systemd rounds quotas, and the files have the last word.
+        unit.set_limits(&update).with_context(context)?;
+    }
     update.apply().with_context(context)?;
     container
         .state
