@@ -13,7 +13,7 @@ prefix  ?= /usr/local
 DESTDIR ?=
 
 .PHONY: help build test test-unit test-root conformance conformance-reference prove demo demo-again demo-crash \
-        swap bench test-containerd fmt fmt-check lint tidy install clean packages \
+        swap bench cross test-containerd fmt fmt-check lint tidy install clean packages \
         base-packages peer-packages client-packages
 
 help: ## print the targets
@@ -82,6 +82,13 @@ demo-again: demo # a second time in a row must find nothing of the first
 
 demo-crash: base-packages build ## the same with davit killed in the middle
 	demo/demo.sh crash
+
+# Type-checked only: nobody here can run them. rustup fetches what is missing.
+CROSS := aarch64-unknown-linux-gnu armv7-unknown-linux-gnueabihf i686-unknown-linux-gnu \
+         powerpc64le-unknown-linux-gnu riscv64gc-unknown-linux-gnu
+cross: ## check that davit compiles for other machines
+	rustup target add $(CROSS)
+	for target in $(CROSS); do cargo check --locked -p runtime --target $$target || exit; done
 
 swap: peer-packages build ## runc with our hook and plugins, davit with the reference plugins
 	demo/swap.sh

@@ -55,6 +55,20 @@ pub struct MountAttr {
     pub userns_fd: u64,
 }
 
+impl MountAttr {
+    /// Only a propagation: `MS_SHARED`, `MS_SLAVE`, `MS_PRIVATE` or `MS_UNBINDABLE`.
+    #[allow(
+        clippy::unnecessary_cast,
+        reason = "the flags are a long, which has 32 bits on some machines"
+    )]
+    pub fn propagating(flags: MsFlags) -> Self {
+        Self {
+            propagation: flags.bits() as u64,
+            ..Self::default()
+        }
+    }
+}
+
 /// How far a call reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {

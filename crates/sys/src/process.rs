@@ -246,13 +246,13 @@ pub fn dup_onto(fd: impl AsFd, number: RawFd) -> Result<()> {
 
 /// Sets one resource limit of process `pid` (prlimit(2)); `resource` is an `RLIMIT_*` number.
 pub fn prlimit(pid: Pid, resource: u32, soft: u64, hard: u64) -> Result<()> {
-    let limit = libc::rlimit {
+    let limit = libc::rlimit64 {
         rlim_cur: soft,
         rlim_max: hard,
     };
-    let old = std::ptr::null_mut::<libc::rlimit>();
+    let old = std::ptr::null_mut::<libc::rlimit64>();
     // SAFETY: `limit` lives past the call; a NULL old limit is allowed.
-    let result = unsafe { libc::prlimit(pid.as_raw(), resource as _, &raw const limit, old) };
+    let result = unsafe { libc::prlimit64(pid.as_raw(), resource as _, &raw const limit, old) };
     Errno::result(result)
         .map(drop)
         .call(|| format!("prlimit({pid}, {resource}, {{{soft}, {hard}}})"))
@@ -360,7 +360,7 @@ pub fn set_io_priority(class: u32, priority: u32) -> Result<()> {
 /// Sets the execution domain of the calling process (personality(2)).
 pub fn set_personality(persona: u64) -> Result<()> {
     // SAFETY: only an integer is passed.
-    let result = unsafe { libc::personality(persona) };
+    let result = unsafe { libc::personality(persona as libc::c_ulong) };
     Errno::result(result)
         .map(drop)
         .call(|| format!("personality({persona:#x})"))

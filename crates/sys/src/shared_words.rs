@@ -23,7 +23,7 @@ impl SharedWords {
     /// the file short under the mapping.
     pub fn create() -> Result<(Self, OwnedFd)> {
         let fd = crate::memfd::create(c"words", 0).call(|| "memfd_create(\"words\")".into())?;
-        ftruncate(&fd, LENGTH as i64).call(|| format!("ftruncate(memfd, {LENGTH})"))?;
+        ftruncate(&fd, LENGTH as libc::off_t).call(|| format!("ftruncate(memfd, {LENGTH})"))?;
         let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
         fcntl(&fd, FcntlArg::F_ADD_SEALS(seals)).call(|| "fcntl(memfd, F_ADD_SEALS)".into())?;
         Ok((Self::map(&fd)?, fd))

@@ -59,7 +59,10 @@ pub fn send(socket: impl AsFd, message: &[u8], fds: &[BorrowedFd<'_>]) -> Result
 /// Bounds how long a connect or a send of this socket may wait for the other end; then they
 /// fail with `EAGAIN` (`SO_SNDTIMEO`, socket(7)).
 pub fn limit_waiting(socket: impl AsFd, patience: Duration) -> Result<()> {
-    let time = TimeVal::new(patience.as_secs() as i64, patience.subsec_micros().into());
+    let time = TimeVal::new(
+        patience.as_secs() as libc::time_t,
+        patience.subsec_micros() as libc::suseconds_t,
+    );
     setsockopt(&socket, SendTimeout, &time)
         .call(|| format!("setsockopt(SO_SNDTIMEO, {patience:?})"))
 }

@@ -336,11 +336,7 @@ impl Mounter<'_> {
             } else {
                 Reach::One
             };
-            let propagation = (*flags & !MsFlags::MS_REC).bits();
-            let attr = MountAttr {
-                propagation,
-                ..MountAttr::default()
-            };
+            let attr = MountAttr::propagating(*flags & !MsFlags::MS_REC);
             sys::mount::mount_setattr(mount, attr, reach)?;
         }
         Ok(())

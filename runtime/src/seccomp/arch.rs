@@ -47,6 +47,12 @@ impl Arch {
     /// The one this program was compiled for.
     #[cfg(all(target_arch = "powerpc64", target_endian = "little"))]
     pub const NATIVE: Self = Self::Ppc64le;
+    /// The one this program was compiled for.
+    #[cfg(target_arch = "arm")]
+    pub const NATIVE: Self = Self::Arm;
+    /// The one this program was compiled for.
+    #[cfg(target_arch = "x86")]
+    pub const NATIVE: Self = Self::X86;
 
     /// The `AUDIT_ARCH_*` value in `seccomp_data.arch`; x32 shares the one of x86_64.
     pub(super) fn audit_token(self) -> u32 {
