@@ -4,9 +4,10 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use oci::Spec;
 
+use crate::fault::{Code, Fault};
 use crate::plan::{self, Hooks, Refusal};
 
 /// A bundle as it was when it was opened.
@@ -24,14 +25,18 @@ pub struct Bundle {
 const MAX_CONFIG: u64 = 64 * 1024 * 1024;
 
 impl Bundle {
-    /// Opens the bundle in `dir`.
-    pub fn open(dir: &Path) -> Result<Self> {
+    /// Opens the bundle in `dir`, with the configuration in `config` if it is elsewhere.
+    pub fn open(dir: &Path, config: Option<&Path>) -> Result<Self> {
         let dir = std::fs::canonicalize(dir).with_context(|| format!("bundle {dir:?}"))?;
-        let path = dir.join("config.json");
+        let path = config.map_or_else(|| dir.join("config.json"), Path::to_owned);
         let text = match File::open(&path) {
             Ok(file) => read(file).with_context(|| format!("read {path:?}"))?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                bail!("JSON specification file config.json not found in {dir:?}")
+                let text = match config {
+                    Some(path) => format!("configuration {path:?} not found"),
+                    None => format!("JSON specification file config.json not found in {dir:?}"),
+                };
+                bail!(Fault::new(Code::Bundle, text))
             }
             Err(error) => return Err(error).with_context(|| format!("open {path:?}")),
         };
@@ -52,9 +57,13 @@ fn read(file: File) -> Result<Vec<u8>> {
 
 /// Parses a config.json; an error names the property by its JSON pointer.
 pub fn parse(text: &[u8]) -> Result<Spec> {
-    let spec: Spec = oci::from_slice(text).map_err(|problems| anyhow!("config.json {problems}"))?;
+    let spec: Spec = oci::from_slice(text).map_err(wrong)?;
     check_version(&spec)?;
     Ok(spec)
+}
+
+fn wrong(problems: impl std::fmt::Display) -> Fault {
+    Fault::new(Code::Config, format!("config.json {problems}"))
 }
 
 /// Refuses what another major version of the specification may mean otherwise.
@@ -69,8 +78,7 @@ fn check_version(spec: &Spec) -> plan::refusal::Result<()> {
 
 /// Reads no more of a config.json than its hooks.
 pub fn parse_hooks(text: &[u8]) -> Result<Hooks> {
-    let only: oci::OnlyHooks =
-        oci::from_slice(text).map_err(|problems| anyhow!("config.json {problems}"))?;
+    let only: oci::OnlyHooks = oci::from_slice(text).map_err(wrong)?;
     Ok(Hooks::plan(only.hooks().as_ref())?)
 }
 

@@ -9,6 +9,7 @@ use oci::Spec;
 
 use crate::cgroup::Cgroup;
 use crate::container_id::ContainerId;
+use crate::fault::{Code, Fault, not_running};
 use crate::hooks::{self, Surroundings};
 use crate::plan::{Hooks, Moment};
 use crate::procfs::{self, Stat};
@@ -66,9 +67,10 @@ impl Container {
     /// Its record; an error while it is being created.
     pub fn record(&self) -> Result<&Record> {
         let id = self.state.id();
-        self.record
-            .as_ref()
-            .with_context(|| format!("container {:?} is still being created", id.as_str()))
+        self.record.as_ref().ok_or_else(|| {
+            let text = format!("container {:?} is still being created", id.as_str());
+            Fault::new(Code::Busy, text).into()
+        })
     }
 
     /// What it is doing.
@@ -110,7 +112,7 @@ impl Container {
         // Opened first, compared after: the number cannot have changed hands in between.
         match (pidfd, live_init(record)) {
             (Ok(pidfd), Some(_)) => Ok(pidfd),
-            _ => bail!("container not running"),
+            _ => bail!(not_running()),
         }
     }
 
@@ -129,21 +131,21 @@ impl Container {
         let record = self.record()?;
         if record.stage != Stage::Created {
             // Its cgroups may still turn out to be somebody else's.
-            bail!("container not running");
+            bail!(not_running());
         }
         if recipients == Recipients::All {
             return Ok(self.cgroup()?.kill_all(signal)?);
         }
         let status = self.status();
         if status == Status::Stopped {
-            bail!("container not running");
+            bail!(not_running());
         }
         if !record.own_pid_namespace && signal == nix::libc::SIGKILL {
             // Without a pid namespace the death of init ends nobody else.
             return Ok(self.cgroup()?.kill_all(signal)?);
         }
         match sys::process::pidfd_send_signal(self.init()?, signal) {
-            Err(error) if error.errno() == sys::Errno::ESRCH => bail!("container not running"),
+            Err(error) if error.errno() == sys::Errno::ESRCH => bail!(not_running()),
             other => other?,
         }
         if signal == nix::libc::SIGKILL && status == Status::Paused {
@@ -299,7 +301,10 @@ pub fn end_processes(record: &Record) -> Result<()> {
         .context("kill its processes")?;
     match pidfd {
         Some(Ok(pidfd)) if !sys::process::wait_for_exit(&pidfd, KILL_PATIENCE)? => {
-            bail!("its init has not ended {KILL_PATIENCE:?} after SIGKILL")
+            let text = format!("its init has not ended {KILL_PATIENCE:?} after SIGKILL");
+            bail!(Fault::new(Code::Timeout, text).hint(
+                "a process in a system call of a dead disk or network file system cannot die"
+            ))
         }
         _ => Ok(()),
     }

@@ -4,6 +4,8 @@ use std::fmt;
 
 use anyhow::{Result, bail};
 
+use crate::fault::{Code, Fault};
+
 /// A container id that is safe as one component of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContainerId(String);
@@ -15,11 +17,14 @@ impl ContainerId {
     /// Parses an id: letters, digits, `_`, `+`, `-` and `.`, as runc has it.
     pub fn parse(text: &str) -> Result<Self> {
         if text.is_empty() {
-            bail!("container id cannot be empty");
+            bail!(Fault::new(Code::Usage, "container id cannot be empty"));
         }
         let legal = |c: char| c.is_ascii_alphanumeric() || "_+-.".contains(c);
         if text == "." || text == ".." || !text.chars().all(legal) {
-            bail!("invalid container ID format: {text:?} (letters, digits, '_', '+', '-', '.')");
+            let text = format!(
+                "invalid container ID format: {text:?} (letters, digits, '_', '+', '-', '.')"
+            );
+            bail!(Fault::new(Code::Usage, text));
         }
         if text.len() > MAX_LENGTH {
             bail!("invalid container ID format: longer than {MAX_LENGTH} bytes");

@@ -27,6 +27,7 @@ use crate::cgroup::Hierarchies;
 use crate::cgroup::systemd::Existing;
 use crate::console_socket::{self, Console};
 use crate::container::{Container, Status};
+use crate::fault::{Code, Fault};
 use crate::foreground::{self, Signals};
 use crate::host::Host;
 use crate::init::{self, Stdio, console, credentials, labels::Labels, program};
@@ -156,10 +157,17 @@ fn check_status(container: &Container, request: &Request) -> Result<()> {
         Status::Created | Status::Running => Ok(()),
         Status::Paused if request.ignore_paused => Ok(()),
         Status::Paused => {
-            bail!("cannot exec in a paused container (use --ignore-paused to override)")
+            let text = "cannot exec in a paused container (use --ignore-paused to override)";
+            bail!(Fault::new(Code::Paused, text))
         }
-        Status::Stopped => bail!("cannot exec in a stopped container"),
-        Status::Creating => bail!("cannot exec in a container that is being created"),
+        Status::Stopped => bail!(Fault::new(
+            Code::NotRunning,
+            "cannot exec in a stopped container"
+        )),
+        Status::Creating => bail!(Fault::new(
+            Code::Busy,
+            "cannot exec in a container that is being created"
+        )),
     }
 }
 
@@ -193,9 +201,10 @@ fn start(
             Some(FromInit::Created) => break,
             Some(FromInit::Failed(reason)) => bail!(reason),
             Some(other) => bail!("the process said {other:?} out of turn"),
-            None => bail!(
+            None => bail!(Fault::new(
+                Code::Killed,
                 "the process died before its program ran (killed by a limit of the container?)"
-            ),
+            )),
         }
     }
     let master = terminal.receive_master()?;
@@ -217,7 +226,10 @@ fn start(
     }
     match heard {
         None if Stat::never_executed(pid.as_raw()) => {
-            bail!("the process died in execve (killed by its seccomp filter, or by a limit?)")
+            bail!(Fault::new(
+                Code::Killed,
+                "the process died in execve (killed by its seccomp filter, or by a limit?)"
+            ))
         }
         None => Ok(master),
         Some(FromInit::Failed(reason)) => bail!(reason),
@@ -401,7 +413,7 @@ impl Guest<'_> {
         let message = match self.join_and_clone() {
             Ok(Cloned::Child) => self.run(),
             Ok(Cloned::Parent { pid, .. }) => FromInit::Spawned(pid.as_raw()),
-            Err(error) => FromInit::Failed(format!("{error:#}")),
+            Err(error) => FromInit::Failed(Fault::of(&error)),
         };
         if let Some(channel) = &self.stage_channel {
             // If the runtime is gone, the guest will see it.
@@ -434,7 +446,7 @@ impl Guest<'_> {
             Err(error) => error,
         };
         // If the runtime is gone, nobody is left to tell.
-        let _ = self.channel.tell(&FromInit::Failed(format!("{error:#}")));
+        let _ = self.channel.tell(&FromInit::Failed(Fault::of(&error)));
         sys::process::exit_now(255)
     }
 

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use sys::Errno;
 use sys::child::{Excess, Finished, StandardError, Terms};
 
+use crate::fault::{Code, Fault};
 use crate::plan::{Hook, Moment};
 
 /// How much of each output of a hook is kept for the error message, in bytes.
@@ -59,7 +60,8 @@ pub fn run(hook: &Hook, surroundings: &Surroundings<'_>) -> Result<()> {
         Ok(finished) => judge(&finished),
         Err(error) if error.errno() == Errno::ETIMEDOUT => {
             let limit = hook.timeout.unwrap_or_default().as_secs_f64();
-            bail!("hook ran past specified timeout of {limit:.1}s")
+            let text = format!("hook ran past specified timeout of {limit:.1}s");
+            bail!(Fault::new(Code::Hook, text))
         }
         Err(error) => Err(error).with_context(|| format!("fork/exec {}", hook.path.display())),
     }
@@ -76,11 +78,11 @@ fn judge(finished: &Finished) -> Result<()> {
         (None, Some(signal)) => format!("signal: {signal}"),
         (None, None) => status.to_string(),
     };
-    bail!(
-        "{how}, stdout: {}, stderr: {}",
-        said(&finished.stdout),
-        said(&finished.stderr)
-    )
+    let (stdout, stderr) = (said(&finished.stdout), said(&finished.stderr));
+    bail!(Fault::new(
+        Code::Hook,
+        format!("{how}, stdout: {stdout}, stderr: {stderr}")
+    ))
 }
 
 fn said(output: &[u8]) -> String {

@@ -13,6 +13,7 @@ pub mod console;
 pub mod copy_up;
 pub mod credentials;
 pub mod devices;
+pub mod executable;
 pub mod labels;
 pub mod mounts;
 pub mod program;
@@ -28,6 +29,7 @@ use anyhow::{Context, Result, bail};
 use nix::sys::stat::{Mode, umask};
 
 use crate::cgroup_view::View;
+use crate::fault::{Code, Fault};
 use crate::hooks::{self, Surroundings};
 use crate::inherited::Listen;
 use crate::plan::{Kind, Moment, Plan, Process};
@@ -94,11 +96,11 @@ pub fn run(plan: &Plan, inheritance: Inheritance) -> ! {
         Ok(never) => match never {},
         Err(error) => error,
     };
-    let text = format!("{error:#}");
+    let fault = Fault::of(&error);
     let message = if error.is::<HookFailed>() {
-        FromInit::HookFailed(text)
+        FromInit::HookFailed(fault)
     } else {
-        FromInit::Failed(text)
+        FromInit::Failed(fault)
     };
     // If the runtime is gone, nobody is left to tell.
     let _ = init.inheritance.channel.tell(&message);
@@ -322,9 +324,14 @@ pub fn join_cgroups(files: Vec<OwnedFd>) -> Result<()> {
     for file in files {
         // "0" is the writer: a thread that moves only itself skips the kernel's global thread
         // group lock, which costs milliseconds (docs/decisions/0002).
-        std::fs::File::from(file)
-            .write_all(b"0")
-            .context("join a cgroup: write(tasks, \"0\")")?;
+        match std::fs::File::from(file).write_all(b"0") {
+            // cpuset(7): "attempt to move a task into a cpuset that has empty cpus or mems".
+            Err(error) if error.raw_os_error() == Some(sys::Errno::ENOSPC as i32) => {
+                let text = "join a cgroup: write(tasks, \"0\"): its cpuset has no processor, or no memory node";
+                bail!(Fault::new(Code::CpusetEmpty, text))
+            }
+            other => other.context("join a cgroup: write(tasks, \"0\")")?,
+        }
     }
     Ok(())
 }

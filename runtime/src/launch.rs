@@ -29,6 +29,7 @@ use crate::cgroup_view::View;
 use crate::console_socket;
 use crate::container::{self, Poststop};
 use crate::container_id::ContainerId;
+use crate::fault::{Code, Fault};
 use crate::hooks::{self, Surroundings};
 use crate::host::Host;
 use crate::inherited::Listen;
@@ -50,6 +51,8 @@ const CGROUPS: &str = "unable to apply cgroup configuration";
 pub struct Request {
     /// The bundle's directory.
     pub bundle: PathBuf,
+    /// The configuration, if it is not the bundle's config.json.
+    pub config: Option<PathBuf>,
     /// Where the terminal's master is sent.
     pub console_socket: Option<PathBuf>,
     /// Where a descriptor of init is sent.
@@ -104,7 +107,7 @@ pub struct Launched {
 
 /// Creates the container `id`. On an error nothing of it is left.
 pub fn create(root: &StateRoot, id: &ContainerId, request: &Request) -> Result<Launched> {
-    let bundle = Bundle::open(&request.bundle)?;
+    let bundle = Bundle::open(&request.bundle, request.config.as_deref())?;
     let plan = Plan::new(&bundle, &Host::look(), request.entry)?;
     let hierarchies = Hierarchies::discover()?;
     let (cgroups, service) = plan_cgroups(&bundle, id, request.cgroup_manager, &hierarchies)?;
@@ -543,13 +546,16 @@ impl Launch<'_> {
     fn explain_death(&self, init: &Init) -> anyhow::Error {
         let oom_kills = self.cgroup.as_ref().map(Cgroup::oom_kill_count);
         if matches!(oom_kills, Some(Ok(Some(1..)))) {
-            return anyhow!("container init was OOM-killed (memory limit too low?)");
+            let text = "container init was OOM-killed (memory limit too low?)";
+            return Fault::new(Code::OutOfMemory, text).into();
         }
         let _ = sys::process::wait_for_exit(&init.pidfd, Duration::from_secs(5));
         match waitpid(init.pid, None) {
-            Ok(WaitStatus::Signaled(_, signal, _)) => {
-                anyhow!("container init was killed by {signal}")
-            }
+            Ok(WaitStatus::Signaled(_, signal, _)) => Fault::new(
+                Code::Killed,
+                format!("container init was killed by {signal}"),
+            )
+            .into(),
             Ok(WaitStatus::Exited(_, status)) => {
                 anyhow!("container init exited with status {status}")
             }

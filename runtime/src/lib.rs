@@ -13,6 +13,7 @@ pub mod container; // a container that exists
 pub mod container_id; // its name
 pub mod exe_seal; // this program as a sealed copy
 pub mod exec; // one more process
+pub mod fault; // kinds of failures, and remedies
 pub mod foreground; // waiting for a program
 pub mod hooks; // running hooks
 pub mod host; // facts about this host

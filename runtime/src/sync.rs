@@ -35,6 +35,8 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Result, bail};
 
+use crate::fault::Fault;
+
 /// From init to the runtime.
 #[derive(Debug, PartialEq, Eq)]
 pub enum FromInit {
@@ -51,9 +53,9 @@ pub enum FromInit {
     /// Its filter, which has a listener, is about to be loaded.
     Listener,
     /// It cannot go on, and why.
-    Failed(String),
+    Failed(Fault),
     /// A startContainer hook failed, which ends the container.
-    HookFailed(String),
+    HookFailed(Fault),
 }
 
 /// From the runtime to init.
@@ -104,8 +106,8 @@ impl Channel {
             FromInit::Limits => tagged(b'L', ""),
             FromInit::Created => tagged(b'C', ""),
             FromInit::Listener => tagged(b'N', ""),
-            FromInit::Failed(text) => tagged(b'F', text),
-            FromInit::HookFailed(text) => tagged(b'K', text),
+            FromInit::Failed(fault) => tagged(b'F', &fault.encode()),
+            FromInit::HookFailed(fault) => tagged(b'K', &fault.encode()),
         };
         sys::socket::send(&self.0, &bytes, &[]).context("tell the runtime")
     }
@@ -124,8 +126,8 @@ impl Channel {
             b'L' => FromInit::Limits,
             b'C' => FromInit::Created,
             b'N' => FromInit::Listener,
-            b'F' => FromInit::Failed(text.into_owned()),
-            b'K' => FromInit::HookFailed(text.into_owned()),
+            b'F' => FromInit::Failed(Fault::decode(&text)),
+            b'K' => FromInit::HookFailed(Fault::decode(&text)),
             _ => bail!("init said {tag:#x}, which is not in the protocol"),
         }))
     }
@@ -202,6 +204,7 @@ fn tagged(tag: u8, text: &str) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fault::Code;
 
     #[test]
     fn every_message_arrives_as_it_was_sent() {
@@ -213,8 +216,8 @@ mod tests {
             FromInit::Limits,
             FromInit::Created,
             FromInit::Listener,
-            FromInit::Failed("mount: no".into()),
-            FromInit::HookFailed("exit status 1".into()),
+            FromInit::Failed(Fault::new(Code::Busy, "mount: no").hint("wait")),
+            FromInit::HookFailed(Fault::new(Code::Hook, "exit status 1")),
         ];
         for message in messages {
             init.tell(&message).unwrap();

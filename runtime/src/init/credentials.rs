@@ -11,6 +11,7 @@ use sys::credentials::{CapSet, ProcessCaps};
 use sys::seccomp::Listener;
 
 use super::{Stdio, console};
+use crate::fault::{Code, Fault};
 use crate::notify_listener;
 use crate::plan::IdMaps;
 use crate::plan::process::{Capabilities, Process, Rlimit};
@@ -135,7 +136,8 @@ fn change_ids(process: &Process) -> Result<()> {
         other => other.context("set the additional groups")?,
     }
     let unmapped = |what: &str, id: u32, call: &str| {
-        format!("cannot {call} to unmapped {what} {id} in user namespace")
+        let text = format!("cannot {call} to unmapped {what} {id} in user namespace");
+        Fault::new(Code::UserUnmapped, text)
     };
     explain_einval(sys::credentials::set_gid(process.gid), || {
         unmapped("gid", process.gid, "setgid")
@@ -145,9 +147,9 @@ fn change_ids(process: &Process) -> Result<()> {
     })
 }
 
-fn explain_einval(result: sys::Result<()>, text: impl FnOnce() -> String) -> Result<()> {
+fn explain_einval(result: sys::Result<()>, fault: impl FnOnce() -> Fault) -> Result<()> {
     match result {
-        Err(error) if error.errno() == Errno::EINVAL => Err(error).context(text()),
+        Err(error) if error.errno() == Errno::EINVAL => Err(error).context(fault()),
         other => Ok(other?),
     }
 }

@@ -9,8 +9,11 @@ use anyhow::{Result, bail};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
+use nix::sys::statvfs::FsFlags;
 use nix::unistd::{AccessFlags, access, execve};
 
+use crate::fault::{Code, Fault};
+use crate::init::executable::{self, words};
 use crate::plan::Process;
 
 /// A program that was there and executable when it was looked for.
@@ -19,6 +22,8 @@ pub struct Program {
     path: CString,
     args: Vec<CString>,
     env: Vec<CString>,
+    /// The first bytes of the file: when execve has failed, a filter may forbid to read them.
+    head: Option<Vec<u8>>,
 }
 
 /// Looks for the program of `process` as execvp(3) does, in the container and as its user.
@@ -34,7 +39,9 @@ pub fn find(process: &Process) -> Result<Program> {
         env.retain(|entry| !entry.as_bytes().starts_with(b"HOME="));
         env.push(home(process.uid));
     }
+    let head = read_bounded(path_of(&path), executable::HEAD);
     Ok(Program {
+        head,
         path,
         args: process.args.clone(),
         env,
@@ -49,25 +56,57 @@ fn path_of(name: &CStr) -> &Path {
 fn check_executable(path: &Path, name: &CStr) -> Result<()> {
     let name = name.to_string_lossy();
     match nix::sys::stat::stat(path) {
-        Err(errno) => bail!(
-            "exec: {name:?}: stat {}: {}",
-            path.to_string_lossy().escape_debug(),
-            lower(errno)
-        ),
-        Ok(stat) if stat.st_mode & 0o170_000 == 0o040_000 => {
-            bail!("exec: {name:?}: is a directory")
+        Err(errno) => {
+            let code = match errno {
+                Errno::EACCES => Code::ProgramDenied,
+                _ => Code::ProgramNotFound,
+            };
+            let shown = path.to_string_lossy();
+            let text = format!(
+                "exec: {name:?}: stat {}: {}",
+                shown.escape_debug(),
+                words(errno)
+            );
+            bail!(Fault::new(code, text))
         }
-        Ok(stat) if stat.st_mode & 0o111 == 0 => bail!("exec: {name:?}: permission denied"),
+        Ok(stat) if stat.st_mode & 0o170_000 == 0o040_000 => {
+            let text = format!("exec: {name:?}: is a directory");
+            bail!(Fault::new(Code::ProgramDenied, text))
+        }
+        Ok(stat) if stat.st_mode & 0o111 == 0 => {
+            let fault = denied(&name);
+            bail!(fault.hint("the file has no execute bit: chmod +x in the image"))
+        }
         Ok(_) => {}
     }
     match access(path, AccessFlags::X_OK) {
-        Err(errno) => bail!("exec: {name:?}: {}", lower(errno)),
+        Err(Errno::EACCES) if is_noexec(path) => {
+            let text = format!("exec: {name:?}: permission denied");
+            bail!(Fault::new(Code::ProgramNoexec, text).hint(format!(
+                "{} is on a file system that is mounted noexec",
+                path.display()
+            )))
+        }
+        Err(Errno::EACCES) => bail!(denied(&name)),
+        Err(errno) => bail!("exec: {name:?}: {}", words(errno)),
         Ok(()) => Ok(()),
     }
 }
 
+fn denied(name: &str) -> Fault {
+    Fault::new(
+        Code::ProgramDenied,
+        format!("exec: {name:?}: permission denied"),
+    )
+}
+
+fn is_noexec(path: &Path) -> bool {
+    nix::sys::statvfs::statvfs(path)
+        .is_ok_and(|file_system| file_system.flags().contains(FsFlags::ST_NOEXEC))
+}
+
 fn search(name: &CString, path: &[u8]) -> Result<CString> {
-    let mut denied = false;
+    let mut refused = None;
     for directory in path
         .split(|&byte| byte == b':')
         .filter(|directory| directory.starts_with(b"/"))
@@ -75,24 +114,27 @@ fn search(name: &CString, path: &[u8]) -> Result<CString> {
         let candidate: PathBuf = Path::new(OsStr::from_bytes(directory)).join(path_of(name));
         match check_executable(&candidate, name) {
             Ok(()) => return Ok(CString::new(candidate.into_os_string().as_bytes())?),
-            Err(error) => denied |= error.to_string().ends_with("permission denied"),
+            Err(error) => {
+                let code = Fault::of(&error).code();
+                if matches!(code, Code::ProgramDenied | Code::ProgramNoexec) && !candidate.is_dir()
+                {
+                    refused.get_or_insert(error);
+                }
+            }
         }
     }
     let name = name.to_string_lossy();
-    if denied {
-        bail!("exec: {name:?}: permission denied");
+    if let Some(error) = refused {
+        return Err(error);
     }
-    bail!("exec: {name:?}: executable file not found in $PATH")
-}
-
-/// Errnos in the words that runc's callers look for.
-fn lower(errno: Errno) -> String {
-    errno.desc().to_lowercase()
+    let text = format!("exec: {name:?}: executable file not found in $PATH");
+    let path = String::from_utf8_lossy(path);
+    bail!(Fault::new(Code::ProgramNotFound, text).hint(format!("PATH is {path:?}")))
 }
 
 /// `HOME=` of the user in the container's own `/etc/passwd`; `/` if it is not there.
 fn home(uid: u32) -> CString {
-    let entry = read_bounded(Path::new("/etc/passwd")).and_then(|text| {
+    let entry = read_bounded(Path::new("/etc/passwd"), MAX_PASSWD).and_then(|text| {
         let home = text.split(|&byte| byte == b'\n').find_map(|line| {
             let mut fields = line.split(|&byte| byte == b':');
             let id = std::str::from_utf8(fields.nth(2)?).ok()?;
@@ -105,9 +147,9 @@ fn home(uid: u32) -> CString {
 }
 
 /// The largest `/etc/passwd` that is looked at, in bytes: an image may bring any.
-const MAX_PASSWD: u64 = 1024 * 1024;
+const MAX_PASSWD: usize = 1024 * 1024;
 
-fn read_bounded(path: &Path) -> Option<Vec<u8>> {
+fn read_bounded(path: &Path, length: usize) -> Option<Vec<u8>> {
     // NONBLOCK: a fifo in its place must not hang the container.
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let file = std::fs::File::from(open(path, flags, Mode::empty()).ok()?);
@@ -115,7 +157,7 @@ fn read_bounded(path: &Path) -> Option<Vec<u8>> {
         return None;
     }
     let mut text = Vec::new();
-    file.take(MAX_PASSWD).read_to_end(&mut text).ok()?;
+    file.take(length as u64).read_to_end(&mut text).ok()?;
     Some(text)
 }
 
@@ -149,27 +191,8 @@ impl Program {
             Ok(never) => match never {},
             Err(errno) => errno,
         };
-        let hint = match errno {
-            // The file was there when the container was created, so its interpreter is not.
-            Errno::ENOENT => {
-                " (is the interpreter of the script, or the loader of the program, in the image?)"
-            }
-            Errno::ENOEXEC => " (another architecture, or a script without #! line?)",
-            _ => "",
-        };
-        anyhow::anyhow!(
-            "exec {}: {}{hint}",
-            self.path.to_string_lossy(),
-            exec_text(errno)
-        )
-    }
-}
-
-fn exec_text(errno: Errno) -> String {
-    if errno == Errno::ENOEXEC {
-        "exec format error".into()
-    } else {
-        lower(errno)
+        let exists = |path: &Path| nix::sys::stat::stat(path).is_ok();
+        executable::explain(path_of(&self.path), errno, self.head.as_deref(), exists).into()
     }
 }
 

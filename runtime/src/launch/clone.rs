@@ -23,6 +23,7 @@ use sys::process::{
     CLONE_NEWTIME, CLONE_PARENT, CloneArgs, Cloned, clone3, setns_raw, unshare_raw,
 };
 
+use crate::fault::Fault;
 use crate::init::{self, Inheritance};
 use crate::plan::{Kind, Namespaces, Plan};
 use crate::sync::{Channel, FromInit};
@@ -200,7 +201,7 @@ fn spawn_through_stage(
         let message = match stage_story(plan, namespaces, &mut inheritance) {
             Ok(None) => init::run(plan, inheritance),
             Ok(Some(pid)) => FromInit::Spawned(pid),
-            Err(error) => FromInit::Failed(format!("{error:#}")),
+            Err(error) => FromInit::Failed(Fault::of(&error)),
         };
         // If the runtime is gone, init will see it.
         let _ = theirs.tell(&message);

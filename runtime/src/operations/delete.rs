@@ -4,6 +4,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::container::{Container, Status, end_processes, finish_deletes};
 use crate::container_id::ContainerId;
+use crate::fault::{Code, Fault};
 use crate::launch;
 use crate::state_dir::{NotFound, Stage, StateDir, StateRoot};
 
@@ -77,10 +78,17 @@ fn check_stopped(container: &Container) -> Result<()> {
         // runc deletes a created container, and engines call it so; the specification would
         // have it refused (docs/decisions/0006).
         Status::Stopped | Status::Created | Status::Creating => {}
-        status => bail!(
-            "cannot delete container {id} that is not stopped: {}",
-            status.as_str()
-        ),
+        status => bail!(Fault::new(
+            if status == Status::Paused {
+                Code::Paused
+            } else {
+                Code::Running
+            },
+            format!(
+                "cannot delete container {id} that is not stopped: {}",
+                status.as_str()
+            )
+        )),
     }
     let Some(record) = &container.record else {
         return Ok(());
@@ -93,8 +101,11 @@ fn check_stopped(container: &Container) -> Result<()> {
     if left.is_empty() {
         return Ok(());
     }
-    bail!(
-        "cannot delete container {id} that is not stopped: {} of its processes still run",
-        left.len()
-    )
+    bail!(Fault::new(
+        Code::Running,
+        format!(
+            "cannot delete container {id} that is not stopped: {} of its processes still run",
+            left.len()
+        )
+    ))
 }

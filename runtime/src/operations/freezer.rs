@@ -4,6 +4,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::container::{Container, Status};
 use crate::container_id::ContainerId;
+use crate::fault::{Code, Fault, not_running};
 use crate::state_dir::StateRoot;
 
 /// Stops every process of the container `id`.
@@ -12,11 +13,18 @@ pub fn pause(root: &StateRoot, id: &str) -> Result<()> {
     let _lock = container.state.lock()?;
     match container.status() {
         Status::Running | Status::Created => {}
-        Status::Stopped => bail!("container not running"),
-        status => bail!(
-            "container {id:?} is {}, so it cannot be paused",
-            status.as_str()
-        ),
+        Status::Stopped => bail!(not_running()),
+        status => bail!(Fault::new(
+            if status == Status::Paused {
+                Code::Paused
+            } else {
+                Code::Busy
+            },
+            format!(
+                "container {id:?} is {}, so it cannot be paused",
+                status.as_str()
+            )
+        )),
     }
     container
         .cgroup()?
@@ -29,7 +37,7 @@ pub fn resume(root: &StateRoot, id: &str) -> Result<()> {
     let container = open(root, id)?;
     let _lock = container.state.lock()?;
     if container.status() != Status::Paused {
-        bail!("container not paused");
+        bail!(Fault::new(Code::NotPaused, "container not paused"));
     }
     container
         .cgroup()?

@@ -1,6 +1,6 @@
 //! `run`: create, start, and in the foreground wait and delete.
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 
 use crate::container::{Container, Poststop, destroy};
 use crate::container_id::ContainerId;
@@ -86,7 +86,7 @@ fn start(launched: &Launched) -> Result<()> {
     };
     match begin(&init, &launched.record, || Ok(launched.plan.agent.clone()))? {
         Begun::Running => {}
-        Begun::HookFailed(reason) | Begun::Failed(reason) => return Err(anyhow!(reason)),
+        Begun::HookFailed(reason) | Begun::Failed(reason) => return Err(reason.into()),
     }
     run_poststart(&launched.record, &launched.plan.hooks)
 }

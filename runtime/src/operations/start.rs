@@ -5,6 +5,7 @@ use nix::unistd::Pid;
 
 use crate::container::{Container, Status};
 use crate::container_id::ContainerId;
+use crate::fault::{Code, Fault};
 use crate::hooks::{self, Surroundings};
 use crate::notify_listener::{self, Agent, Filtered};
 use crate::notify_socket::Proxy;
@@ -24,8 +25,14 @@ fn start(container: Container) -> Result<()> {
     let lock = container.state.lock()?;
     match container.status() {
         Status::Created => {}
-        Status::Stopped => bail!("cannot start a container that has stopped"),
-        Status::Running => bail!("cannot start an already running container"),
+        Status::Stopped => bail!(Fault::new(
+            Code::NotRunning,
+            "cannot start a container that has stopped"
+        )),
+        Status::Running => bail!(Fault::new(
+            Code::Running,
+            "cannot start an already running container"
+        )),
         status => bail!("cannot start a container in the {} state", status.as_str()),
     }
     let hooks = container.hooks()?;
@@ -48,12 +55,12 @@ fn start(container: Container) -> Result<()> {
     };
     match begin(&init, record, agent)? {
         Begun::Running => {}
-        Begun::HookFailed(reason) => return Err(end(container, reason)),
+        Begun::HookFailed(reason) => return Err(end(container, reason.into())),
         Begun::Failed(reason) => bail!(reason),
     }
     let record = container.record()?.clone();
     if let Err(error) = run_poststart(&record, &hooks) {
-        return Err(end(container, format!("{error:#}")));
+        return Err(end(container, error));
     }
     // The service may take its time; others may work on the container meanwhile.
     drop(lock);
@@ -63,8 +70,7 @@ fn start(container: Container) -> Result<()> {
 }
 
 /// runtime.md, "Lifecycle", steps 7 and 9: a hook that fails ends the container.
-fn end(container: Container, reason: String) -> anyhow::Error {
-    let error = anyhow::anyhow!(reason);
+fn end(container: Container, error: anyhow::Error) -> anyhow::Error {
     match container.destroy() {
         Ok(()) => error,
         Err(undone) => error.context(format!(
@@ -79,9 +85,9 @@ pub enum Begun {
     /// The program runs.
     Running,
     /// A startContainer hook failed.
-    HookFailed(String),
+    HookFailed(Fault),
     /// The program could not be executed.
-    Failed(String),
+    Failed(Fault),
 }
 
 /// Tells `init` to go on and waits until its program runs. `agent` is asked for if it has a
@@ -100,14 +106,15 @@ pub fn begin(
         let agent = agent()?.context("init has a listener, and config.json no listenerPath")?;
         let state = record.hook_state().json("created", init.pid.as_raw())?;
         if let Err(error) = notify_listener::hand_over(&agent, init, &state) {
-            return Ok(Begun::Failed(format!("{error:#}")));
+            return Ok(Begun::Failed(Fault::of(&error)));
         }
         heard = channel.hear()?;
     }
     match heard {
-        None if Stat::never_executed(init.pid.as_raw()) => Ok(Begun::Failed(
-            "init died in execve (killed by the seccomp filter, or by a limit?)".into(),
-        )),
+        None if Stat::never_executed(init.pid.as_raw()) => Ok(Begun::Failed(Fault::new(
+            Code::Killed,
+            "init died in execve (killed by the seccomp filter, or by a limit?)",
+        ))),
         // execve closed init's end.
         None => Ok(Begun::Running),
         Some(FromInit::HookFailed(reason)) => Ok(Begun::HookFailed(reason)),
