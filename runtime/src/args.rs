@@ -1,10 +1,13 @@
 //! The command line, exactly as runc has it: one struct an operation.
 //!
-//! clap reads it, after one change: Go programs take long options with one dash too, and
-//! go-runc writes `-no-subreaper`.
+//! clap reads it, after [`Words`] has made it what clap expects: Go programs take long options
+//! with one dash too, and go-runc writes `-no-subreaper`.
 
-use std::ffi::OsString;
-use std::path::PathBuf;
+mod help;
+mod words;
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use clap::builder::PossibleValuesParser;
@@ -12,27 +15,32 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use crate::cgroup::Manager;
 use crate::container::Recipients;
+use crate::fault::{Code, Fault};
 use crate::inherited::Listen;
 use crate::launch::{Attachment, Request};
 use crate::log;
 use crate::operations::delete::Force;
 use crate::operations::list;
+use crate::operations::selection::Selection;
 use crate::operations::update;
 use crate::operations::{exec, host_report, run};
 use crate::plan::Entry;
+use crate::procfs;
 use crate::state_dir::StateRoot;
+
+use words::{Misread, Words};
 
 /// Options before the operation.
 #[derive(Debug)]
 pub struct Global {
     /// Where containers are kept.
     pub root: StateRoot,
-    /// Log file.
-    pub log: Option<PathBuf>,
+    /// Where records go beside stderr.
+    pub log: Option<log::Target>,
     /// Shape of its records.
     pub log_format: log::Format,
-    /// Whether debug records are written.
-    pub debug: bool,
+    /// The least important records that are written.
+    pub log_level: log::Level,
 }
 
 /// What is to be done.
@@ -41,7 +49,7 @@ pub enum Operation {
     /// `create`
     Create(String, Request),
     /// `delete`
-    Delete(String, Force),
+    Delete(Selection, Force),
     /// `exec`
     Exec(String, Box<exec::Flags>, exec::Around),
     /// `features`
@@ -49,7 +57,7 @@ pub enum Operation {
     /// `info`
     Info(host_report::Format),
     /// `kill`
-    Kill(String, String, Recipients),
+    Kill(Selection, String, Recipients),
     /// `list`
     List(list::Format),
     /// `pause`
@@ -77,25 +85,45 @@ pub enum Args {
     Perform(Global, Operation),
     /// Help or version: print it and succeed.
     Print(String),
+    /// They are wrong.
+    Refuse(Misuse),
+}
+
+/// Arguments that cannot be followed.
+#[derive(Debug)]
+pub struct Misuse {
+    /// What stdout gets: how it is done.
+    pub usage: String,
+    /// What is wrong.
+    pub fault: Fault,
+    /// The exit status.
+    pub status: u8,
+    /// Where it is logged, as far as that was understood.
+    pub log: (Option<log::Target>, log::Format),
 }
 
 impl Args {
     /// Parses the arguments, the program's name first.
     pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Self> {
         let argv: Vec<OsString> = argv.into_iter().collect();
-        let name = argv
-            .first()
-            .map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_default();
-        let mut command = command();
-        let argv = with_double_dashes(&command, argv);
-        let matches = match command.try_get_matches_from_mut(argv) {
+        let name = program_name(argv.first());
+        let mut command = help::layout(command(), &name);
+        let (words, outcome) = Words::read(&command, argv);
+        if let Err(misread) = outcome {
+            return Ok(Self::Refuse(misuse(&mut command, &words, misread)));
+        }
+        let matches = match command.try_get_matches_from_mut(&words.argv) {
             Ok(matches) => matches,
             Err(error) if !error.use_stderr() => return Ok(Self::Print(error.to_string())),
-            Err(error) => bail!(
-                "{}",
-                error.to_string().trim_end().trim_start_matches("error: ")
-            ),
+            Err(error) => {
+                let text = error.to_string();
+                let line = text.lines().next().unwrap_or_default();
+                let misread = Misread::Wrong {
+                    message: line.trim_start_matches("error: ").to_owned(),
+                    aloud: true,
+                };
+                return Ok(Self::Refuse(misuse(&mut command, &words, misread)));
+            }
         };
         if matches.get_flag("version") {
             return Ok(Self::Print(crate::operations::version::text(&name)));
@@ -107,6 +135,46 @@ impl Args {
             global(&matches)?,
             Operation::read(operation, given, manager(&matches))?,
         ))
+    }
+}
+
+/// The name that this program was called by.
+fn program_name(argv0: Option<&OsString>) -> String {
+    let name = argv0.and_then(|name| Path::new(name).file_name());
+    name.map_or_else(
+        || "davit".to_owned(),
+        |name| name.to_string_lossy().into_owned(),
+    )
+}
+
+fn misuse(command: &mut Command, words: &Words, misread: Misread) -> Misuse {
+    let format = log_format(words.value("log-format").and_then(OsStr::to_str));
+    let target = words
+        .value("log")
+        .map(|path| log::Target::parse(Path::new(path)));
+    let log = (target, format);
+    match misread {
+        Misread::NoTopic(name) => Misuse {
+            usage: String::new(),
+            fault: Fault::new(Code::Usage, format!("No help topic for '{name}'"))
+                .hint("`davit help` lists the commands"),
+            status: 3,
+            log,
+        },
+        Misread::Wrong { message, aloud } => {
+            let told = if aloud {
+                format!(": {message}")
+            } else {
+                ".".into()
+            };
+            let help = help::text(command, words.operation());
+            Misuse {
+                usage: format!("Incorrect Usage{told}\n\n{help}\n"),
+                fault: Fault::new(Code::Usage, message),
+                status: 1,
+                log,
+            }
+        }
     }
 }
 
@@ -134,12 +202,13 @@ fn text(name: &'static str, help: &'static str) -> Arg {
 
 fn id() -> Arg {
     Arg::new("id")
-        .value_name("CONTAINER-ID")
+        .value_name("container-id")
         .required(true)
         .help("name of the container")
 }
 
-fn command() -> Command {
+/// The command line, for who parses it and who writes manuals of it.
+pub fn command() -> Command {
     let formats = PossibleValuesParser::new(["text", "json"]);
     let rootless = text("rootless", "true, false or auto")
         .value_parser(PossibleValuesParser::new(["true", "false", "auto"]));
@@ -147,8 +216,17 @@ fn command() -> Command {
         .about("run containers as the OCI runtime specification says")
         .disable_version_flag(true)
         .arg(flag("version", "print the version").short('v'))
-        .arg(flag("debug", "log more"))
-        .arg(path("log", "log file; errors go to stderr as well"))
+        .arg(flag("debug", "log the steps, as --log-level=debug does"))
+        .arg(path(
+            "log",
+            "log file, or journald:NAME or syslog:NAME; errors go to stderr as well",
+        ))
+        .arg(
+            text("log-level", "error, warning or debug")
+                .value_parser(PossibleValuesParser::new(["error", "warning", "debug"]))
+                .default_value("error"),
+        )
+        .arg(path("criu", "ignored, as runc does").hide(true))
         .arg(
             text("log-format", "text or json")
                 .value_parser(formats)
@@ -169,7 +247,7 @@ fn command() -> Command {
                 ]))
                 .default_value("cgroupfs"),
         )
-        .arg(rootless.hide(true))
+        .arg(rootless)
         .subcommands(life_cycle())
         .subcommands(inspection())
 }
@@ -181,11 +259,13 @@ fn life_cycle() -> [Command; 9] {
         .arg(flag("keep", "do not delete it after its program ended"))
         .arg(flag("no-subreaper", "do not adopt its orphans"));
     let signal = Arg::new("signal")
+        .value_name("signal")
         .default_value("SIGTERM")
         .allow_hyphen_values(true);
     let kill = Command::new("kill")
         .about("send a signal to a container")
         .arg(flag("all", "to all its processes").short('a'))
+        .arg(regex())
         .arg(id())
         .arg(signal.help("name or number"));
     let force = flag("force", "kill it first; success if it does not exist").short('f');
@@ -193,7 +273,9 @@ fn life_cycle() -> [Command; 9] {
         |name: &'static str, about: &'static str| Command::new(name).about(about).arg(id());
     [
         creating(Command::new("create").about("create a container; start runs its program")),
-        simple("delete", "delete a container").arg(force),
+        simple("delete", "delete a container")
+            .arg(force)
+            .arg(regex()),
         exec_command(),
         kill,
         simple("pause", "stop all processes of a container"),
@@ -247,9 +329,14 @@ fn inspection() -> [Command; 6] {
     ]
 }
 
+fn regex() -> Arg {
+    flag("regex", "the id is an extended regular expression of ids").short('r')
+}
+
 fn creating(command: Command) -> Command {
     command
         .arg(id())
+        .arg(path("config", "another file than the bundle's config.json").short('f'))
         .arg(path("bundle", "directory of the bundle (default: here)").short('b'))
         .arg(path(
             "console-socket",
@@ -329,67 +416,50 @@ fn update_command() -> Command {
         })
 }
 
-/// Doubles the dash of long options written with one, up to `--` or the arguments of `exec`.
-fn with_double_dashes(command: &Command, argv: Vec<OsString>) -> Vec<OsString> {
-    let mut known: Vec<String> = long_names(command);
-    let mut positionals = 0;
-    let mut exec = false;
-    let mut ended = false;
-    let double = |argument: OsString| {
-        let text = argument.to_str().unwrap_or_default();
-        ended |= text == "--" || (exec && positionals > 1);
-        if !text.starts_with('-') {
-            if let Some(sub) = command.find_subcommand(text).filter(|_| positionals == 0) {
-                known.extend(long_names(sub));
-                exec = text == "exec";
-                positionals = 1;
-            } else if positionals > 0 {
-                positionals += 1;
-            }
-            return argument;
-        }
-        let name = text
-            .strip_prefix('-')
-            .unwrap_or_default()
-            .split('=')
-            .next()
-            .unwrap_or_default();
-        let one_dash = name.len() > 1 && !name.starts_with('-');
-        if !ended && one_dash && known.iter().any(|known| known == name) {
-            format!("-{text}").into()
-        } else {
-            argument
-        }
-    };
-    argv.into_iter().map(double).collect()
-}
-
-fn long_names(command: &Command) -> Vec<String> {
-    command
-        .get_arguments()
-        .filter_map(|arg| arg.get_long().map(str::to_owned))
-        .collect()
-}
-
 fn global(matches: &ArgMatches) -> Result<Global> {
     let root = match matches.get_one::<PathBuf>("root") {
         Some(root) => std::path::absolute(root)?,
-        None => default_root(),
+        None => default_root(
+            nix::unistd::geteuid().as_raw(),
+            procfs::in_user_namespace(),
+            &|name| std::env::var_os(name),
+        ),
     };
     if std::fs::canonicalize(&root).is_ok_and(|path| path.parent().is_none()) {
-        bail!("Option --root argument should not be set to /");
+        bail!(Fault::new(
+            Code::Usage,
+            "Option --root argument should not be set to /"
+        ));
     }
-    let format = matches.get_one::<String>("log-format").map(String::as_str);
     Ok(Global {
-        root: StateRoot::new(root),
-        log: matches.get_one::<PathBuf>("log").cloned(),
-        log_format: if format == Some("json") {
-            log::Format::Json
-        } else {
-            log::Format::Text
+        root: match matches.contains_id("root") {
+            true => StateRoot::new(root),
+            false => StateRoot::by_default(root),
         },
-        debug: matches.get_flag("debug"),
+        log: matches
+            .get_one::<PathBuf>("log")
+            .filter(|path| !path.as_os_str().is_empty())
+            .map(|path| log::Target::parse(path)),
+        log_format: log_format(given_text(matches, "log-format").as_deref()),
+        log_level: log_level(matches),
     })
+}
+
+fn log_format(name: Option<&str>) -> log::Format {
+    match name {
+        Some("json") => log::Format::Json,
+        _ => log::Format::Text,
+    }
+}
+
+/// runc's flag, or crun's option.
+fn log_level(matches: &ArgMatches) -> log::Level {
+    match given_text(matches, "log-level").as_deref() {
+        _ if matches.get_flag("debug") => log::Level::Debug,
+        Some("debug") => log::Level::Debug,
+        Some("warning") => log::Level::Warning,
+        _ => log::Level::Error,
+    }
 }
 
 /// runc's flag, or crun's option.
@@ -406,13 +476,21 @@ fn manager(matches: &ArgMatches) -> Manager {
 }
 
 /// `/run/davit`, or below `XDG_RUNTIME_DIR` without root (an empty variable counts as unset).
-fn default_root() -> PathBuf {
-    let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
+///
+/// Root of a user namespace counts as without root unless `USER` says root: so it is with runc,
+/// under which engines have grown up.
+fn default_root(euid: u32, in_user_namespace: bool, variable: Variable<'_>) -> PathBuf {
+    let plain_user =
+        euid != 0 || (in_user_namespace && variable("USER").is_none_or(|user| user != *"root"));
+    let runtime_dir = variable("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
     match runtime_dir {
-        Some(dir) if !nix::unistd::geteuid().is_root() => PathBuf::from(dir).join("davit"),
+        Some(dir) if plain_user => PathBuf::from(dir).join("davit"),
         _ => "/run/davit".into(),
     }
 }
+
+/// How a variable of the environment is looked up.
+type Variable<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
 fn given_text(matches: &ArgMatches, name: &str) -> Option<String> {
     matches.get_one::<String>(name).cloned()
@@ -454,7 +532,7 @@ impl Operation {
         Ok(match name {
             "create" => Self::Create(id(), request(given, Attachment::Create, manager)),
             "delete" => Self::Delete(
-                id(),
+                selection(id(), given),
                 if given.get_flag("force") {
                     Force::Kill
                 } else {
@@ -465,7 +543,7 @@ impl Operation {
             "features" => Self::Features,
             "info" => Self::Info(info_format(given)),
             "kill" => Self::Kill(
-                id(),
+                selection(id(), given),
                 given_text(given, "signal").unwrap_or_default(),
                 recipients(given),
             ),
@@ -487,6 +565,7 @@ fn request(given: &ArgMatches, attachment: Attachment, cgroup_manager: Manager) 
     let listen = Listen::from_environment();
     Request {
         bundle: given_path(given, "bundle").unwrap_or_else(|| ".".into()),
+        config: given_path(given, "config"),
         console_socket: given_path(given, "console-socket"),
         pidfd_socket: given_path(given, "pidfd-socket"),
         pid_file: given_path(given, "pid-file"),
@@ -533,6 +612,14 @@ fn spec_operation(given: &ArgMatches) -> Operation {
     )
 }
 
+fn selection(id: String, given: &ArgMatches) -> Selection {
+    if given.get_flag("regex") {
+        Selection::Matching(id)
+    } else {
+        Selection::One(id)
+    }
+}
+
 fn recipients(given: &ArgMatches) -> Recipients {
     if given.get_flag("all") {
         Recipients::All
@@ -555,7 +642,7 @@ fn list_format(given: &ArgMatches) -> Result<list::Format> {
     match given_text(given, "format").as_deref() {
         Some("table") => Ok(list::Format::Table),
         Some("json") => Ok(list::Format::Json),
-        _ => bail!("invalid format option"),
+        _ => bail!(Fault::new(Code::Usage, "invalid format option")),
     }
 }
 
@@ -604,7 +691,7 @@ mod tests {
             .map(OsString::from);
         match Args::parse(argv).unwrap() {
             Args::Perform(_, operation) => operation,
-            Args::Print(text) => panic!("printed {text}"),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -625,7 +712,7 @@ mod tests {
         assert_eq!((id.as_str(), request.bundle), ("c1", PathBuf::from("/b")));
         assert!(matches!(
             parse(&format!("{global} delete --force c1")),
-            Operation::Delete(_, Force::Kill)
+            Operation::Delete(Selection::One(_), Force::Kill)
         ));
         assert!(
             matches!(parse(&format!("{global} kill --all c1 9")), Operation::Kill(_, s, Recipients::All) if s == "9")
@@ -681,6 +768,64 @@ mod tests {
         assert_eq!(id, "c1");
         assert_eq!(flags.args, ["ls", "-detach", "--tty", "--", "x"]);
         assert!(!flags.tty);
+    }
+
+    #[test]
+    fn a_runtime_directory_is_for_plain_users() {
+        let root = |euid, in_userns, user: Option<&str>, dir: Option<&str>| {
+            default_root(euid, in_userns, &|name| match name {
+                "USER" => user.map(OsString::from),
+                _ => dir.map(OsString::from),
+            })
+        };
+        let dir = Some("/run/user/7");
+        for (euid, in_userns, user, dir, expected) in [
+            (0, false, None, dir, "/run/davit"),
+            (0, true, None, dir, "/run/user/7/davit"),
+            (0, true, Some("me"), dir, "/run/user/7/davit"),
+            (0, true, Some("root"), dir, "/run/davit"),
+            (7, false, Some("root"), dir, "/run/user/7/davit"),
+            (7, false, None, Some(""), "/run/davit"),
+            (7, false, None, None, "/run/davit"),
+        ] {
+            assert_eq!(root(euid, in_userns, user, dir), Path::new(expected));
+        }
+    }
+
+    #[test]
+    fn help_is_laid_out_as_scripts_expect() {
+        for line in [
+            "runc help kill",
+            "/usr/bin/runc kill -h",
+            "runc kill --help",
+        ] {
+            match Args::parse(line.split(' ').map(OsString::from)).unwrap() {
+                Args::Print(text) => {
+                    assert!(text.starts_with("NAME:\n   runc kill - "), "{text}");
+                    assert!(text.contains("\nUSAGE:\n   runc kill "), "{text}");
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_mistake_is_answered_with_help_and_logged_where_asked() {
+        let line = "davit --log /l --log-format json create";
+        let Args::Refuse(misuse) = Args::parse(line.split(' ').map(OsString::from)).unwrap() else {
+            panic!()
+        };
+        let start = "Incorrect Usage.\n\nNAME:\n   davit create - ";
+        assert!(misuse.usage.starts_with(start), "{}", misuse.usage);
+        assert_eq!(misuse.status, 1);
+        let target = Some(log::Target::File("/l".into()));
+        assert_eq!(misuse.log, (target, log::Format::Json));
+        let Args::Refuse(misuse) = Args::parse(["davit", "foo"].map(OsString::from)).unwrap()
+        else {
+            panic!()
+        };
+        assert_eq!(misuse.fault.to_string(), "No help topic for 'foo'");
+        assert_eq!((misuse.usage.as_str(), misuse.status), ("", 3));
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use runtime::args::{Args, Global, Operation};
+use runtime::args::{Args, Global, Misuse, Operation};
+use runtime::fault::Fault;
 use runtime::operations::{
     create, delete, exec, features, freezer, host_report, kill, list, ps, run, spec, start, state,
     update,
@@ -18,7 +19,7 @@ fn main() -> ExitCode {
         Ok(status) => status.into(),
         Err(error) => {
             let exec = error.is::<ExecFailed>();
-            log::report(&explain(error));
+            log::report(&Fault::of(&explain(error)));
             // What runc's callers know for a process that could not be put into a container.
             ExitCode::from(if exec { 255 } else { 1 })
         }
@@ -50,20 +51,32 @@ struct ExecFailed;
 fn perform(argv: impl IntoIterator<Item = OsString>) -> Result<u8> {
     match Args::parse(argv)? {
         Args::Print(text) => print(&text),
+        Args::Refuse(misuse) => refuse(&misuse),
         Args::Perform(global, operation) => {
             // First of all: every number that is opened from here on is ours, not the caller's.
             inherited::claim(operation.preserved_fds())?;
-            log::init(global.log.as_deref(), global.log_format, global.debug)?;
+            log::init(global.log.as_ref(), global.log_format, global.log_level)?;
+            log::debug(&format!("{operation:?}"));
             dispatch(&global, operation)
         }
     }
+}
+
+fn refuse(misuse: &Misuse) -> Result<u8> {
+    let (target, format) = &misuse.log;
+    log::init(target.as_ref(), *format, log::Level::Error)?;
+    print(&misuse.usage)?;
+    log::report(&misuse.fault);
+    Ok(misuse.status)
 }
 
 fn dispatch(global: &Global, operation: Operation) -> Result<u8> {
     let root = &global.root;
     match operation {
         Operation::Create(id, request) => create::run(root, &id, &request).map(|()| 0),
-        Operation::Delete(id, force) => delete::run(root, &id, force).map(|()| 0),
+        Operation::Delete(which, force) => which
+            .for_each(root, |id| delete::run(root, id, force))
+            .map(|()| 0),
         Operation::Exec(id, flags, around) => {
             exec::run(root, &id, &flags, around).context(ExecFailed)
         }
@@ -71,9 +84,9 @@ fn dispatch(global: &Global, operation: Operation) -> Result<u8> {
             &plan::mounts::known_options(),
         ))),
         Operation::Info(format) => print(&host_report::written(&host_report::gather(), format)),
-        Operation::Kill(id, signal, recipients) => {
-            kill::run(root, &id, &signal, recipients).map(|()| 0)
-        }
+        Operation::Kill(which, signal, recipients) => which
+            .for_each(root, |id| kill::run(root, id, &signal, recipients))
+            .map(|()| 0),
         Operation::List(format) => print(&list::run(root, format)?),
         Operation::Pause(id) => freezer::pause(root, &id).map(|()| 0),
         Operation::Ps(id) => print(&ps::run(root, &id)?),

@@ -10,6 +10,7 @@ pub mod kill;
 pub mod list;
 pub mod ps;
 pub mod run;
+pub mod selection;
 pub mod spec;
 pub mod start;
 pub mod state;

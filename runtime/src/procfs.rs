@@ -96,6 +96,13 @@ impl Stat {
     }
 }
 
+/// Whether this process is in a user namespace below the host's.
+pub fn in_user_namespace() -> bool {
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    // The host's own maps every id to itself (user_namespaces(7)).
+    !map.is_empty() && map.split_whitespace().ne(["0", "0", "4294967295"])
+}
+
 /// This boot's id; empty if the kernel does not tell.
 pub fn boot_id() -> String {
     let id = fs::read_to_string("/proc/sys/kernel/random/boot_id");

@@ -34,6 +34,7 @@ use sys::{Dir, Errno};
 
 use crate::cgroup::systemd::Existing;
 use crate::container_id::ContainerId;
+use crate::fault::{Code, Fault};
 use crate::resctrl::Membership;
 use crate::state::HookState;
 
@@ -136,6 +137,8 @@ pub enum Stage {
 #[derive(Debug)]
 pub struct StateRoot {
     path: PathBuf,
+    /// Whether nobody asked for this very directory: then it need not exist.
+    default: bool,
 }
 
 /// The directory of one container.
@@ -151,15 +154,32 @@ pub struct StateDir {
 impl StateRoot {
     /// The root at `path`, which need not exist yet.
     pub fn new(path: PathBuf) -> Self {
-        Self { path }
+        Self {
+            path,
+            default: false,
+        }
+    }
+
+    /// The root that nobody has chosen. It is made with the sticky bit if it is a user's own:
+    /// what cleans $XDG_RUNTIME_DIR leaves such directories alone (XDG Base Directory
+    /// Specification).
+    pub fn by_default(path: PathBuf) -> Self {
+        Self {
+            path,
+            default: true,
+        }
     }
 
     /// Claims `id`: makes its directory. This is the first side effect of `create`.
     pub fn claim(&self, id: &ContainerId) -> Result<StateDir> {
-        let root = Dir::open_or_create(&self.path, 0o700)?;
+        let sticky = self.default && !self.path.starts_with("/run/davit");
+        let mode = if sticky { 0o1700 } else { 0o700 };
+        let root = Dir::open_or_create(&self.path, mode)
+            .with_context(|| format!("the directory of all containers, --root {:?}", self.path))?;
         match root.create_dir(id.as_str(), 0o711) {
             Err(error) if error.errno() == Errno::EEXIST => {
-                bail!("container with given ID already exists: {id}")
+                let text = format!("container with given ID already exists: {id}");
+                bail!(Fault::new(Code::Exists, text))
             }
             other => other?,
         }
@@ -206,10 +226,10 @@ impl StateRoot {
         }
     }
 
-    /// The ids of all containers, sorted; none if the root does not exist.
+    /// The ids of all containers, sorted; none if the default root does not exist.
     pub fn ids(&self) -> Result<Vec<ContainerId>> {
         let root = match Dir::open(&self.path) {
-            Err(error) if error.errno() == Errno::ENOENT => return Ok(Vec::new()),
+            Err(error) if error.errno() == Errno::ENOENT && self.default => return Ok(Vec::new()),
             other => other?,
         };
         let parse = |name: OsString| ContainerId::parse(name.to_str()?).ok();
@@ -233,9 +253,11 @@ impl StateDir {
         let locked = self.dir.lock(LOCK, LockKind::Exclusive, PATIENCE);
         let id = self.id.as_str();
         match locked {
-            Err(error) if error.errno() == Errno::EAGAIN => Err(error).context(format!(
-                "container {id:?}: another operation has held it for {PATIENCE:?}"
-            )),
+            Err(error) if error.errno() == Errno::EAGAIN => {
+                let text =
+                    format!("container {id:?}: another operation has held it for {PATIENCE:?}");
+                Err(error).context(Fault::new(Code::Busy, text))
+            }
             other => other.with_context(|| format!("lock container {id:?}")),
         }
     }

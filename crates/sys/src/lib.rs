@@ -17,6 +17,7 @@ pub mod mount; // mounts by descriptor, pivot_root
 pub mod namespace; // network namespaces, and running code inside one
 pub mod poll; // waiting for a descriptor, with a deadline
 pub mod process; // clone3, pidfds, waiting, scheduling
+pub mod regex; // regcomp(3), regexec(3)
 pub mod root; // a container's root directory: openat2 with RESOLVE_IN_ROOT
 pub mod seccomp; // seccomp(2): load a filter, probe actions
 pub mod shared_words; // memory that two processes share

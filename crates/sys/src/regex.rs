@@ -1,0 +1,93 @@
+//! Extended regular expressions of POSIX, as the C library has them (regex(7)).
+
+use std::ffi::{CStr, CString};
+use std::mem::MaybeUninit;
+
+/// A compiled expression.
+pub struct Regex(libc::regex_t);
+
+impl Regex {
+    /// Compiles `text`; an error is what the library says is wrong with it.
+    pub fn new(text: &str) -> std::result::Result<Self, String> {
+        let text = CString::new(text).map_err(|_| "a NUL in it".to_owned())?;
+        let mut compiled = MaybeUninit::<libc::regex_t>::uninit();
+        let flags = libc::REG_EXTENDED | libc::REG_NOSUB;
+        // SAFETY: regcomp fills the structure that the pointer leads to, and `text` is a string
+        // of C that lives past the call.
+        let result = unsafe { libc::regcomp(compiled.as_mut_ptr(), text.as_ptr(), flags) };
+        if result != 0 {
+            return Err(reason(result, &compiled));
+        }
+        // SAFETY: regcomp answered 0, so the structure is filled in.
+        Ok(Self(unsafe { compiled.assume_init() }))
+    }
+
+    /// Whether some part of `text` matches; never if it has a NUL.
+    pub fn matches(&self, text: &str) -> bool {
+        let Ok(text) = CString::new(text) else {
+            return false;
+        };
+        let none = std::ptr::null_mut();
+        // SAFETY: the expression is compiled, the text a string of C, and with REG_NOSUB no
+        // match is written anywhere.
+        unsafe { libc::regexec(&raw const self.0, text.as_ptr(), 0, none, 0) == 0 }
+    }
+}
+
+/// The words of the library for a failed regcomp.
+fn reason(result: i32, compiled: &MaybeUninit<libc::regex_t>) -> String {
+    let mut text = [0_u8; 256];
+    // SAFETY: regerror writes at most the length given, with a NUL at the end; after a failed
+    // regcomp it looks at the number alone (regex(3)).
+    unsafe {
+        libc::regerror(
+            result,
+            compiled.as_ptr(),
+            text.as_mut_ptr().cast(),
+            text.len(),
+        )
+    };
+    CStr::from_bytes_until_nul(&text)
+        .map(|text| text.to_string_lossy().into_owned())
+        .unwrap_or_default()
+}
+
+impl Drop for Regex {
+    fn drop(&mut self) {
+        // SAFETY: compiled by `new`, and freed once, here.
+        unsafe { libc::regfree(&raw mut self.0) };
+    }
+}
+
+impl std::fmt::Debug for Regex {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Regex")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_extended_syntax_is_understood() {
+        let regex = Regex::new("^(web|db)-[0-9]{2,}$").unwrap();
+        for (text, expected) in [
+            ("web-01", true),
+            ("db-123", true),
+            ("web-1", false),
+            ("a-web-01", false),
+            ("web-01\0", false),
+        ] {
+            assert_eq!(regex.matches(text), expected, "{text:?}");
+        }
+        assert!(Regex::new("b").unwrap().matches("abc"));
+    }
+
+    #[test]
+    fn a_broken_expression_says_why() {
+        for broken in ["(", "[a", "a{2,1}", "\0"] {
+            assert!(!Regex::new(broken).unwrap_err().is_empty(), "{broken:?}");
+        }
+    }
+}
