@@ -130,6 +130,18 @@ pub fn keep_open(command: &mut Command, fd: OwnedFd) {
     unsafe { command.pre_exec(prepare) };
 }
 
+/// Lets the child of `command` join the cgroups whose `tasks` or `cgroup.procs` are open here.
+pub fn join_cgroups(command: &mut Command, files: Vec<OwnedFd>) {
+    let prepare = move || {
+        for file in &files {
+            nix::unistd::write(file, b"0")?;
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and execve only write(2) is called, which is async-signal-safe.
+    unsafe { command.pre_exec(prepare) };
+}
+
 /// Whether `file` is a regular file with an execute bit, after symbolic links.
 pub fn is_executable(file: &Path) -> bool {
     std::fs::metadata(file)

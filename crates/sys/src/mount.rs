@@ -10,7 +10,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, MsFlags, umount2};
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::stat::Mode;
 use nix::unistd::fchdir;
 
 use crate::error::{Result, SyscallError, SyscallResult};
@@ -163,6 +166,35 @@ pub fn mount_setattr(mount: impl AsFd, attr: MountAttr, reach: Reach) -> Result<
 pub fn set_propagation(path: &Path, flags: MsFlags) -> Result<()> {
     nix::mount::mount(None::<&str>, path, None::<&str>, flags, None::<&str>)
         .call(|| format!("mount(NULL, {path:?}, NULL, {flags:?})"))
+}
+
+/// Does `body` in a mount namespace of its own, which learns of what is mounted elsewhere and passes
+/// nothing back; then this process is where it was.
+///
+/// What `body` mounts is seen by the processes that it starts, and by nobody else; what it opens
+/// belongs to that namespace for ever. Should there be no way back, this process ends: whatever
+/// it did next would happen in the wrong place.
+pub fn in_private_namespace<T>(body: impl FnOnce() -> T) -> Result<T> {
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    let home = open("/proc/self/ns/mnt", flags, Mode::empty())
+        .call(|| "open(\"/proc/self/ns/mnt\")".into())?;
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let directory =
+        |path: &str| open(path, flags, Mode::empty()).call(|| format!("open({path:?}, O_PATH)"));
+    let (root, current) = (directory("/")?, directory(".")?);
+    let here = CloneFlags::CLONE_NEWNS;
+    unshare(here).call(|| "unshare(CLONE_NEWNS)".into())?;
+    let private = set_propagation(Path::new("/"), MsFlags::MS_SLAVE | MsFlags::MS_REC);
+    let outcome = private.map(|()| body());
+    // setns(2): it sets the root and the current directory too.
+    let back = setns(&home, here)
+        .and_then(|()| fchdir(&root))
+        .and_then(|()| nix::unistd::chroot("."))
+        .and_then(|()| fchdir(&current));
+    if back.is_err() {
+        crate::process::exit_now(1);
+    }
+    outcome
 }
 
 /// A file system being configured: fsopen(2), then options, then [`FsContext::mount`].

@@ -235,6 +235,18 @@ pub fn is_open(number: RawFd) -> bool {
     unsafe { libc::fcntl(number, libc::F_GETFD) >= 0 }
 }
 
+/// Takes the descriptor `number` over from the caller of this program: it moves to a number of our
+/// own and is closed with the value. `EBADF` if it is not open.
+pub fn take_inherited(number: RawFd) -> Result<OwnedFd> {
+    // SAFETY: F_DUPFD_CLOEXEC takes an integer.
+    let copy = Errno::result(unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) })
+        .call(|| format!("fcntl({number}, F_DUPFD_CLOEXEC)"))?;
+    // SAFETY: a number that the caller of this program named, which nothing in it owns.
+    unsafe { libc::close(number) };
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
 /// Makes `fd` known as `number` too, without close-on-exec.
 pub fn dup_onto(fd: impl AsFd, number: RawFd) -> Result<()> {
     // SAFETY: used for 0, 1 and 2 only, which nothing in this process owns as an OwnedFd.
