@@ -3,6 +3,7 @@
 //! clap reads it, after [`Words`] has made it what clap expects: Go programs take long options
 //! with one dash too, and go-runc writes `-no-subreaper`.
 
+mod checkpoint;
 mod help;
 mod words;
 
@@ -17,6 +18,7 @@ use crate::cgroup::Manager;
 use crate::container::Recipients;
 use crate::fault::{Code, Fault};
 use crate::inherited::Listen;
+use crate::launch::restore::Checkpoint;
 use crate::launch::{Attachment, Request};
 use crate::log;
 use crate::operations::delete::Force;
@@ -46,6 +48,8 @@ pub struct Global {
 /// What is to be done.
 #[derive(Debug)]
 pub enum Operation {
+    /// `checkpoint`
+    Checkpoint(String, Box<crate::operations::checkpoint::Request>),
     /// `create`
     Create(String, Request),
     /// `delete`
@@ -64,6 +68,8 @@ pub enum Operation {
     Pause(String),
     /// `ps --format json`
     Ps(String),
+    /// `restore`
+    Restore(String, Box<(Request, Checkpoint)>, bool),
     /// `resume`
     Resume(String),
     /// `run`
@@ -253,7 +259,7 @@ pub fn command() -> Command {
 }
 
 /// The operations that change a container.
-fn life_cycle() -> [Command; 9] {
+fn life_cycle() -> [Command; 11] {
     let run = creating(Command::new("run").about("create and start a container"))
         .arg(flag("detach", "do not wait for its program").short('d'))
         .arg(flag("keep", "do not delete it after its program ended"))
@@ -272,6 +278,7 @@ fn life_cycle() -> [Command; 9] {
     let simple =
         |name: &'static str, about: &'static str| Command::new(name).about(about).arg(id());
     [
+        checkpoint::checkpoint(),
         creating(Command::new("create").about("create a container; start runs its program")),
         simple("delete", "delete a container")
             .arg(force)
@@ -279,6 +286,7 @@ fn life_cycle() -> [Command; 9] {
         exec_command(),
         kill,
         simple("pause", "stop all processes of a container"),
+        checkpoint::restore(),
         simple("resume", "let a paused container go on"),
         run,
         simple("start", "run the program of a created container"),
@@ -530,6 +538,7 @@ impl Operation {
     fn read(name: &str, given: &ArgMatches, manager: Manager) -> Result<Self> {
         let id = || given_text(given, "id").unwrap_or_default();
         Ok(match name {
+            "checkpoint" => Self::Checkpoint(id(), Box::new(checkpoint::request(given)?)),
             "create" => Self::Create(id(), request(given, Attachment::Create, manager)),
             "delete" => Self::Delete(
                 selection(id(), given),
@@ -550,6 +559,7 @@ impl Operation {
             "list" => Self::List(list_format(given)?),
             "pause" => Self::Pause(id()),
             "ps" => Self::Ps(id()),
+            "restore" => restore_operation(id(), given, manager),
             "resume" => Self::Resume(id()),
             "run" => run_operation(id(), given, manager),
             "spec" => spec_operation(given),
@@ -583,16 +593,39 @@ fn request(given: &ArgMatches, attachment: Attachment, cgroup_manager: Manager) 
 }
 
 fn run_operation(id: String, given: &ArgMatches, manager: Manager) -> Operation {
-    let attachment = if given.get_flag("detach") {
-        Attachment::Detached
-    } else {
-        Attachment::Foreground
-    };
+    let attachment = attachment(given);
     let options = run::Options {
         keep: given.get_flag("keep"),
         subreaper: !given.get_flag("no-subreaper"),
     };
     Operation::Run(id, request(given, attachment, manager), options)
+}
+
+fn restore_operation(id: String, given: &ArgMatches, cgroup_manager: Manager) -> Operation {
+    let request = Request {
+        bundle: given_path(given, "bundle").unwrap_or_else(|| ".".into()),
+        config: None,
+        console_socket: given_path(given, "console-socket"),
+        pidfd_socket: None,
+        pid_file: given_path(given, "pid-file"),
+        entry: Entry::Pivot,
+        // CRIU restores none, and `exec` must not look for it.
+        new_keyring: false,
+        preserved_fds: 0,
+        listen: Listen::default(),
+        attachment: attachment(given),
+        cgroup_manager,
+    };
+    let both = Box::new((request, checkpoint::images(given)));
+    Operation::Restore(id, both, !given.get_flag("no-subreaper"))
+}
+
+fn attachment(given: &ArgMatches) -> Attachment {
+    if given.get_flag("detach") {
+        Attachment::Detached
+    } else {
+        Attachment::Foreground
+    }
 }
 
 fn spec_operation(given: &ArgMatches) -> Operation {
@@ -723,6 +756,27 @@ mod tests {
         assert!(
             matches!(exec, Operation::Exec(_, flags, around) if flags.process.is_some() && around.detach)
         );
+    }
+
+    #[test]
+    fn what_shims_write_to_checkpoint_and_restore() {
+        use crate::criu::rpc::Flag;
+        use crate::operations::checkpoint::Extent;
+        let line = "checkpoint --image-path /i --work-path /w --leave-running --file-locks c1";
+        let Operation::Checkpoint(id, request) = parse(line) else {
+            panic!()
+        };
+        assert_eq!((id.as_str(), request.extent), ("c1", Extent::AllAndRun));
+        assert!(matches!(request.common.flags[..], [Flag::FileLocks]));
+        assert_eq!(request.common.images, PathBuf::from("/i"));
+        let line = "restore --image-path /i --work-path /w --detach --pid-file /p -no-subreaper \
+            --bundle /b c1";
+        let Operation::Restore(_, both, subreaper) = parse(line) else {
+            panic!()
+        };
+        let (request, images) = *both;
+        assert!(!subreaper && images.lsm_profile.is_none());
+        assert_eq!(request.attachment, Attachment::Detached);
     }
 
     #[test]

@@ -63,6 +63,19 @@ impl Console {
         }
     }
 
+    /// Passes on the master of a restored terminal; in the foreground it stays here.
+    pub fn hand_over(&mut self, master: OwnedFd) -> Result<Option<OwnedFd>> {
+        match std::mem::replace(self, Self::None) {
+            Self::None => {
+                bail!("the container has a terminal, and config.json none (/process/terminal)")
+            }
+            Self::Caller(socket) => sys::socket::send(&socket, b"/dev/ptmx", &[master.as_fd()])
+                .context("send the terminal to the console socket")
+                .map(|()| None),
+            Self::Foreground(..) => Ok(Some(master)),
+        }
+    }
+
     /// Takes the master that init has sent to this process.
     pub fn receive_master(&mut self) -> Result<Option<OwnedFd>> {
         match std::mem::replace(self, Self::None) {

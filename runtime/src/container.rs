@@ -365,6 +365,7 @@ mod tests {
             no_pivot: false,
             session_keyring: false,
             intel_rdt: None,
+            external_descriptors: Vec::new(),
         }
     }
 

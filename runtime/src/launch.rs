@@ -6,6 +6,7 @@
 mod clone;
 mod id_maps;
 mod net_devices;
+pub mod restore;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -29,6 +30,7 @@ use crate::cgroup_view::View;
 use crate::console_socket;
 use crate::container::{self, Poststop};
 use crate::container_id::ContainerId;
+use crate::criu::images;
 use crate::fault::{Code, Fault};
 use crate::hooks::{self, Surroundings};
 use crate::host::Host;
@@ -107,46 +109,7 @@ pub struct Launched {
 
 /// Creates the container `id`. On an error nothing of it is left.
 pub fn create(root: &StateRoot, id: &ContainerId, request: &Request) -> Result<Launched> {
-    let bundle = Bundle::open(&request.bundle, request.config.as_deref())?;
-    let plan = Plan::new(&bundle, &Host::look(), request.entry)?;
-    let hierarchies = Hierarchies::discover()?;
-    let (cgroups, service) = plan_cgroups(&bundle, id, request.cgroup_manager, &hierarchies)?;
-    let console = console_socket::plan(&plan.process, request)?;
-    let namespaces = clone::OpenNamespaces::open(&plan.namespaces)?;
-
-    let rdt = plan.intel_rdt.as_ref().map(|rdt| {
-        let mount_point = resctrl::mount_point();
-        Membership::decide(rdt, id.as_str(), mount_point.as_deref())
-    });
-    let rdt = rdt.transpose()?;
-
-    let state = root.claim(id)?;
-    let lock = match state.lock() {
-        Ok(lock) => lock,
-        Err(error) => return Err(give_back(state, error)),
-    };
-    if state.is_gone()? {
-        bail!("it was deleted while it was being created");
-    }
-    let mut launch = Launch {
-        record: Record {
-            session_keyring: request.new_keyring,
-            intel_rdt: rdt,
-            ..new_record(&bundle, &plan, id, &cgroups, service.as_ref())
-        },
-        bundle,
-        plan,
-        hierarchies,
-        cgroups,
-        service,
-        request,
-        state,
-        console,
-        namespaces,
-        cgroup: None,
-        hooks_ran: Poststop::Skip,
-        moved: None,
-    };
+    let (mut launch, lock) = Launch::claim(root, id, request)?;
     match launch.construct() {
         Ok(init) => Ok(Launched {
             state: launch.state,
@@ -229,6 +192,11 @@ fn new_record(
         no_pivot: plan.rootfs.entry == Entry::Move,
         session_keyring: false,
         intel_rdt: None,
+        external_descriptors: if plan.process.terminal {
+            Vec::new()
+        } else {
+            (0..3).map(images::stream_link).collect()
+        },
     }
 }
 
@@ -262,6 +230,7 @@ pub fn record_from_config(state: &StateDir) -> Result<Record> {
         no_pivot: false,
         session_keyring: false,
         intel_rdt: None,
+        external_descriptors: Vec::new(),
     })
 }
 
@@ -288,13 +257,59 @@ struct Init {
     terminal: Option<OwnedFd>,
 }
 
-impl Launch<'_> {
+impl<'a> Launch<'a> {
+    /// Everything up to the claim on the id, which is the first side effect.
+    fn claim(
+        root: &StateRoot,
+        id: &ContainerId,
+        request: &'a Request,
+    ) -> Result<(Self, sys::dir::Lock)> {
+        let bundle = Bundle::open(&request.bundle, request.config.as_deref())?;
+        let plan = Plan::new(&bundle, &Host::look(), request.entry)?;
+        let hierarchies = Hierarchies::discover()?;
+        let (cgroups, service) = plan_cgroups(&bundle, id, request.cgroup_manager, &hierarchies)?;
+        let console = console_socket::plan(&plan.process, request)?;
+        let namespaces = clone::OpenNamespaces::open(&plan.namespaces)?;
+        let rdt = plan.intel_rdt.as_ref().map(|rdt| {
+            let mount_point = resctrl::mount_point();
+            Membership::decide(rdt, id.as_str(), mount_point.as_deref())
+        });
+        let rdt = rdt.transpose()?;
+
+        let state = root.claim(id)?;
+        let lock = match state.lock() {
+            Ok(lock) => lock,
+            Err(error) => return Err(give_back(state, error)),
+        };
+        if state.is_gone()? {
+            bail!("it was deleted while it was being created");
+        }
+        let launch = Self {
+            record: Record {
+                session_keyring: request.new_keyring,
+                intel_rdt: rdt,
+                ..new_record(&bundle, &plan, id, &cgroups, service.as_ref())
+            },
+            bundle,
+            plan,
+            hierarchies,
+            cgroups,
+            service,
+            request,
+            state,
+            console,
+            namespaces,
+            cgroup: None,
+            hooks_ran: Poststop::Skip,
+            moved: None,
+        };
+        Ok((launch, lock))
+    }
+
     /// Everything between the claim and a container that only waits for its start.
     fn construct(&mut self) -> Result<Init> {
         notify_socket::prepare(&mut self.plan, &self.state)?;
-        self.state.save_config(&self.bundle.text)?;
-        // Before the first cgroup: from here on `delete --force` knows where to look.
-        self.state.save(&self.record)?;
+        self.write_down()?;
         let join_files = self.make_cgroups().context(CGROUPS)?;
         let listener = match self.request.attachment {
             Attachment::Create => Some(self.state.make_start_socket()?),
@@ -318,6 +333,12 @@ impl Launch<'_> {
             }
         }
         Ok(init)
+    }
+
+    /// Before the first cgroup: from here on `delete --force` knows where to look.
+    fn write_down(&self) -> Result<()> {
+        self.state.save_config(&self.bundle.text)?;
+        self.state.save(&self.record)
     }
 
     /// The cgroups with their limits; of a scope, only those that systemd does not make. Answers
@@ -359,15 +380,20 @@ impl Launch<'_> {
         if !self.is_taken() {
             return Ok(());
         }
-        self.start_unit(Some(init.pid)).context(CGROUPS)?;
+        self.enter_scope(init.pid).context(CGROUPS)?;
+        init.channel.answer(&ToInit::Placed, &[])
+    }
+
+    fn enter_scope(&mut self, pid: Pid) -> Result<()> {
+        self.start_unit(Some(pid))?;
         // The unit is new, so ours.
         self.record.stage = Stage::Creating;
         self.state.save(&self.record)?;
         if let Some(cgroup) = &self.cgroup {
-            cgroup.adopt(&self.cgroups).context(CGROUPS)?;
-            cgroup.apply(&self.cgroups).context(CGROUPS)?;
+            cgroup.adopt(&self.cgroups)?;
+            cgroup.apply(&self.cgroups)?;
         }
-        init.channel.answer(&ToInit::Placed, &[])
+        Ok(())
     }
 
     fn spawn(&mut self, cgroup_files: Vec<OwnedFd>, listener: Option<OwnedFd>) -> Result<Init> {
@@ -474,7 +500,10 @@ impl Launch<'_> {
         loop {
             match init.channel.hear()? {
                 Some(FromInit::OpenMount(number)) => self.open_mount(init, number)?,
-                Some(FromInit::RunHooks) => self.run_hooks(init)?,
+                Some(FromInit::RunHooks) => {
+                    self.run_hooks(init.pid.as_raw())?;
+                    init.channel.answer(&ToInit::HooksDone, &[])?;
+                }
                 Some(FromInit::Limits) => self.set_limits(init)?,
                 Some(FromInit::Created) => return self.record_created(init),
                 Some(FromInit::Failed(reason) | FromInit::HookFailed(reason)) => bail!(reason),
@@ -503,9 +532,9 @@ impl Launch<'_> {
     }
 
     /// prestart and createRuntime, in this process's namespaces, with init's pid as seen here.
-    fn run_hooks(&mut self, init: &Init) -> Result<()> {
+    fn run_hooks(&mut self, pid: i32) -> Result<()> {
         self.hooks_ran = Poststop::Run;
-        let state = self.hook_state().json("creating", init.pid.as_raw())?;
+        let state = self.hook_state().json("creating", pid)?;
         let surroundings = Surroundings {
             state: &state,
             env: None,
@@ -514,7 +543,7 @@ impl Launch<'_> {
         for moment in [Moment::Prestart, Moment::CreateRuntime] {
             hooks::run_all(moment, self.plan.hooks.at(moment), &surroundings)?;
         }
-        init.channel.answer(&ToInit::HooksDone, &[])
+        Ok(())
     }
 
     fn set_limits(&self, init: &Init) -> Result<()> {

@@ -11,6 +11,7 @@ pub mod cgroup_view; // what /sys/fs/cgroup shows inside
 pub mod console_socket; // where terminals and pidfds are sent
 pub mod container; // a container that exists
 pub mod container_id; // its name
+pub mod criu; // checkpoint and restore by CRIU
 pub mod exe_seal; // this program as a sealed copy
 pub mod exec; // one more process
 pub mod fault; // kinds of failures, and remedies

@@ -8,8 +8,8 @@ use anyhow::{Context, Result};
 use runtime::args::{Args, Global, Misuse, Operation};
 use runtime::fault::Fault;
 use runtime::operations::{
-    create, delete, exec, features, freezer, host_report, kill, list, ps, run, spec, start, state,
-    update,
+    checkpoint, create, delete, exec, features, freezer, host_report, kill, list, ps, restore, run,
+    spec, start, state, update,
 };
 use runtime::{inherited, log, plan};
 use sys::{Errno, SyscallError};
@@ -73,6 +73,7 @@ fn refuse(misuse: &Misuse) -> Result<u8> {
 fn dispatch(global: &Global, operation: Operation) -> Result<u8> {
     let root = &global.root;
     match operation {
+        Operation::Checkpoint(id, request) => checkpoint::run(root, &id, &request).map(|()| 0),
         Operation::Create(id, request) => create::run(root, &id, &request).map(|()| 0),
         Operation::Delete(which, force) => which
             .for_each(root, |id| delete::run(root, id, force))
@@ -90,6 +91,9 @@ fn dispatch(global: &Global, operation: Operation) -> Result<u8> {
         Operation::List(format) => print(&list::run(root, format)?),
         Operation::Pause(id) => freezer::pause(root, &id).map(|()| 0),
         Operation::Ps(id) => print(&ps::run(root, &id)?),
+        Operation::Restore(id, both, subreaper) => {
+            restore::run(root, &id, &both.0, &both.1, subreaper)
+        }
         Operation::Resume(id) => freezer::resume(root, &id).map(|()| 0),
         Operation::Run(id, request, options) => run::run(root, &id, &request, options),
         Operation::Spec(bundle, caller) => spec::write(&bundle, caller).map(|()| 0),

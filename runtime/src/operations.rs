@@ -1,5 +1,6 @@
 //! The operations of the command line, one file each.
 
+pub mod checkpoint;
 pub mod create;
 pub mod delete;
 pub mod exec;
@@ -9,6 +10,7 @@ pub mod host_report;
 pub mod kill;
 pub mod list;
 pub mod ps;
+pub mod restore;
 pub mod run;
 pub mod selection;
 pub mod spec;

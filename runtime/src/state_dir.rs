@@ -7,6 +7,7 @@
 //!     state.json           0600   Record, replaced by rename
 //!     config.json          0600   the bundle's, as it was at create; never read from there again
 //!     start.sock           0600   init waits here; it exists while the container is `created`
+//!     criu-root/           0700   an empty directory; only `restore` mounts there, seen by CRIU alone
 //!   web~4711/                     the same after delete has done its work, renamed in one step
 //!                                 by pid 4711: poststop hooks are due, then it goes
 //! ```
@@ -43,6 +44,7 @@ const CONFIG: &str = "config.json";
 const START_SOCKET: &str = "start.sock";
 const LOCK: &str = "lock";
 const NOTIFY: &str = "notify";
+const MOUNT_POINT: &str = "criu-root";
 
 /// Between an id and a pid in a tombstone's name; no id has it.
 const TOMB: &str = "~";
@@ -101,6 +103,9 @@ pub struct Record {
     /// Its Intel RDT groups.
     #[serde(default)]
     pub intel_rdt: Option<Membership>,
+    /// What its standard streams were, as links of procfs; none with a terminal.
+    #[serde(default)]
+    pub external_descriptors: Vec<String>,
 }
 
 impl Record {
@@ -379,6 +384,17 @@ impl StateDir {
 
     fn socket_address(&self) -> Result<UnixAddr> {
         address_in(&self.dir, START_SOCKET)
+    }
+
+    /// Makes an empty directory to mount the rootfs on while the container is restored.
+    pub fn make_mount_point(&self) -> Result<PathBuf> {
+        self.dir.create_dir(MOUNT_POINT, 0o700)?;
+        Ok(self.dir.path().join(MOUNT_POINT))
+    }
+
+    /// Takes it away again.
+    pub fn remove_mount_point(&self) -> Result<()> {
+        Ok(self.dir.remove_dir(MOUNT_POINT)?)
     }
 
     /// Removes the directory with all that is in it.

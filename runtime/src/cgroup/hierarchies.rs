@@ -1,6 +1,7 @@
 //! Which cgroup hierarchies this host has, where they are mounted, and where in them we are: read
 //! once from `/proc/self/mountinfo` and `/proc/self/cgroup` (cgroups(7), proc_pid_mountinfo(5)).
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -55,6 +56,32 @@ impl Hierarchies {
     /// Whether only cgroup v2 is there.
     pub fn is_unified(&self) -> bool {
         self.v1.is_empty() && self.v2.is_some()
+    }
+
+    /// The cgroups at `paths` (controller to directory) as `/proc/<pid>/cgroup` calls them.
+    ///
+    /// A mount may show only a part of its hierarchy; what is above it, this process's own line
+    /// in that file tells.
+    pub fn kernel_paths(
+        &self,
+        paths: &BTreeMap<String, PathBuf>,
+    ) -> Result<Vec<(String, PathBuf)>, Error> {
+        let own = Dir::open("/proc/self")?.read("cgroup", LIMIT)?;
+        let memberships: Vec<Membership> = lines(&own).filter_map(Membership::parse).collect();
+        let kernel_path = |(controller, path): (&String, &PathBuf)| {
+            let (hierarchy, membership) = if controller.is_empty() {
+                let v2 = |membership: &&Membership| membership.controllers.is_empty();
+                (self.v2.as_ref()?, memberships.iter().find(v2)?)
+            } else {
+                let v1 = |membership: &&Membership| membership.controllers.contains(controller);
+                let hierarchy = self.v1.iter().find(|known| known.has(controller))?;
+                (hierarchy, memberships.iter().find(v1)?)
+            };
+            let below = path.strip_prefix(&hierarchy.mount).ok()?;
+            let above = above_mount(&membership.path, &hierarchy.own);
+            Some((controller.clone(), above.join(below)))
+        };
+        Ok(paths.iter().filter_map(kernel_path).collect())
     }
 
     /// Reads the two files; the controllers of v2 are in neither, so that list stays empty.
@@ -180,6 +207,17 @@ fn below_mount(path: &Path, root: &Path) -> PathBuf {
     }
 }
 
+/// What of `path`, which a mount shows as `own`, is above that mount.
+fn above_mount(path: &Path, own: &Path) -> PathBuf {
+    let mut above = path.to_owned();
+    if path.ends_with(own) {
+        for _ in own.components() {
+            above.pop();
+        }
+    }
+    above
+}
+
 fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split(|byte| *byte == b'\n')
         .filter(|line| !line.is_empty())
@@ -220,6 +258,15 @@ fn unescape(field: &[u8]) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_above_a_mount_is_told_from_our_own_cgroup() {
+        let above = |path: &str, own: &str| above_mount(Path::new(path), Path::new(own));
+        assert_eq!(above("/a/b", "a/b"), Path::new("/"));
+        assert_eq!(above("/docker/x/a", "a"), Path::new("/docker/x"));
+        assert_eq!(above("/docker/x", ""), Path::new("/docker/x"));
+        assert_eq!(above("/", ""), Path::new("/"));
+    }
 
     const HYBRID: &str = "\
 31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755

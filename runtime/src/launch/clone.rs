@@ -55,6 +55,12 @@ impl OpenNamespaces {
         })
     }
 
+    /// The one of this kind.
+    pub(super) fn take(&mut self, kind: Kind) -> Option<OwnedFd> {
+        let at = self.open.iter().position(|(open, _)| *open == kind)?;
+        Some(self.open.swap_remove(at).1)
+    }
+
     /// Those that init joins by itself.
     pub(super) fn take_for_init(&mut self, namespaces: &Namespaces) -> Vec<(Kind, OwnedFd)> {
         if namespaces.joined(Kind::User).is_some() || namespaces.makes(Kind::User) {

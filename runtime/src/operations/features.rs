@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 
+use crate::criu;
 use crate::seccomp;
 
 /// Every hook, in the order in which they run.
@@ -82,7 +83,7 @@ const MEMORY_POLICY_FLAGS: [&str; 3] = [
 ];
 
 /// Annotations of config.json that change what we do; a client keeps untrusted ones out.
-const UNSAFE_ANNOTATIONS: [&str; 0] = [];
+const UNSAFE_ANNOTATIONS: [&str; 1] = [criu::CONFIG_ANNOTATION];
 
 /// The document; `mount_options` are those that `mounts[].options` may have.
 pub fn features(mount_options: &[String]) -> Value {
@@ -96,7 +97,7 @@ pub fn features(mount_options: &[String]) -> Value {
         "linux": linux(&mount_options),
         "annotations": {
             "org.opencontainers.davit.version": env!("CARGO_PKG_VERSION"),
-            "org.opencontainers.runc.checkpoint.enabled": "false",
+            "org.opencontainers.runc.checkpoint.enabled": criu::is_installed().to_string(),
         },
         "potentiallyUnsafeConfigAnnotations": UNSAFE_ANNOTATIONS,
     })

@@ -68,7 +68,7 @@ fn run_id(root: &StateRoot, id: &ContainerId, request: &Request, options: Option
 }
 
 /// Deletes the container, unless somebody has done so while it ran.
-fn delete_after(state: StateDir, record: Record) -> Result<()> {
+pub fn delete_after(state: StateDir, record: Record) -> Result<()> {
     let lock = state.lock();
     if state.is_gone()? {
         return Ok(());
