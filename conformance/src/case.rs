@@ -81,6 +81,13 @@ impl<'a> Case<'a> {
         Ok(self.with_subject_env(self.host.command(argv)))
     }
 
+    /// The runtime under test as a word for a shell.
+    pub(crate) fn subject_path(&self) -> Verdict<String> {
+        let runtime = self.subject.runtime.as_ref();
+        let runtime = runtime.ok_or_else(|| Failure("no runtime to test".into()))?;
+        Ok(runtime.to_string_lossy().into_owned())
+    }
+
     pub(crate) fn with_subject_env(&self, invocation: Invocation) -> Invocation {
         let env = self.subject.env.iter();
         env.fold(invocation, |invocation, (name, value)| {

@@ -7,15 +7,20 @@ mod cgroups;
 mod cli;
 mod clients; // under the programs that call it, and inside itself
 mod devices;
+mod events;
 mod exec; // what a second process takes from the container
 mod executable; // what a container reaches of the runtime itself
 mod hooks;
+mod identity; // pids that come again, parents that go
 mod lifecycle;
+mod limits; // limits as the kernel has them, on either version of cgroups
 mod mounts;
 mod namespaces;
 mod paused; // containers that are paused, killed in part or at work elsewhere
 mod process;
+mod ps; // and what exec does about cgroups and pauses
 mod security;
+mod update;
 
 pub(crate) const ROWS: &[&[Row]] = &[
     cli::ROWS,
@@ -31,5 +36,9 @@ pub(crate) const ROWS: &[&[Row]] = &[
     executable::ROWS,
     exec::ROWS,
     paused::ROWS,
+    update::ROWS,
+    events::ROWS,
+    ps::ROWS,
+    identity::ROWS,
     clients::ROWS,
 ];

@@ -24,7 +24,7 @@ use crate::log;
 use crate::operations::delete::Force;
 use crate::operations::list;
 use crate::operations::selection::Selection;
-use crate::operations::update;
+use crate::operations::{events, ps, update};
 use crate::operations::{exec, host_report, run};
 use crate::plan::Entry;
 use crate::procfs;
@@ -54,6 +54,8 @@ pub enum Operation {
     Create(String, Request),
     /// `delete`
     Delete(Selection, Force),
+    /// `events`
+    Events(String, events::Mode),
     /// `exec`
     Exec(String, Box<exec::Flags>, exec::Around),
     /// `features`
@@ -66,8 +68,8 @@ pub enum Operation {
     List(list::Format),
     /// `pause`
     Pause(String),
-    /// `ps --format json`
-    Ps(String),
+    /// `ps`
+    Ps(String, ps::Format),
     /// `restore`
     Restore(String, Box<(Request, Checkpoint)>, bool),
     /// `resume`
@@ -295,7 +297,7 @@ fn life_cycle() -> [Command; 11] {
 }
 
 /// The operations that only tell.
-fn inspection() -> [Command; 6] {
+fn inspection() -> [Command; 7] {
     let spec = Command::new("spec")
         .about("write a config.json to begin with")
         .arg(path("bundle", "directory to write it into").short('b'))
@@ -308,17 +310,22 @@ fn inspection() -> [Command; 6] {
                 .default_value("table"),
         )
         .arg(flag("quiet", "print ids only").short('q'));
-    let json_only = PossibleValuesParser::new(["json"]);
     let ps = Command::new("ps")
-        .about("print the host pids of a container's processes")
+        .about("print the processes of a container, as ps(1) does or their pids as JSON")
         .arg(id())
         .arg(
-            text("format", "json")
+            text("format", "table or json")
                 .short('f')
-                .value_parser(json_only)
-                .default_value("json"),
-        );
+                .default_value("table"),
+        )
+        .arg(trailing("ps-options", "options of ps(1), -ef by default"));
+    let events = Command::new("events")
+        .about("print what a container uses, and when it runs out of memory, as lines of JSON")
+        .arg(id())
+        .arg(text("interval", "time between statistics, as in 1m30s").default_value("5s"))
+        .arg(flag("stats", "print statistics once"));
     [
+        events,
         Command::new("features").about("print what this runtime supports, as JSON"),
         Command::new("info")
             .about("print what this host offers to containers")
@@ -399,13 +406,20 @@ fn exec_command() -> Command {
         .arg(list(text("cap", "more capabilities").short('c')))
         .arg(preserve_fds())
         .arg(flag("ignore-paused", "also in a paused container"))
-        .arg(
-            Arg::new("args")
-                .num_args(0..)
-                .trailing_var_arg(true)
-                .allow_hyphen_values(true)
-                .help("program and arguments"),
-        )
+        .arg(list(text(
+            "cgroup",
+            "[CONTROLLER,..:]PATH of a cgroup below the container's",
+        )))
+        .arg(trailing("args", "program and arguments"))
+}
+
+/// Everything from the second word on, options too.
+fn trailing(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name)
+        .num_args(0..)
+        .trailing_var_arg(true)
+        .allow_hyphen_values(true)
+        .help(help)
 }
 
 fn update_command() -> Command {
@@ -548,6 +562,7 @@ impl Operation {
                     Force::Refuse
                 },
             ),
+            "events" => Self::Events(id(), events_mode(given)?),
             "exec" => Self::Exec(id(), Box::new(exec_flags(given)), exec_around(given)),
             "features" => Self::Features,
             "info" => Self::Info(info_format(given)),
@@ -558,7 +573,7 @@ impl Operation {
             ),
             "list" => Self::List(list_format(given)?),
             "pause" => Self::Pause(id()),
-            "ps" => Self::Ps(id()),
+            "ps" => Self::Ps(id(), ps_format(given)?),
             "restore" => restore_operation(id(), given, manager),
             "resume" => Self::Resume(id()),
             "run" => run_operation(id(), given, manager),
@@ -703,7 +718,26 @@ fn exec_around(given: &ArgMatches) -> exec::Around {
         pid_file: given_path(given, "pid-file"),
         preserved_fds: given_count(given),
         ignore_paused: given.get_flag("ignore-paused"),
+        cgroups: given_list(given, "cgroup"),
     }
+}
+
+fn ps_format(given: &ArgMatches) -> Result<ps::Format> {
+    match given_text(given, "format").as_deref() {
+        Some("table") => Ok(ps::Format::Table(given_list(given, "ps-options"))),
+        Some("json") => Ok(ps::Format::Json),
+        _ => bail!("invalid format option"),
+    }
+}
+
+fn events_mode(given: &ArgMatches) -> Result<events::Mode> {
+    let interval = given_text(given, "interval").unwrap_or_default();
+    let interval = events::parse_interval(&interval)?;
+    Ok(if given.get_flag("stats") {
+        events::Mode::Once
+    } else {
+        events::Mode::Every(interval)
+    })
 }
 
 fn update_flags(given: &ArgMatches) -> update::Flags {

@@ -13,7 +13,10 @@ pub mod devices;
 mod error;
 mod group;
 mod hierarchies;
+mod oom;
 mod plan;
+mod stats;
+mod sub;
 pub mod systemd;
 #[cfg(test)]
 mod tests;
@@ -25,6 +28,7 @@ mod v2;
 pub use error::Error;
 pub use group::Cgroup;
 pub use hierarchies::{Hierarchies, Hierarchy};
+pub use oom::OomWatch;
 pub use plan::Plan;
 pub use unit::Unit;
 

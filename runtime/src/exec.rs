@@ -57,6 +57,8 @@ pub struct Request {
     pub preserved_fds: i32,
     /// Whether it may be started in a paused container, where it waits.
     pub ignore_paused: bool,
+    /// Cgroups below the container's own that it joins: `[CONTROLLER,..:]PATH`.
+    pub cgroups: Vec<String>,
 }
 
 /// Runs the process; its exit status in the foreground, 0 when detached.
@@ -73,6 +75,7 @@ pub fn run(container: &Container, request: &Request) -> Result<u8> {
         .selinux_label()
         .clone()
         .filter(|label| !label.is_empty());
+    let cgroup = container.cgroup()?.below(&request.cgroups)?;
     let mut terminal =
         console_socket::for_process(&process, request.console_socket.as_deref(), !request.detach)?;
     let signals = (!request.detach).then(Signals::block).transpose()?;
@@ -80,7 +83,6 @@ pub fn run(container: &Container, request: &Request) -> Result<u8> {
     let init = container.init()?;
     let pid = record.init_process_pid;
     let joined = Joined::open(pid, record.no_pivot)?;
-    let cgroup = container.cgroup()?;
     let keyring = record.session_keyring;
     let keyring = keyring.then(|| credentials::keyring_name(&record.id));
     let (ours, theirs) = Channel::pair()?;
@@ -93,7 +95,7 @@ pub fn run(container: &Container, request: &Request) -> Result<u8> {
         cgroup: cgroup.directory()?,
         cgroup_files: cgroup.join_files()?,
         init,
-        init_pid: pid,
+        init_pid: request.cgroups.is_empty().then_some(pid),
         joined,
         console: terminal.for_init(),
         preserved_fds: request.preserved_fds,
@@ -352,20 +354,20 @@ fn is_denied(error: &anyhow::Error) -> bool {
     matches!(errno, Some(Errno::EACCES | Errno::EPERM))
 }
 
-fn clone_into(flags: u64, cgroup: Option<&Dir>, init: i32) -> Result<Cloned> {
+fn clone_into(flags: u64, cgroup: Option<&Dir>, init: Option<i32>) -> Result<Cloned> {
     let into = |cgroup: Option<&Dir>| {
         clone3(CloneArgs {
             flags,
             cgroup: cgroup.map(AsFd::as_fd),
         })
     };
-    match (into(cgroup), cgroup) {
+    match (into(cgroup), cgroup, init) {
         // init has made cgroups of its own and moved into one, as systemd does: version 2 has
         // no processes above (cgroups(7), "no internal processes").
-        (Err(error), Some(own)) if error.errno() == Errno::EBUSY => {
+        (Err(error), Some(own), Some(init)) if error.errno() == Errno::EBUSY => {
             Ok(into(Some(&cgroup_of_init(init, own)?))?)
         }
-        (other, _) => Ok(other?),
+        (other, _, _) => Ok(other?),
     }
 }
 
@@ -398,7 +400,8 @@ struct Guest<'a> {
     cgroup: Option<Dir>,
     cgroup_files: Vec<OwnedFd>,
     init: OwnedFd,
-    init_pid: i32,
+    /// Whom to follow into its own cgroup; nobody if a cgroup was asked for.
+    init_pid: Option<i32>,
     joined: Joined,
     console: Option<OwnedFd>,
     preserved_fds: i32,

@@ -8,8 +8,8 @@ use anyhow::{Context, Result};
 use runtime::args::{Args, Global, Misuse, Operation};
 use runtime::fault::Fault;
 use runtime::operations::{
-    checkpoint, create, delete, exec, features, freezer, host_report, kill, list, ps, restore, run,
-    spec, start, state, update,
+    checkpoint, create, delete, events, exec, features, freezer, host_report, kill, list, ps,
+    restore, run, spec, start, state, update,
 };
 use runtime::{inherited, log, plan};
 use sys::{Errno, SyscallError};
@@ -78,6 +78,9 @@ fn dispatch(global: &Global, operation: Operation) -> Result<u8> {
         Operation::Delete(which, force) => which
             .for_each(root, |id| delete::run(root, id, force))
             .map(|()| 0),
+        Operation::Events(id, mode) => {
+            events::run(root, &id, mode, &mut |line| print(line).map(drop)).map(|()| 0)
+        }
         Operation::Exec(id, flags, around) => {
             exec::run(root, &id, &flags, around).context(ExecFailed)
         }
@@ -90,7 +93,7 @@ fn dispatch(global: &Global, operation: Operation) -> Result<u8> {
             .map(|()| 0),
         Operation::List(format) => print(&list::run(root, format)?),
         Operation::Pause(id) => freezer::pause(root, &id).map(|()| 0),
-        Operation::Ps(id) => print(&ps::run(root, &id)?),
+        Operation::Ps(id, format) => print(&ps::run(root, &id, &format)?),
         Operation::Restore(id, both, subreaper) => {
             restore::run(root, &id, &both.0, &both.1, subreaper)
         }

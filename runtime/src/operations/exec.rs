@@ -53,6 +53,8 @@ pub struct Around {
     pub preserved_fds: i32,
     /// Whether it may be started in a paused container.
     pub ignore_paused: bool,
+    /// Cgroups below the container's own that it joins.
+    pub cgroups: Vec<String>,
 }
 
 /// Runs a process in the container `id`; its status in the foreground.
@@ -73,6 +75,7 @@ pub fn run(root: &StateRoot, id: &str, flags: &Flags, around: Around) -> Result<
         pid_file: around.pid_file,
         preserved_fds: around.preserved_fds,
         ignore_paused: around.ignore_paused,
+        cgroups: around.cgroups,
     };
     exec::run(&container, &request).with_context(|| format!("container {:?}", id.as_str()))
 }
