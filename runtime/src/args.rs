@@ -21,6 +21,7 @@ use crate::inherited::Listen;
 use crate::launch::restore::Checkpoint;
 use crate::launch::{Attachment, Request};
 use crate::log;
+use crate::operations::check;
 use crate::operations::delete::Force;
 use crate::operations::list;
 use crate::operations::selection::Selection;
@@ -80,6 +81,8 @@ pub enum Operation {
     Spec(PathBuf, crate::operations::spec::Caller),
     /// `start`
     Start(String),
+    /// `check`
+    Check(PathBuf, check::Format),
     /// `state`
     State(String),
     /// `update`
@@ -258,6 +261,7 @@ pub fn command() -> Command {
         .arg(rootless)
         .subcommands(life_cycle())
         .subcommands(inspection())
+        .subcommand(check_command())
 }
 
 /// The operations that change a container.
@@ -346,6 +350,30 @@ fn inspection() -> [Command; 7] {
 
 fn regex() -> Arg {
     flag("regex", "the id is an extended regular expression of ids").short('r')
+}
+
+fn check_command() -> Command {
+    let bundle = Arg::new("bundle")
+        .value_name("BUNDLE")
+        .value_parser(value_parser!(PathBuf))
+        .help("directory of the bundle (default: here)");
+    let format = text("format", "text or json")
+        .short('f')
+        .value_parser(PossibleValuesParser::new(["text", "json"]))
+        .default_value("text");
+    Command::new("check")
+        .about("say everything that is wrong with a bundle; 1 if it cannot run")
+        .arg(bundle)
+        .arg(format)
+}
+
+fn check_operation(given: &ArgMatches) -> Operation {
+    let format = match given_text(given, "format").as_deref() {
+        Some("json") => check::Format::Json,
+        _ => check::Format::Text,
+    };
+    let bundle = given_path(given, "bundle").unwrap_or_else(|| ".".into());
+    Operation::Check(bundle, format)
 }
 
 fn creating(command: Command) -> Command {
@@ -579,6 +607,7 @@ impl Operation {
             "run" => run_operation(id(), given, manager),
             "spec" => spec_operation(given),
             "start" => Self::Start(id()),
+            "check" => check_operation(given),
             "state" => Self::State(id()),
             "update" => Self::Update(id(), update_flags(given)),
             other => bail!("{other:?} is no operation"),

@@ -27,22 +27,31 @@ const MAX_CONFIG: u64 = 64 * 1024 * 1024;
 impl Bundle {
     /// Opens the bundle in `dir`, with the configuration in `config` if it is elsewhere.
     pub fn open(dir: &Path, config: Option<&Path>) -> Result<Self> {
-        let dir = std::fs::canonicalize(dir).with_context(|| format!("bundle {dir:?}"))?;
-        let path = config.map_or_else(|| dir.join("config.json"), Path::to_owned);
-        let text = match File::open(&path) {
-            Ok(file) => read(file).with_context(|| format!("read {path:?}"))?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let text = match config {
-                    Some(path) => format!("configuration {path:?} not found"),
-                    None => format!("JSON specification file config.json not found in {dir:?}"),
-                };
-                bail!(Fault::new(Code::Bundle, text))
-            }
-            Err(error) => return Err(error).with_context(|| format!("open {path:?}")),
-        };
+        let (dir, text) = read_config(dir, config)?;
         let spec = parse(&text)?;
         spec.process().iter().for_each(warn_of_ignored);
         Ok(Self { dir, spec, text })
+    }
+}
+
+/// The absolute path of the bundle in `dir`, and the bytes of its configuration, which is in
+/// `config` if it is elsewhere.
+pub fn read_config(dir: &Path, config: Option<&Path>) -> Result<(PathBuf, Vec<u8>)> {
+    let dir = std::fs::canonicalize(dir).with_context(|| format!("bundle {dir:?}"))?;
+    let path = config.map_or_else(|| dir.join("config.json"), Path::to_owned);
+    match File::open(&path) {
+        Ok(file) => {
+            let text = read(file).with_context(|| format!("read {path:?}"))?;
+            Ok((dir, text))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let text = match config {
+                Some(path) => format!("configuration {path:?} not found"),
+                None => format!("JSON specification file config.json not found in {dir:?}"),
+            };
+            bail!(Fault::new(Code::Bundle, text))
+        }
+        Err(error) => Err(error).with_context(|| format!("open {path:?}")),
     }
 }
 
@@ -67,7 +76,7 @@ fn wrong(problems: impl std::fmt::Display) -> Fault {
 }
 
 /// Refuses what another major version of the specification may mean otherwise.
-fn check_version(spec: &Spec) -> plan::refusal::Result<()> {
+pub fn check_version(spec: &Spec) -> plan::refusal::Result<()> {
     let version = spec.version();
     if version.split('.').next() == Some("1") {
         return Ok(());

@@ -8,6 +8,7 @@ pub mod args; // the command line, one struct an operation
 pub mod bundle; // config.json, read once
 pub mod cgroup; // control groups of version 1 and 2
 pub mod cgroup_view; // what /sys/fs/cgroup shows inside
+pub mod check; // what is wrong with a bundle
 pub mod console_socket; // where terminals and pidfds are sent
 pub mod container; // a container that exists
 pub mod container_id; // its name

@@ -100,6 +100,11 @@ fn dispatch(global: &Global, operation: Operation) -> Result<u8> {
         Operation::Resume(id) => freezer::resume(root, &id).map(|()| 0),
         Operation::Run(id, request, options) => run::run(root, &id, &request, options),
         Operation::Spec(bundle, caller) => spec::write(&bundle, caller).map(|()| 0),
+        Operation::Check(bundle, format) => {
+            let findings = runtime::check::check(&bundle)?;
+            print(&runtime::operations::check::written(&findings, format))?;
+            Ok(u8::from(runtime::operations::check::has_errors(&findings)))
+        }
         Operation::Start(id) => start::run(root, &id).map(|()| 0),
         Operation::State(id) => print(&state::run(root, &id)?),
         Operation::Update(id, flags) => update::run(root, &id, &flags).map(|()| 0),

@@ -1,5 +1,6 @@
 //! The operations of the command line, one file each.
 
+pub mod check;
 pub mod checkpoint;
 pub mod create;
 pub mod delete;

@@ -42,7 +42,8 @@ impl Kind {
         Self::Mount,
     ];
 
-    fn of(kind: LinuxNamespaceType) -> Self {
+    /// The one that config.json calls `kind`.
+    pub fn of(kind: LinuxNamespaceType) -> Self {
         match kind {
             LinuxNamespaceType::Cgroup => Self::Cgroup,
             LinuxNamespaceType::Ipc => Self::Ipc,

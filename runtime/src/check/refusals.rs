@@ -1,0 +1,194 @@
+//! All refusals of `create`, by taking out what is refused until nothing is.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::document::Document;
+use super::{Cause, Finding, Severity, remedy};
+use crate::bundle::{self, Bundle};
+use crate::cgroup::{self, Hierarchies, Hierarchy};
+use crate::host::Host;
+use crate::plan::{Entry, Plan, Refusal};
+
+/// More than anybody reads; a bound on the work that a hostile file can ask for.
+const MOST: usize = 500;
+
+/// Every reason for which `create` would refuse the configuration `text` of the bundle in `dir`.
+pub(super) fn all(dir: &Path, text: &[u8]) -> Vec<Finding> {
+    let Ok(tree) = oci::json::parse(text) else {
+        return Vec::new();
+    };
+    let mut found = Found::default();
+    // From the bytes themselves: the copy that is cut down has no member twice.
+    let problems = oci::inspect::<oci::Spec>(text).map_or(Vec::new(), |all| all.problems);
+    for problem in problems.into_iter().take(MOST) {
+        found.add(problem.pointer, problem.reason, Cause::Configuration);
+    }
+    let anywhere = |document: &Document| judge(dir, document, &Host::able(), &cgroups_anywhere);
+    let rest = cut_down(
+        Document::new(&tree),
+        Cause::Configuration,
+        &mut found,
+        anywhere,
+    );
+    let (host, hierarchies) = (Host::look(), Hierarchies::discover().unwrap_or_default());
+    let cgroups = |spec: &oci::Spec| cgroup_refusal(spec, &hierarchies);
+    let here = |document: &Document| judge(dir, document, &host, &cgroups);
+    cut_down(rest, Cause::Host, &mut found, here);
+    found.findings
+}
+
+#[derive(Default)]
+struct Found {
+    pointers: BTreeSet<String>,
+    findings: Vec<Finding>,
+}
+
+impl Found {
+    fn add(&mut self, pointer: String, cause: String, depends_on: Cause) {
+        if !self.pointers.insert(pointer.clone()) {
+            return;
+        }
+        self.findings.push(Finding {
+            severity: Severity::Error,
+            depends_on,
+            remedy: remedy::of(&pointer, &cause),
+            pointer,
+            cause,
+        });
+    }
+}
+
+/// Adds what `judge` refuses until it refuses nothing more; returns what is left.
+fn cut_down(
+    mut document: Document,
+    cause: Cause,
+    found: &mut Found,
+    judge: impl Fn(&Document) -> Option<Refusal>,
+) -> Document {
+    let mut refusal = judge(&document);
+    while let Some(refused) = refusal.filter(|_| found.findings.len() < MOST) {
+        let place = document.original(&refused.pointer);
+        found.add(place.clone(), refused.reason, cause);
+        let cured = cures(&document, &refused.pointer).find_map(|rest| {
+            let next = judge(&rest);
+            let same = |next: &Refusal| rest.original(&next.pointer) == place;
+            (!next.as_ref().is_some_and(same)).then_some((rest, next))
+        });
+        let Some((rest, next)) = cured else { break };
+        (document, refusal) = (rest, next);
+    }
+    document
+}
+
+/// The configuration without what is refused, the smallest change first.
+fn cures<'a>(document: &'a Document, pointer: &'a str) -> impl Iterator<Item = Document> + 'a {
+    let stands_in = substitute(pointer).and_then(|value| document.with(pointer, value));
+    let parents = std::iter::successors(Some(pointer), |at| at.rsplit_once('/').map(|(at, _)| at));
+    let element = document.element(pointer);
+    let ways = [Some(pointer), element].into_iter().flatten();
+    let without = ways.chain(parents.skip(1));
+    stands_in
+        .into_iter()
+        .chain(without.filter_map(|at| document.without(at)))
+}
+
+/// What stands in for a property that has to be there, so that the rest can be judged.
+fn substitute(pointer: &str) -> Option<Value> {
+    let everyone = || json!([{"containerID": 0, "hostID": 0, "size": u32::MAX}]);
+    Some(match pointer {
+        "/ociVersion" => json!(crate::state::OCI_VERSION),
+        "/process" => json!({"cwd": "/", "args": ["true"]}),
+        "/process/args" => json!(["true"]),
+        "/process/cwd" => json!("/"),
+        // A directory that every host has; nothing is done to it.
+        "/root" => json!({"path": "/proc"}),
+        "/root/path" => json!("/proc"),
+        "/linux/uidMappings" | "/linux/gidMappings" => everyone(),
+        _ if pointer.starts_with("/hooks/") && pointer.ends_with("/path") => json!("/hook"),
+        _ if pointer.starts_with("/mounts/") && pointer.ends_with("/destination") => {
+            json!("/destination")
+        }
+        _ if pointer.starts_with("/mounts/") && pointer.ends_with("/options") => json!(["bind"]),
+        _ => return None,
+    })
+}
+
+/// What `create` would refuse first.
+fn judge(
+    dir: &Path,
+    document: &Document,
+    host: &Host,
+    cgroups: &dyn Fn(&oci::Spec) -> Option<Refusal>,
+) -> Option<Refusal> {
+    let text = document.text();
+    let spec = match oci::from_str::<oci::Spec>(&text) {
+        Ok(spec) => spec,
+        Err(problems) => {
+            let first = problems.iter().next()?;
+            return Some(Refusal::new(first.pointer.clone(), &first.reason));
+        }
+    };
+    if let Err(refusal) = bundle::check_version(&spec) {
+        return Some(refusal);
+    }
+    let bundle = Bundle {
+        dir: dir.to_owned(),
+        spec,
+        text: Vec::new(),
+    };
+    match Plan::new(&bundle, host, Entry::Pivot) {
+        Err(refusal) => Some(refusal),
+        Ok(_) => cgroups(&bundle.spec),
+    }
+}
+
+fn cgroup_refusal(spec: &oci::Spec, hierarchies: &Hierarchies) -> Option<Refusal> {
+    let linux = spec.linux().as_ref();
+    let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
+    let resources = linux.and_then(|linux| linux.resources().as_ref());
+    match cgroup::Plan::new(hierarchies, path, "check", resources) {
+        Ok(_) => None,
+        Err(cgroup::Error::Property { pointer, reason }) => Some(Refusal::new(pointer, reason)),
+        Err(other) => Some(Refusal::new("/linux/resources", other)),
+    }
+}
+
+/// What is refused on version 1 and on version 2 with every controller: by the configuration.
+fn cgroups_anywhere(spec: &oci::Spec) -> Option<Refusal> {
+    const V1: &[&str] = &[
+        "cpu",
+        "cpuacct",
+        "cpuset",
+        "memory",
+        "pids",
+        "blkio",
+        "hugetlb",
+        "net_cls",
+        "net_prio",
+        "rdma",
+        "devices",
+        "freezer",
+        "perf_event",
+    ];
+    const V2: &[&str] = &[
+        "cpu", "cpuset", "memory", "pids", "io", "hugetlb", "rdma", "misc",
+    ];
+    let with = |controllers: &[&str]| Hierarchy {
+        controllers: controllers.iter().map(ToString::to_string).collect(),
+        mount: "/sys/fs/cgroup".into(),
+        own: "check".into(),
+    };
+    let v1 = Hierarchies {
+        v1: vec![with(V1)],
+        v2: None,
+    };
+    let v2 = Hierarchies {
+        v1: Vec::new(),
+        v2: Some(with(V2)),
+    };
+    let (on_v1, on_v2) = (cgroup_refusal(spec, &v1)?, cgroup_refusal(spec, &v2)?);
+    (on_v1.pointer == on_v2.pointer).then_some(on_v1)
+}
