@@ -4,6 +4,7 @@ use crate::row::Row;
 
 mod attributes; // what of a process outlives execve
 mod cgroups;
+mod check; // what can be known before anything runs
 mod cli;
 mod clients; // under the programs that call it, and inside itself
 mod devices;
@@ -24,6 +25,7 @@ mod update;
 
 pub(crate) const ROWS: &[&[Row]] = &[
     cli::ROWS,
+    check::ROWS,
     lifecycle::ROWS,
     hooks::ROWS,
     namespaces::ROWS,
