@@ -214,6 +214,7 @@ fn create_says_nothing_on_success(case: &Case<'_>) -> Verdict {
 }
 
 fn the_rootless_flag_takes_a_value(case: &Case<'_>) -> Verdict {
+    std::fs::create_dir(case.path("state"))?;
     case.call(&case.runtime(&["--rootless=false", "list"])?)?
         .succeeds()?;
     case.call(&case.runtime(&["--rootless", "auto", "list", "--format", "json"])?)?
