@@ -26,6 +26,10 @@ pub mod subject; // what is under test
 
 pub use row::{Row, Side};
 
+/// First argument of the executable to play an older kernel: the calls to hide, separated by
+/// commas, and the command that is to live without them follow.
+pub const WITHOUT_CALLS: &str = "without-calls";
+
 /// Every row of the suite, in the order of the tables.
 pub fn rows() -> Vec<&'static Row> {
     let (runtime, cni) = (runtime::ROWS.iter(), cni::ROWS.iter());

@@ -16,6 +16,15 @@ use conformance::subject::Subject;
 use conformance::{Row, Side, mutants, run};
 
 fn main() -> ExitCode {
+    let argv: Vec<String> = std::env::args().collect();
+    if let [_, word, calls, command @ ..] = argv.as_slice()
+        && word == conformance::WITHOUT_CALLS
+    {
+        let calls: Vec<String> = calls.split(',').map(String::from).collect();
+        let error = testbed::older_kernel::exec_without(&calls, command);
+        eprintln!("oci-conformance: {error}");
+        return ExitCode::from(2);
+    }
     match judge(&arguments().get_matches()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,

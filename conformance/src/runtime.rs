@@ -17,6 +17,7 @@ mod lifecycle;
 mod limits; // limits as the kernel has them, on either version of cgroups
 mod mounts;
 mod namespaces;
+mod older_kernel; // containers without newer system calls
 mod paused; // containers that are paused, killed in part or at work elsewhere
 mod process;
 mod ps; // and what exec does about cgroups and pauses
@@ -32,6 +33,7 @@ pub(crate) const ROWS: &[&[Row]] = &[
     process::ROWS,
     attributes::ROWS,
     mounts::ROWS,
+    older_kernel::ROWS,
     devices::ROWS,
     cgroups::ROWS,
     security::ROWS,

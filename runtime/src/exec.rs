@@ -31,7 +31,7 @@ use crate::fault::{Code, Fault};
 use crate::foreground::{self, Signals};
 use crate::host::Host;
 use crate::init::{self, Stdio, console, credentials, labels::Labels, program};
-use crate::launch::{set_oom_score, write_pid_file};
+use crate::launch::{join_in_passes, set_oom_score, write_pid_file};
 use crate::notify_listener::{self, Filtered};
 use crate::plan::{self, Kind, Process};
 use crate::procfs::{HostProc, Stat};
@@ -493,6 +493,19 @@ impl Guest<'_> {
         Err(program.execute())
     }
 
+    /// The same before Linux 5.8, whose setns(2) takes no process.
+    fn join_one_by_one(&self) -> Result<()> {
+        let mut open = Vec::new();
+        for kind in Kind::ALL.into_iter().filter(|&kind| self.joined.has(kind)) {
+            let path = format!("/proc/{}/ns/{}", self.init_pid, kind.proc_name());
+            let file = File::open(&path).with_context(|| format!("open({path:?})"))?;
+            open.push((kind, OwnedFd::from(file)));
+        }
+        // Asked after: what was opened by number belongs to the process that was checked.
+        sys::process::pidfd_send_signal(&self.init, 0).context("container not running")?;
+        join_in_passes(&open)
+    }
+
     /// The numbers of all that the stage goes on with.
     fn descriptors(&self) -> Vec<RawFd> {
         let owned = self.cgroup_files.iter().chain([&self.init]);
@@ -530,7 +543,12 @@ impl Guest<'_> {
         }
         if self.joined.flags != 0 {
             // All at once, in the order that the kernel knows to be right (setns(2), Linux 5.8).
-            setns_raw(&self.init, self.joined.flags).context("join init's namespaces")?;
+            match setns_raw(&self.init, self.joined.flags) {
+                Err(error) if matches!(error.errno(), Errno::EINVAL | Errno::EBADF) => {
+                    self.join_one_by_one()?;
+                }
+                other => other.context("join init's namespaces")?,
+            }
         }
         if let Some(root) = &self.joined.root {
             nix::unistd::fchdir(root).context("fchdir(init's root)")?;

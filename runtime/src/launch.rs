@@ -8,6 +8,8 @@ mod id_maps;
 mod net_devices;
 pub mod restore;
 
+pub use clone::join_in_passes;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};

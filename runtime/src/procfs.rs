@@ -6,9 +6,11 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
 use nix::sys::stat::Mode;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
+use sys::root::{Links, Root, mount_id};
 
 /// The host's procfs, opened before any mount of the container can cover it.
 ///
@@ -37,9 +39,26 @@ impl HostProc {
         let how = OpenHow::new()
             .flags(OFlag::O_WRONLY | OFlag::O_CLOEXEC)
             .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_XDEV);
-        let fd = openat2(&self.0, path, how)
-            .with_context(|| format!("openat2(\"/proc\", {path:?}, O_WRONLY)"))?;
-        Ok(File::from(fd))
+        let call = || format!("openat2(\"/proc\", {path:?}, O_WRONLY)");
+        match openat2(&self.0, path, how) {
+            Ok(fd) => Ok(File::from(fd)),
+            Err(Errno::ENOSYS) => self.open_by_steps(path),
+            Err(errno) => Err(errno).with_context(call),
+        }
+    }
+
+    /// The same without openat2(2), before Linux 5.6: what was opened must be on the mount that
+    /// was checked.
+    fn open_by_steps(&self, path: &Path) -> Result<File> {
+        let root = Root::new(self.0.try_clone().context("fcntl(F_DUPFD_CLOEXEC)")?);
+        let found = root.open(path, OFlag::O_WRONLY, Links::InRoot)?;
+        if mount_id(&found)? != mount_id(&self.0)? {
+            bail!(
+                "{:?} is covered by another mount",
+                Path::new("/proc").join(path)
+            );
+        }
+        Ok(File::from(found))
     }
 
     /// Writes a kernel parameter; `path` is below `sys`.

@@ -19,7 +19,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{Pid, getppid};
 
 use crate::error::{Result, SyscallError, SyscallResult};
-use crate::process::pidfd_open;
+use crate::process::{is_pollable, pidfd_open, wait_for_exit};
 
 /// On what terms [`run`] runs.
 #[derive(Clone, Copy, Debug)]
@@ -67,6 +67,9 @@ pub struct Finished {
 /// while writing it and not yet called execve.
 const BUSY_PATIENCE: Duration = Duration::from_secs(5);
 const BUSY_POLL: Duration = Duration::from_millis(20);
+
+/// How often the end of a child is looked for where it cannot be polled for.
+const END_POLL: Duration = Duration::from_millis(5);
 
 /// Runs `command` with `stdin` in a process group of its own, until it ends or a limit is met.
 ///
@@ -178,6 +181,7 @@ fn converse(
     terms: Terms,
 ) -> Result<[Vec<u8>; 2]> {
     let pidfd = pidfd_open(Pid::from_raw(child.id().cast_signed()))?;
+    let pollable = is_pollable(&pidfd);
     let mut stdin = Feed {
         pipe: child.stdin.take().map(OwnedFd::from),
         rest: input,
@@ -186,7 +190,20 @@ fn converse(
     let mut stderr = Collect::new(child.stderr.take().map(OwnedFd::from), terms)?;
     stdin.unblock()?;
     loop {
-        let ended = wait_for_any(&pidfd, [&stdin.pipe, &stdout.pipe, &stderr.pipe], deadline)?;
+        let pipes = [&stdin.pipe, &stdout.pipe, &stderr.pipe];
+        let ended = if pollable {
+            wait_for_any(Some(&pidfd), pipes, deadline)?
+        } else {
+            // Without pidfd_open(2) its end has to be asked for, now and again.
+            let soon = deadline.min(Instant::now() + END_POLL);
+            let over = wait_for_any(None, pipes, soon).err();
+            let late = over.filter(|error| error.errno() != Errno::ETIMEDOUT || soon == deadline);
+            match (wait_for_exit(&pidfd, Duration::ZERO)?, late) {
+                (true, _) => true,
+                (false, Some(error)) => return Err(error),
+                (false, None) => false,
+            }
+        };
         stdin.feed();
         stdout.collect()?;
         stderr.collect()?;
@@ -197,9 +214,14 @@ fn converse(
 }
 
 /// Blocks until something can be done; true when the child has ended.
-fn wait_for_any(pidfd: &OwnedFd, pipes: [&Option<OwnedFd>; 3], deadline: Instant) -> Result<bool> {
+fn wait_for_any(
+    pidfd: Option<&OwnedFd>,
+    pipes: [&Option<OwnedFd>; 3],
+    deadline: Instant,
+) -> Result<bool> {
     let [stdin, stdout, stderr] = pipes;
-    let mut fds = vec![PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+    let end = pidfd.map(|pidfd| PollFd::new(pidfd.as_fd(), PollFlags::POLLIN));
+    let mut fds: Vec<PollFd<'_>> = end.into_iter().collect();
     let wanted = [
         (stdin, PollFlags::POLLOUT),
         (stdout, PollFlags::POLLIN),
@@ -218,7 +240,10 @@ fn wait_for_any(pidfd: &OwnedFd, pipes: [&Option<OwnedFd>; 3], deadline: Instant
                 return Err(SyscallError::new("poll(child)", Errno::ETIMEDOUT));
             }
             Ok(0) | Err(Errno::EINTR) => {}
-            Ok(_) => return Ok(fds.first().is_some_and(|fd| fd.any() == Some(true))),
+            Ok(_) => {
+                let end = fds.first().filter(|_| pidfd.is_some());
+                return Ok(end.is_some_and(|fd| fd.any() == Some(true)));
+            }
             Err(errno) => return Err(SyscallError::new("poll(child)", errno)),
         }
     }

@@ -22,6 +22,7 @@ pub mod root; // a container's root directory: openat2 with RESOLVE_IN_ROOT
 pub mod seccomp; // seccomp(2): load a filter, probe actions
 pub mod shared_words; // memory that two processes share
 pub mod socket; // messages with descriptors
+mod staging; // what the mount calls fall back to on older kernels
 pub mod terminal; // ptys, raw mode
 
 pub use dir::Dir;

@@ -2,7 +2,8 @@
 //! pivot_root(2).
 //!
 //! A mount made here is detached until [`move_mount`] puts it on a descriptor, so no path of a
-//! container is ever resolved twice. The calls exist since Linux 5.2, `mount_setattr` since 5.12.
+//! container is ever resolved twice. The calls exist since Linux 5.2, `mount_setattr` since 5.12;
+//! where one is missing, `staging` does the same with mount(2), once [`prepare`] was called.
 
 use std::ffi::CString;
 use std::io::Read;
@@ -17,6 +18,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::fchdir;
 
 use crate::error::{Result, SyscallError, SyscallResult};
+use crate::staging;
 
 /// Attributes of one mount, with the kernel's `MOUNT_ATTR_*` values (mount_setattr(2)).
 pub mod attr {
@@ -101,6 +103,34 @@ const FSCONFIG_SET_FLAG: libc::c_uint = 0;
 const FSCONFIG_SET_STRING: libc::c_uint = 1;
 const FSCONFIG_CMD_CREATE: libc::c_uint = 6;
 
+/// Gets ready for kernels and sandboxes that lack one of these calls; else does nothing.
+///
+/// `place` is a directory that something is about to be mounted on for good, in a mount
+/// namespace of this process's own.
+pub fn prepare(place: &Path) -> Result<()> {
+    let missing = |number: libc::c_long| {
+        // SAFETY: invalid on purpose: no descriptor, no pointer and no size is ever looked at
+        // before one of them is refused.
+        let result = unsafe { libc::syscall(number, -1, std::ptr::null::<u8>(), -1, 0, 0) };
+        result < 0 && Errno::last() == Errno::ENOSYS
+    };
+    let calls = [
+        libc::SYS_mount_setattr,
+        libc::SYS_open_tree,
+        libc::SYS_move_mount,
+        libc::SYS_fsopen,
+    ];
+    if calls.into_iter().any(missing) {
+        return staging::make(place);
+    }
+    Ok(())
+}
+
+/// Whether the kernel, or a sandbox around us, does not know the call at all.
+fn is_missing<T>(result: &nix::Result<T>) -> bool {
+    matches!(result, Err(Errno::ENOSYS))
+}
+
 /// Turns the result of a raw system call into an errno.
 fn checked(result: libc::c_long) -> nix::Result<libc::c_long> {
     Errno::result(result)
@@ -121,6 +151,9 @@ fn c_string(text: &str) -> Result<CString> {
 ///
 /// `open_tree(source, "", OPEN_TREE_CLONE | AT_EMPTY_PATH)`.
 pub fn open_tree_clone(source: impl AsFd, reach: Reach) -> Result<OwnedFd> {
+    if staging::is_made() {
+        return staging::bind(source, reach);
+    }
     let fd = source.as_fd().as_raw_fd();
     let flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | libc::AT_EMPTY_PATH | reach.at_flag();
     // SAFETY: the path is a NUL-terminated constant, the descriptor is borrowed for the call.
@@ -137,7 +170,11 @@ pub fn move_mount(mount: impl AsFd, target: impl AsFd) -> Result<()> {
     let empty = c"".as_ptr();
     // SAFETY: both paths are NUL-terminated constants, both descriptors are borrowed for the call.
     let result = unsafe { libc::syscall(libc::SYS_move_mount, from, empty, to, empty, flags) };
-    checked(result)
+    let result = checked(result);
+    if is_missing(&result) {
+        return staging::move_to(mount, target);
+    }
+    result
         .map(drop)
         .call(|| format!("move_mount({from}, \"\", {to}, \"\")"))
 }
@@ -157,7 +194,11 @@ pub fn mount_setattr(mount: impl AsFd, attr: MountAttr, reach: Reach) -> Result<
             size_of::<MountAttr>(),
         )
     };
-    checked(result)
+    let result = checked(result);
+    if is_missing(&result) {
+        return staging::set_attributes(mount, attr, reach);
+    }
+    result
         .map(drop)
         .call(|| format!("mount_setattr({fd}, {attr:x?}, {reach:?})"))
 }
@@ -200,27 +241,42 @@ pub fn in_private_namespace<T>(body: impl FnOnce() -> T) -> Result<T> {
 /// A file system being configured: fsopen(2), then options, then [`FsContext::mount`].
 #[derive(Debug)]
 pub struct FsContext {
-    fd: OwnedFd,
+    way: Way,
     fs_type: String,
+}
+
+#[derive(Debug)]
+enum Way {
+    /// The configuration is the kernel's.
+    Kernel(OwnedFd),
+    /// No fsopen(2): the options wait for one mount(2).
+    Collected(Vec<(String, Option<String>)>),
 }
 
 impl FsContext {
     /// Starts a new instance of the file system `fs_type`; `ENODEV` if the kernel lacks it.
     pub fn open(fs_type: &str) -> Result<Self> {
-        let name = c_string(fs_type)?;
+        let fs_type = fs_type.to_owned();
+        if staging::is_made() {
+            let way = Way::Collected(Vec::new());
+            return Ok(Self { way, fs_type });
+        }
+        let name = c_string(&fs_type)?;
         // SAFETY: `name` is NUL-terminated and outlives the call.
         let result = unsafe { libc::syscall(libc::SYS_fsopen, name.as_ptr(), FSOPEN_CLOEXEC) };
         let fd = checked(result)
             .map(owned)
             .call(|| format!("fsopen({fs_type:?})"))?;
-        Ok(Self {
-            fd,
-            fs_type: fs_type.to_owned(),
-        })
+        let way = Way::Kernel(fd);
+        Ok(Self { way, fs_type })
     }
 
     /// Sets an option: `key=value`, or `key` alone.
-    pub fn set(&self, key: &str, value: Option<&str>) -> Result<()> {
+    pub fn set(&mut self, key: &str, value: Option<&str>) -> Result<()> {
+        if let Way::Collected(options) = &mut self.way {
+            options.push((key.to_owned(), value.map(str::to_owned)));
+            return Ok(());
+        }
         let command = if value.is_some() {
             FSCONFIG_SET_STRING
         } else {
@@ -229,12 +285,10 @@ impl FsContext {
         self.config(command, Some(key), value)
     }
 
-    /// Makes the superblock with the options set so far.
-    fn create(&self) -> Result<()> {
-        self.config(FSCONFIG_CMD_CREATE, None, None)
-    }
-
     fn config(&self, command: libc::c_uint, key: Option<&str>, value: Option<&str>) -> Result<()> {
+        let Way::Kernel(fd) = &self.way else {
+            return Ok(());
+        };
         let (key_c, value_c) = (
             key.map(c_string).transpose()?,
             value.map(c_string).transpose()?,
@@ -246,7 +300,7 @@ impl FsContext {
         let result = unsafe {
             libc::syscall(
                 libc::SYS_fsconfig,
-                self.fd.as_raw_fd(),
+                fd.as_raw_fd(),
                 command,
                 pointer(&key_c),
                 pointer(&value_c),
@@ -265,8 +319,13 @@ impl FsContext {
 
     /// Makes the superblock and a detached mount of it with the attributes of [`attr`].
     pub fn mount(self, attributes: u64) -> Result<OwnedFd> {
-        self.create()?;
-        let fd = self.fd.as_raw_fd();
+        let fd = match &self.way {
+            Way::Kernel(fd) => fd.as_raw_fd(),
+            Way::Collected(options) => {
+                return staging::file_system(&self.fs_type, options, attributes);
+            }
+        };
+        self.config(FSCONFIG_CMD_CREATE, None, None)?;
         // SAFETY: only integers are passed.
         let result =
             unsafe { libc::syscall(libc::SYS_fsmount, fd, FSMOUNT_CLOEXEC, attributes as u32) };
@@ -278,7 +337,9 @@ impl FsContext {
     /// Adds what the file system itself says of the error, which the errno alone hides.
     fn explained(&self, call: &str, errno: Errno) -> SyscallError {
         let mut said = Vec::new();
-        if let Ok(fd) = self.fd.try_clone() {
+        if let Way::Kernel(fd) = &self.way
+            && let Ok(fd) = fd.try_clone()
+        {
             let mut log = std::fs::File::from(fd);
             let mut line = [0; 512];
             // Each read gives one message, "e " before an error; ENODATA ends them.

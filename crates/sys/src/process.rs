@@ -5,7 +5,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::{Mode, SFlag};
 use nix::unistd::Pid;
 
 use crate::error::{Result, SyscallError, SyscallResult};
@@ -97,7 +99,12 @@ pub fn clone3(args: CloneArgs<'_>) -> Result<Cloned> {
             size_of::<KernelCloneArgs>(),
         )
     };
-    match Errno::result(result).call(describe)? {
+    let result = match Errno::result(result) {
+        // No clone3(2), or (E2BIG) one that cannot put the child into a cgroup, before Linux 5.7.
+        Err(Errno::ENOSYS | Errno::E2BIG) => clone2(&args, &mut pidfd)?,
+        other => other.call(describe)?,
+    };
+    match result {
         0 => Ok(Cloned::Child),
         pid => {
             // SAFETY: CLONE_PIDFD stored a new descriptor that only we know.
@@ -110,13 +117,74 @@ pub fn clone3(args: CloneArgs<'_>) -> Result<Cloned> {
     }
 }
 
+/// clone(2), which every kernel has: the child joins its cgroup as its first act.
+fn clone2(args: &CloneArgs<'_>, pidfd: &mut RawFd) -> Result<libc::c_long> {
+    let describe = || format!("clone({:#x})", args.flags);
+    if args.flags & CLONE_NEWTIME != 0 {
+        // The bit means something else to clone(2).
+        return Err(SyscallError::new(describe(), Errno::ENOSYS));
+    }
+    // Opened by the parent: in a new user namespace the child has no right to.
+    let join = args.cgroup.map(|cgroup| {
+        let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+        openat(cgroup, "cgroup.procs", flags, Mode::empty())
+            .call(|| "openat(cgroup, \"cgroup.procs\", O_WRONLY)".into())
+    });
+    let join = join.transpose()?;
+    let signal = if args.flags & CLONE_PARENT != 0 {
+        0
+    } else {
+        libc::SIGCHLD as u64
+    };
+    let flags = (args.flags | CLONE_PIDFD | signal) as libc::c_ulong;
+    let (stack, none, pidfd) = (0 as libc::c_ulong, 0 as libc::c_ulong, &raw mut *pidfd);
+    // SAFETY: as in `clone3`; a zero stack means a copy of the caller's. The unused arguments
+    // after `pidfd` are zero, in whichever order the architecture has them.
+    #[cfg(not(target_arch = "s390x"))]
+    let result = unsafe { libc::syscall(libc::SYS_clone, flags, stack, pidfd, none, none) };
+    // SAFETY: the same, with the first two in the order of s390.
+    #[cfg(target_arch = "s390x")]
+    let result = unsafe { libc::syscall(libc::SYS_clone, stack, flags, pidfd, none, none) };
+    let born = Errno::result(result).call(describe)?;
+    if let (0, Some(procs)) = (born, join)
+        && nix::unistd::write(&procs, b"0").is_err()
+    {
+        // Nothing of it may run outside of its limits; the parent sees it end.
+        exit_now(1);
+    }
+    Ok(born)
+}
+
 /// A descriptor of the process `pid`; `ESRCH` if there is none (pidfd_open(2), Linux 5.3).
+///
+/// Where the call is missing it is the directory `/proc/<pid>`, which pidfd_send_signal(2) takes
+/// as well; poll(2) does not, so wait with [`wait_for_exit`].
 pub fn pidfd_open(pid: Pid) -> Result<OwnedFd> {
     // SAFETY: only integers are passed.
     let result = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) };
-    let fd = Errno::result(result).call(|| format!("pidfd_open({pid})"))?;
-    // SAFETY: the kernel has just made this descriptor for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+    match Errno::result(result) {
+        // SAFETY: the kernel has just made this descriptor for us.
+        Ok(fd) => Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) }),
+        Err(Errno::ENOSYS) => {
+            let path = format!("/proc/{pid}");
+            let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+            let opened = nix::fcntl::open(path.as_str(), flags, Mode::empty());
+            let gone = |errno| {
+                if errno == Errno::ENOENT {
+                    Errno::ESRCH
+                } else {
+                    errno
+                }
+            };
+            opened.map_err(gone).call(|| format!("open({path:?})"))
+        }
+        Err(errno) => Err(SyscallError::new(format!("pidfd_open({pid})"), errno)),
+    }
+}
+
+/// Whether the end of the process can be polled for: not with a directory of procfs.
+pub(crate) fn is_pollable(pidfd: impl AsFd) -> bool {
+    !matches!(crate::root::kind(pidfd), Ok(SFlag::S_IFDIR))
 }
 
 /// A copy of descriptor `number` of another process (pidfd_getfd(2), Linux 5.6). `EPERM` unless
@@ -136,14 +204,63 @@ pub fn pidfd_send_signal(pidfd: impl AsFd, signal: i32) -> Result<()> {
     let none = std::ptr::null::<libc::siginfo_t>();
     // SAFETY: a NULL siginfo means "as kill(2) does".
     let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, none, 0) };
-    Errno::result(result)
+    match Errno::result(result) {
+        // Only a sandbox hides it; every kernel that we run on has the call.
+        Err(Errno::ENOSYS) => kill_by_number(&pidfd, signal),
+        result => result
+            .map(drop)
+            .call(|| format!("pidfd_send_signal({fd}, {signal})")),
+    }
+}
+
+/// kill(2), asking the descriptor for the number as late as can be.
+fn kill_by_number(pidfd: impl AsFd, signal: i32) -> Result<()> {
+    let fd = pidfd.as_fd().as_raw_fd();
+    let number = if is_pollable(&pidfd) {
+        let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("Pid:"));
+        line.and_then(|pid| pid.trim().parse::<i32>().ok())
+    } else {
+        let path = std::fs::read_link(format!("/proc/self/fd/{fd}")).unwrap_or_default();
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str()?.parse().ok());
+        // The directory of a process that is gone stays empty, whoever has its number now.
+        name.filter(|_| state(&pidfd).is_some())
+    };
+    let call = || format!("kill({number:?}, {signal})");
+    let Some(pid) = number.filter(|&pid| pid > 0) else {
+        return Err(SyscallError::new(call(), Errno::ESRCH));
+    };
+    // SAFETY: only integers are passed.
+    Errno::result(unsafe { libc::kill(pid, signal) })
         .map(drop)
-        .call(|| format!("pidfd_send_signal({fd}, {signal})"))
+        .call(call)
+}
+
+/// The state letter of the process whose directory of procfs this is; `None` once it is reaped.
+fn state(directory: impl AsFd) -> Option<u8> {
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    let stat = openat(directory.as_fd(), "stat", flags, Mode::empty()).ok()?;
+    let mut text = [0; 512];
+    let length = nix::unistd::read(&stat, &mut text).ok()?;
+    // The second field is the program's name in parentheses, which may hold anything.
+    let end = text[..length].iter().rposition(|&byte| byte == b')')?;
+    text.get(end + 2).copied()
 }
 
 /// Waits until the process has ended, at most `patience`; false when the time is over.
 pub fn wait_for_exit(pidfd: impl AsFd, patience: Duration) -> Result<bool> {
     let deadline = Instant::now() + patience;
+    if !is_pollable(&pidfd) {
+        while !matches!(state(&pidfd), None | Some(b'Z' | b'X')) {
+            if Instant::now() >= deadline {
+                return Ok(false);
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        return Ok(true);
+    }
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
@@ -189,9 +306,49 @@ pub fn close_on_exec_from(first: RawFd) -> Result<()> {
             CLOSE_RANGE_CLOEXEC,
         )
     };
-    Errno::result(result)
-        .map(drop)
-        .call(|| format!("close_range({first}, ~0, CLOEXEC)"))
+    match Errno::result(result) {
+        // Before Linux 5.9 there is no such call, before 5.11 no such flag.
+        Err(Errno::ENOSYS | Errno::EINVAL) => {
+            for number in open_from(first)? {
+                // SAFETY: F_SETFD takes an integer and changes only a flag. EBADF: it was the
+                // descriptor of the listing itself.
+                unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };
+            }
+            Ok(())
+        }
+        result => result
+            .map(drop)
+            .call(|| format!("close_range({first}, ~0, CLOEXEC)")),
+    }
+}
+
+/// The numbers of all descriptors from `first` on.
+///
+/// Where there is no procfs to list them, as in a container that mounts none, every number that
+/// a descriptor may have.
+fn open_from(first: RawFd) -> Result<Vec<RawFd>> {
+    let number = |entry: std::io::Result<std::fs::DirEntry>| {
+        entry.ok()?.file_name().to_str()?.parse::<RawFd>().ok()
+    };
+    let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let genuine = nix::fcntl::open("/proc/self/fd", flags, Mode::empty())
+        .and_then(|fd| nix::sys::statfs::fstatfs(&fd))
+        .is_ok_and(|fs| fs.filesystem_type() == nix::sys::statfs::PROC_SUPER_MAGIC);
+    if genuine && let Ok(entries) = std::fs::read_dir("/proc/self/fd") {
+        return Ok(entries
+            .filter_map(number)
+            .filter(|&number| number >= first)
+            .collect());
+    }
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: `limit` is a live struct of the kernel's layout.
+    let result = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
+    Errno::result(result).call(|| "getrlimit(RLIMIT_NOFILE)".into())?;
+    let last = limit.rlim_max.min(1 << 20) as RawFd;
+    Ok((first..last).filter(|&number| is_open(number)).collect())
 }
 
 /// Closes every descriptor from 3 on that is not in `keep`.
@@ -215,9 +372,19 @@ fn close_range(first: RawFd, last: RawFd) -> Result<()> {
     }
     // SAFETY: the caller never uses the owners of these descriptors again (see close_inherited).
     let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
-    Errno::result(result)
-        .map(drop)
-        .call(|| format!("close_range({first}, {last}, 0)"))
+    match Errno::result(result) {
+        Err(Errno::ENOSYS) => {
+            let open = open_from(first)?;
+            for number in open.into_iter().filter(|&number| number <= last) {
+                // SAFETY: as above. EBADF: it was the descriptor of the listing itself.
+                unsafe { libc::close(number) };
+            }
+            Ok(())
+        }
+        result => result
+            .map(drop)
+            .call(|| format!("close_range({first}, {last}, 0)")),
+    }
 }
 
 /// Clears close-on-exec of the inherited descriptor `number`; `EBADF` if it is not open.

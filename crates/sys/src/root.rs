@@ -3,7 +3,8 @@
 //! The tree below may belong to an attacker who changes it while we look: every lookup is one
 //! openat2(2) with `RESOLVE_IN_ROOT`, which the kernel resolves as if the process were inside,
 //! and what comes back is a descriptor, so nothing is resolved a second time (the class of
-//! CVE-2021-30465, CVE-2024-45310 and a dozen others). openat2 exists since Linux 5.6.
+//! CVE-2021-30465, CVE-2024-45310 and a dozen others). openat2 exists since Linux 5.6; without it
+//! [`Steps`] goes from descriptor to descriptor, which the same attacker gains nothing against.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -13,6 +14,7 @@ use std::path::{Component, Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2};
 use nix::sys::stat::{Mode, SFlag, fstat, mkdirat};
+use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
 use crate::error::{Result, SyscallError, SyscallResult};
 
@@ -70,6 +72,11 @@ impl Root {
             match openat2(&self.0, path, how) {
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) if tries < LOOKUP_TRIES => {}
+                Err(Errno::ENOSYS) => {
+                    return Steps::begin(self, path)?
+                        .open(flags, links)
+                        .call(|| self.describe(path, flags));
+                }
                 other => return other.call(|| self.describe(path, flags)),
             }
         }
@@ -122,6 +129,93 @@ impl Root {
             "openat2([{}]<rootfs>, {path:?}, {flags:?}, RESOLVE_IN_ROOT)",
             self.0.as_raw_fd()
         )
+    }
+}
+
+/// A lookup for kernels without openat2(2): one component at a time, each opened with `O_PATH`
+/// beneath the descriptor of the one before, so that nothing can be swapped for a link between
+/// the look and the step.
+///
+/// `..` goes back along the descriptors that led here and never through the kernel, so a
+/// directory that somebody moves away meanwhile does not lead out of the root.
+struct Steps {
+    /// The directories from the root to where we are; never empty.
+    way: Vec<OwnedFd>,
+    /// What is still to be walked, the next last.
+    pending: Vec<OsString>,
+    links: usize,
+}
+
+/// As many links as the kernel follows (path_resolution(7)).
+const MAX_LINKS: usize = 40;
+
+impl Steps {
+    fn begin(root: &Root, path: &Path) -> Result<Self> {
+        Ok(Self {
+            way: vec![root.duplicate()?],
+            pending: components(path),
+            links: 0,
+        })
+    }
+
+    fn open(mut self, flags: OFlag, links: Links) -> nix::Result<OwnedFd> {
+        let looking = flags.contains(OFlag::O_PATH);
+        loop {
+            let at = self.way.last().ok_or(Errno::ENOENT)?;
+            let Some(name) = self.pending.pop() else {
+                return openat(at, ".", flags | OFlag::O_CLOEXEC, Mode::empty());
+            };
+            if name == ".." {
+                if self.way.len() > 1 {
+                    self.way.pop();
+                }
+                continue;
+            }
+            let place = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+            let entry = openat(at, name.as_os_str(), place, Mode::empty())?;
+            let last = self.pending.is_empty();
+            let kind = fstat(&entry)?.st_mode & SFlag::S_IFMT.bits();
+            if kind == SFlag::S_IFLNK.bits() {
+                if last && flags.contains(OFlag::O_NOFOLLOW) && looking {
+                    return Ok(entry);
+                }
+                self.follow(&entry, links)?;
+            } else if last && kind != SFlag::S_IFDIR.bits() {
+                if flags.contains(OFlag::O_DIRECTORY) {
+                    return Err(Errno::ENOTDIR);
+                }
+                if looking {
+                    return Ok(entry);
+                }
+                // What was no link a moment ago; if it is one now, that is refused.
+                let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+                return openat(at, name.as_os_str(), flags, Mode::empty());
+            } else if !last && kind != SFlag::S_IFDIR.bits() {
+                return Err(Errno::ENOTDIR);
+            } else {
+                self.way.push(entry);
+            }
+        }
+    }
+
+    /// Goes on with the text of a link. A magic link, whose text is no path to what it stands
+    /// for, is refused as `RESOLVE_NO_MAGICLINKS` does.
+    fn follow(&mut self, link: &OwnedFd, links: Links) -> nix::Result<()> {
+        self.links += 1;
+        if links == Links::Refused || self.links > MAX_LINKS {
+            return Err(Errno::ELOOP);
+        }
+        let text = nix::fcntl::readlinkat(link, "")?;
+        let target = Path::new(&text);
+        let proc = fstatfs(link)?.filesystem_type() == PROC_SUPER_MAGIC;
+        if proc && (target.is_absolute() || text.as_bytes().contains(&b':')) {
+            return Err(Errno::ELOOP);
+        }
+        if target.is_absolute() {
+            self.way.truncate(1);
+        }
+        self.pending.extend(components(target));
+        Ok(())
     }
 }
 
@@ -221,6 +315,16 @@ pub fn kind(fd: impl AsFd) -> Result<SFlag> {
     ))
 }
 
+/// The id of the mount that a file was reached through, as `/proc/self/mountinfo` has it.
+pub fn mount_id(fd: impl AsFd) -> Result<u64> {
+    let number = fd.as_fd().as_raw_fd();
+    let path = format!("/proc/self/fdinfo/{number}");
+    let text = std::fs::read_to_string(&path).call(|| format!("read({path:?})"))?;
+    let id = text.lines().find_map(|line| line.strip_prefix("mnt_id:"));
+    id.and_then(|id| id.trim().parse().ok())
+        .ok_or_else(|| SyscallError::new(format!("read({path:?})"), Errno::ENODATA))
+}
+
 /// The names and `..` of a path, last one first.
 fn components(path: &Path) -> Vec<OsString> {
     let names = path.components().filter_map(|component| match component {
@@ -262,6 +366,92 @@ mod tests {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let fd = nix::fcntl::open(dir.path(), flags, Mode::empty()).unwrap();
         (dir, Root::new(fd))
+    }
+
+    /// Both ways must answer the same: the inode, or the errno.
+    fn both_ways(root: &Root, path: &str, flags: OFlag, links: Links) -> nix::Result<(u64, u64)> {
+        let path = Path::new(path);
+        let seen = |fd: OwnedFd| fstat(&fd).map(|stat| (stat.st_dev, stat.st_ino));
+        let kernel = root.open(path, flags, links).map_err(|error| error.errno());
+        let kernel = kernel.and_then(seen);
+        let steps = Steps::begin(root, path).unwrap().open(flags, links);
+        assert_eq!(steps.and_then(seen), kernel, "{path:?} {flags:?} {links:?}");
+        kernel
+    }
+
+    #[test]
+    fn without_openat2_every_lookup_ends_at_the_same_place() {
+        let (dir, root) = root();
+        for name in ["a/b/c", "etc"] {
+            std::fs::create_dir_all(dir.path().join(name)).unwrap();
+        }
+        std::fs::write(dir.path().join("a/file"), "x").unwrap();
+        for (target, name) in [
+            ("/a/b", "absolute"),
+            ("../../../etc", "a/b/up"),
+            ("/../../etc", "above"),
+            ("file", "a/link"),
+            ("loop", "loop"),
+            ("nowhere", "dangling"),
+            ("/", "slash"),
+        ] {
+            symlink(target, dir.path().join(name)).unwrap();
+        }
+        let paths = [
+            "/",
+            "/a",
+            "/a/b/..",
+            "/a/b/../../..",
+            "/absolute/c",
+            "/absolute/..",
+            "/a/b/up",
+            "/above",
+            "/a/link",
+            "/a/link/x",
+            "/a/file/x",
+            "/a/file/..",
+            "/loop",
+            "/loop/x",
+            "/dangling",
+            "/dangling/x",
+            "/slash/a/b",
+            "/missing",
+            "/a/missing/x",
+            "",
+        ];
+        let mut reached = 0;
+        for path in paths {
+            for links in [Links::InRoot, Links::Refused] {
+                let dir_only = OFlag::O_PATH | OFlag::O_DIRECTORY;
+                let link_itself = OFlag::O_PATH | OFlag::O_NOFOLLOW;
+                for flags in [OFlag::O_PATH, OFlag::O_RDONLY, dir_only, link_itself] {
+                    // RESOLVE_NO_SYMLINKS lets nobody open a link itself either way but by
+                    // O_NOFOLLOW, and an empty path is no file to the kernel.
+                    if path.is_empty() {
+                        continue;
+                    }
+                    reached += usize::from(both_ways(&root, path, flags, links).is_ok());
+                }
+            }
+        }
+        assert!(reached > 40, "{reached}");
+    }
+
+    #[test]
+    fn without_openat2_a_magic_link_is_refused_and_a_plain_one_of_procfs_is_not() {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let root = Root::new(nix::fcntl::open("/proc", flags, Mode::empty()).unwrap());
+        for path in [
+            "/self/cwd",
+            "/self/root",
+            "/self/exe",
+            "/self/ns/net",
+            "/self/fd/0",
+        ] {
+            let found = both_ways(&root, path, OFlag::O_PATH, Links::InRoot);
+            assert_eq!(found, Err(Errno::ELOOP), "{path}");
+        }
+        assert!(both_ways(&root, "/self/status", OFlag::O_PATH, Links::InRoot).is_ok());
     }
 
     #[test]

@@ -139,12 +139,12 @@ impl Mounter<'_> {
                 )),
                 false => error,
             })?;
-        let context = FsContext::open(&filesystem.fs_type)?;
+        let mut context = FsContext::open(&filesystem.fs_type)?;
         context.set("source", Some(&filesystem.source))?;
         for (key, value) in &filesystem.options {
             context.set(key, value.as_deref())?;
         }
-        self.complete_options(filesystem, &context, &target)?;
+        self.complete_options(filesystem, &mut context, &target)?;
         let (attributes, later) = self.split_readonly(filesystem);
         let mount = context
             .mount(attributes)
@@ -164,7 +164,7 @@ impl Mounter<'_> {
     fn complete_options(
         &self,
         filesystem: &Filesystem,
-        context: &FsContext,
+        context: &mut FsContext,
         target: &OwnedFd,
     ) -> Result<()> {
         let given = |name: &str| filesystem.options.iter().any(|(key, _)| key == name);
@@ -210,7 +210,7 @@ impl Mounter<'_> {
                 self.place(&mount, &target)
             }
             View::Hierarchies { list, namespaced } => {
-                let context = FsContext::open("tmpfs")?;
+                let mut context = FsContext::open("tmpfs")?;
                 context.set("mode", Some("755"))?;
                 context.set("source", Some("tmpfs"))?;
                 let mount = context.mount(attributes & !attr::RDONLY)?;
@@ -238,7 +238,7 @@ impl Mounter<'_> {
             .root
             .target(&place, Missing::Directory, Links::Refused)?;
         let mount = if namespaced {
-            let context = FsContext::open(if hierarchy.unified {
+            let mut context = FsContext::open(if hierarchy.unified {
                 "cgroup2"
             } else {
                 "cgroup"

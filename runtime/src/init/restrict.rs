@@ -68,7 +68,7 @@ fn cover(first: &mut Option<OwnedFd>, make: impl FnOnce() -> Result<OwnedFd>) ->
 }
 
 fn empty_directory() -> Result<OwnedFd> {
-    let context = FsContext::open("tmpfs")?;
+    let mut context = FsContext::open("tmpfs")?;
     for (key, value) in [
         ("source", "tmpfs"),
         ("mode", "0755"),

@@ -13,7 +13,6 @@ use sys::root::{Links, Missing, Root};
 
 use crate::plan::Entry;
 use crate::plan::Plan;
-use crate::plan::Rootfs as RootfsPlan;
 use crate::sync::{Channel, FromInit, ToInit};
 
 /// The mounted root file system, which init has not entered yet.
@@ -37,7 +36,9 @@ impl Rootfs {
             // pivot_root(2) refuses a root whose parent is shared.
             make_parent_private(&rootfs.path)?;
         }
-        let tree = Self::tree(rootfs, channel)?;
+        let source = open_path(&rootfs.path);
+        sys::mount::prepare(&rootfs.path)?;
+        let tree = Self::tree(source, channel)?;
         let place = open_path(&rootfs.path)?;
         sys::mount::move_mount(&tree, &place)
             .with_context(|| format!("mount the rootfs {:?} on itself", rootfs.path))?;
@@ -46,8 +47,8 @@ impl Rootfs {
         })
     }
 
-    fn tree(rootfs: &RootfsPlan, channel: &Channel) -> Result<OwnedFd> {
-        match open_path(&rootfs.path) {
+    fn tree(source: Result<OwnedFd>, channel: &Channel) -> Result<OwnedFd> {
+        match source {
             Ok(fd) => Ok(sys::mount::open_tree_clone(&fd, Reach::Recursive)?),
             // A directory that the container's root may not pass: the runtime may.
             Err(error) if is_denied(&error) => fetch(channel, 0),

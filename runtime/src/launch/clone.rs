@@ -259,7 +259,7 @@ fn stage_story(
 
 /// Some namespaces belong to the host, and are joined with its privileges; others belong to the
 /// user namespace that is joined, and need those of its root. Nothing tells which but trying.
-fn join_in_passes(open: &[(Kind, OwnedFd)]) -> Result<()> {
+pub fn join_in_passes(open: &[(Kind, OwnedFd)]) -> Result<()> {
     let (user, others): (Vec<_>, Vec<_>) = open.iter().partition(|(kind, _)| *kind == Kind::User);
     let refused: Vec<_> = others
         .into_iter()
@@ -269,7 +269,10 @@ fn join_in_passes(open: &[(Kind, OwnedFd)]) -> Result<()> {
         setns_raw(fd, kind.clone_flag())
             .with_context(|| format!("join the {} namespace", kind.proc_name()))?;
     }
-    sys::credentials::set_gid(0)
-        .and_then(|()| sys::credentials::set_uid(0))
-        .context("become root of the joined user namespace")
+    if open.iter().any(|(kind, _)| *kind == Kind::User) {
+        // EINVAL: one that maps no root. Whoever the process is to be is set later all the same.
+        let _ = sys::credentials::set_gid(0);
+        let _ = sys::credentials::set_uid(0);
+    }
+    Ok(())
 }
