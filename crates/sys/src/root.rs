@@ -385,7 +385,9 @@ mod tests {
         for name in ["a/b/c", "etc"] {
             std::fs::create_dir_all(dir.path().join(name)).unwrap();
         }
-        std::fs::write(dir.path().join("a/file"), "x").unwrap();
+        let file = Missing::File;
+        root.create_target(Path::new("/a/file"), file, Links::Refused)
+            .unwrap();
         for (target, name) in [
             ("/a/b", "absolute"),
             ("../../../etc", "a/b/up"),

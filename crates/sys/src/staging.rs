@@ -395,7 +395,7 @@ mod tests {
     fn attributes_survive_the_way_through_mount_2() {
         let flags = flags_of(attr::RDONLY | attr::NODIRATIME | attr::NOSYMFOLLOW);
         assert!(flags.contains(MsFlags::MS_RDONLY | MsFlags::MS_NODIRATIME | MsFlags::MS_RELATIME));
-        assert_eq!(flags.bits() as u64 & MS_NOSYMFOLLOW, MS_NOSYMFOLLOW);
+        assert_eq!(flags.bits() & MS_NOSYMFOLLOW, MS_NOSYMFOLLOW);
         assert!(flags_of(attr::NOATIME).contains(MsFlags::MS_NOATIME));
         assert!(!flags_of(attr::NOATIME).contains(MsFlags::MS_RELATIME));
     }
