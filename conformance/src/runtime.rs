@@ -15,8 +15,12 @@ mod hooks;
 mod identity; // pids that come again, parents that go
 mod lifecycle;
 mod limits; // limits as the kernel has them, on either version of cgroups
+mod idmap;
+mod lifecycle;
+mod mount_options;
 mod mounts;
 mod namespaces;
+mod nested; // less of the host than the runtime sees, and runtimes in containers
 mod older_kernel; // containers without newer system calls
 mod paused; // containers that are paused, killed in part or at work elsewhere
 mod process;
@@ -33,6 +37,9 @@ pub(crate) const ROWS: &[&[Row]] = &[
     process::ROWS,
     attributes::ROWS,
     mounts::ROWS,
+    mount_options::ROWS,
+    idmap::ROWS,
+    nested::ROWS,
     older_kernel::ROWS,
     devices::ROWS,
     cgroups::ROWS,

@@ -16,6 +16,7 @@ pub mod devices;
 pub mod executable;
 pub mod labels;
 pub mod mounts;
+pub mod nested;
 pub mod program;
 pub mod restrict;
 pub mod rootfs;

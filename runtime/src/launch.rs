@@ -9,6 +9,7 @@ mod net_devices;
 pub mod restore;
 
 pub use clone::join_in_passes;
+pub use id_maps::IdNamespaces;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -39,7 +40,7 @@ use crate::host::Host;
 use crate::inherited::Listen;
 use crate::init::{self, Inheritance, Stdio, credentials};
 use crate::notify_socket;
-use crate::plan::mounts::What;
+use crate::plan::mounts::{Link, What};
 use crate::plan::{Entry, Kind, Moment, Plan};
 use crate::procfs::{self, Stat};
 use crate::resctrl::{self, Membership};
@@ -250,6 +251,7 @@ struct Launch<'a> {
     cgroup: Option<Cgroup>,
     hooks_ran: Poststop,
     moved: Option<Moved>,
+    id_namespaces: IdNamespaces,
 }
 
 struct Init {
@@ -304,6 +306,7 @@ impl<'a> Launch<'a> {
             cgroup: None,
             hooks_ran: Poststop::Skip,
             moved: None,
+            id_namespaces: IdNamespaces::default(),
         };
         Ok((launch, lock))
     }
@@ -500,8 +503,10 @@ impl<'a> Launch<'a> {
             init.channel.answer(&ToInit::IdsMapped, &[])?;
         }
         loop {
-            match init.channel.hear()? {
+            let (message, fds) = init.channel.hear_all()?.unzip();
+            match message {
                 Some(FromInit::OpenMount(number)) => self.open_mount(init, number)?,
+                Some(FromInit::MapMount(index)) => self.map_mount(init, index, fds)?,
                 Some(FromInit::RunHooks) => {
                     self.run_hooks(init.pid.as_raw())?;
                     init.channel.answer(&ToInit::HooksDone, &[])?;
@@ -516,17 +521,37 @@ impl<'a> Launch<'a> {
     }
 
     fn open_mount(&self, init: &Init, number: usize) -> Result<()> {
-        let (path, reach) = match number.checked_sub(1) {
-            None => (&self.plan.rootfs.path, Reach::Recursive),
+        let (path, reach, link) = match number.checked_sub(1) {
+            None => (&self.plan.rootfs.path, Reach::Recursive, Link::Followed),
             Some(index) => match self.plan.mounts.get(index).map(|step| &step.what) {
-                Some(What::Bind { source, reach }) => (source, *reach),
+                Some(What::Bind {
+                    source,
+                    reach,
+                    link,
+                }) => (source, *reach, *link),
                 _ => bail!("init asked for mount {number}, which is no bind mount"),
             },
         };
-        match init::rootfs::open_path(path)
+        match init::rootfs::open_place(path, link)
             .and_then(|fd| Ok(sys::mount::open_tree_clone(&fd, reach)?))
         {
             Ok(tree) => init.channel.answer(&ToInit::Opened, &[&tree]),
+            Err(error) => init
+                .channel
+                .answer(&ToInit::Refused(format!("{error:#}")), &[]),
+        }
+    }
+
+    /// Maps the ids of a mount that init has made and not attached yet.
+    fn map_mount(&mut self, init: &Init, index: usize, fds: Option<Vec<OwnedFd>>) -> Result<()> {
+        let step = self.plan.mounts.get(index);
+        let mapping = step.and_then(|step| step.id_map.as_ref());
+        let tree = fds.and_then(|fds| fds.into_iter().next());
+        let (Some(mapping), Some(tree)) = (mapping, tree) else {
+            bail!("init asked for the ids of mount {index}, which has none");
+        };
+        match self.id_namespaces.map(&tree, mapping, init.pid) {
+            Ok(()) => init.channel.answer(&ToInit::Mapped, &[]),
             Err(error) => init
                 .channel
                 .answer(&ToInit::Refused(format!("{error:#}")), &[]),

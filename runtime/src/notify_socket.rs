@@ -22,7 +22,7 @@ use nix::unistd::{Pid, pipe2};
 use sys::Errno;
 use sys::mount::{Reach, attr};
 
-use crate::plan::mounts::{AttrChange, MountStep, What};
+use crate::plan::mounts::{AttrChange, Link, MountStep, What};
 use crate::plan::{Kind, Plan};
 use crate::state_dir::StateDir;
 
@@ -59,9 +59,12 @@ pub fn prepare(plan: &mut Plan, state: &StateDir) -> Result<()> {
 
 fn step(source: PathBuf) -> MountStep {
     MountStep {
+        id_map: None,
+        target_link: Link::Followed,
         what: What::Bind {
             source,
             reach: Reach::One,
+            link: Link::Followed,
         },
         destination: INSIDE.into(),
         attributes: AttrChange {

@@ -9,6 +9,7 @@ pub mod foreign_runtime;
 
 pub mod hooks;
 pub mod intel_rdt;
+pub mod id_map;
 pub mod mounts;
 pub mod namespaces;
 pub mod net_devices;
@@ -111,11 +112,18 @@ impl Plan {
         foreign_runtime::refuse(spec.annotations().as_ref(), &host.called_as)?;
         let namespaces = Namespaces::plan(linux)?;
         let process = process(spec, host)?;
+        let id_maps = IdMaps::plan(linux, &namespaces)?;
+        let ids = mounts::Ids {
+            maps: id_maps.as_ref(),
+            in_namespace: namespaces.is_private(Kind::User),
+        };
+        let mounts = spec.mounts().as_deref().unwrap_or_default();
+        let mounts = mounts::plan(mounts, "/mounts", &bundle.dir, ids)?;
         let plan = Self {
-            id_maps: IdMaps::plan(linux, &namespaces)?,
+            id_maps,
             time_offsets: time_offsets(linux, &namespaces)?,
             rootfs: rootfs(bundle, linux, &namespaces, entry)?,
-            mounts: mounts::plan(spec.mounts().as_deref().unwrap_or_default(), &bundle.dir)?,
+            mounts,
             devices: devices::plan(
                 linux
                     .and_then(|l| l.devices().as_deref())

@@ -11,6 +11,8 @@
 //!      |------------- IdsMapped -------------->|   only with a new user namespace
 //!      |<------------ OpenMount(i) ------------|   per bind source it may not reach
 //!      |------------- Opened + fd ------------>|
+//!      |<------------ MapMount(i) + fd -------|   per id-mapped mount
+//!      |------------- Mapped ----------------->|
 //!      |<------------ RunHooks ----------------|   only with prestart or createRuntime hooks;
 //!      |------------- HooksDone -------------->|     init then runs createContainer itself
 //!      |<------------ Limits ------------------|   only if it may not raise a limit itself
@@ -31,7 +33,7 @@
 //! user namespace that is joined by path there is a process between the two (see `launch`),
 //! whose one message is `Spawned(pid)`.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result, bail};
 
@@ -44,6 +46,8 @@ pub enum FromInit {
     Spawned(i32),
     /// Open and clone the source of bind mount number n.
     OpenMount(usize),
+    /// Map the ids of the mount attached, which is for mount number n.
+    MapMount(usize),
     /// Run the hooks of the runtime's namespaces.
     RunHooks,
     /// Set the resource limits from outside.
@@ -67,6 +71,8 @@ pub enum ToInit {
     IdsMapped,
     /// The mount asked for is attached to this message.
     Opened,
+    /// Its ids are mapped.
+    Mapped,
     /// All hooks of the runtime's namespaces succeeded.
     HooksDone,
     /// The limits are set.
@@ -99,9 +105,19 @@ impl Channel {
 
     /// Says something to the runtime.
     pub fn tell(&self, message: &FromInit) -> Result<()> {
+        self.say(message, &[])
+    }
+
+    /// Says something to the runtime, with a descriptor.
+    pub fn hand_over(&self, message: &FromInit, fd: &OwnedFd) -> Result<()> {
+        self.say(message, &[fd.as_fd()])
+    }
+
+    fn say(&self, message: &FromInit, fds: &[BorrowedFd<'_>]) -> Result<()> {
         let bytes = match message {
             FromInit::Spawned(pid) => tagged(b'P', &pid.to_string()),
             FromInit::OpenMount(index) => tagged(b'O', &index.to_string()),
+            FromInit::MapMount(index) => tagged(b'M', &index.to_string()),
             FromInit::RunHooks => tagged(b'H', ""),
             FromInit::Limits => tagged(b'L', ""),
             FromInit::Created => tagged(b'C', ""),
@@ -109,19 +125,25 @@ impl Channel {
             FromInit::Failed(fault) => tagged(b'F', &fault.encode()),
             FromInit::HookFailed(fault) => tagged(b'K', &fault.encode()),
         };
-        sys::socket::send(&self.0, &bytes, &[]).context("tell the runtime")
+        sys::socket::send(&self.0, &bytes, fds).context("tell the runtime")
     }
 
     /// Hears the next message of init; `None` when init's end is closed.
     pub fn hear(&self) -> Result<Option<FromInit>> {
-        let (bytes, _) = sys::socket::receive(&self.0).context("hear init")?;
+        Ok(self.hear_all()?.map(|(message, _)| message))
+    }
+
+    /// The same, with the descriptors that came along.
+    pub fn hear_all(&self) -> Result<Option<(FromInit, Vec<OwnedFd>)>> {
+        let (bytes, fds) = sys::socket::receive(&self.0).context("hear init")?;
         let Some((&tag, text)) = bytes.split_first() else {
             return Ok(None);
         };
         let text = String::from_utf8_lossy(text);
-        Ok(Some(match tag {
+        let message = match tag {
             b'P' => FromInit::Spawned(text.parse().context("pid of init")?),
             b'O' => FromInit::OpenMount(text.parse().context("number of a mount")?),
+            b'M' => FromInit::MapMount(text.parse().context("number of a mount")?),
             b'H' => FromInit::RunHooks,
             b'L' => FromInit::Limits,
             b'C' => FromInit::Created,
@@ -129,7 +151,8 @@ impl Channel {
             b'F' => FromInit::Failed(Fault::decode(&text)),
             b'K' => FromInit::HookFailed(Fault::decode(&text)),
             _ => bail!("init said {tag:#x}, which is not in the protocol"),
-        }))
+        };
+        Ok(Some((message, fds)))
     }
 
     /// Says something to init, with descriptors.
@@ -138,6 +161,7 @@ impl Channel {
             ToInit::Placed => tagged(b'p', ""),
             ToInit::IdsMapped => tagged(b'i', ""),
             ToInit::Opened => tagged(b'o', ""),
+            ToInit::Mapped => tagged(b'm', ""),
             ToInit::HooksDone => tagged(b'h', ""),
             ToInit::LimitsSet => tagged(b'l', ""),
             ToInit::Commit => tagged(b'c', ""),
@@ -159,6 +183,7 @@ impl Channel {
             b'p' => ToInit::Placed,
             b'i' => ToInit::IdsMapped,
             b'o' => ToInit::Opened,
+            b'm' => ToInit::Mapped,
             b'h' => ToInit::HooksDone,
             b'l' => ToInit::LimitsSet,
             b'c' => ToInit::Commit,
@@ -212,6 +237,7 @@ mod tests {
         let messages = [
             FromInit::Spawned(7),
             FromInit::OpenMount(3),
+            FromInit::MapMount(4),
             FromInit::RunHooks,
             FromInit::Limits,
             FromInit::Created,

@@ -4,18 +4,22 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::mount::MsFlags;
 use nix::sys::stat::{SFlag, fstat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
+use sys::SyscallError;
 use sys::mount::{FsContext, MountAttr, Reach, attr};
 use sys::root::{Links, Missing};
 
 use super::Inheritance;
-use super::rootfs::{Rootfs, fetch, is_denied, open_path};
+use super::nested;
+use super::rootfs::{Rootfs, fetch, is_denied, open_path, open_place};
 use crate::cgroup_view::View;
-use crate::plan::mounts::{AttrChange, Filesystem, What, may_cover_in_proc};
-use crate::plan::{MountStep, Plan};
-use crate::sync::Channel;
+use crate::plan::mounts::{AttrChange, Filesystem, Link, What, may_cover_in_proc};
+use crate::plan::{Kind, MountStep, Namespaces, Plan};
+use crate::sync::{Channel, FromInit, ToInit};
 
 /// Mounts that are to become read-only when nothing is made below them any more.
 #[derive(Debug, Default)]
@@ -50,29 +54,68 @@ pub fn dev_is_bound(plan: &Plan) -> bool {
 
 /// Performs every step of the plan in order.
 pub fn mount_all(plan: &Plan, root: &Rootfs, inheritance: &Inheritance) -> Result<Mounted> {
+    let around = Around {
+        root,
+        channel: &inheritance.channel,
+        cgroup_view: &inheritance.cgroup_view,
+        namespaces: &plan.namespaces,
+        mount_label: plan.mount_label.as_deref(),
+        sources: Sources::Own,
+    };
     let mut mounted = Mounted::default();
     for (index, step) in plan.mounts.iter().enumerate() {
+        around.perform(index, step, &mut mounted)?;
+    }
+    Ok(mounted)
+}
+
+/// What all steps have in common.
+pub struct Around<'a> {
+    /// Where destinations are.
+    pub root: &'a Rootfs,
+    /// The runtime's ear.
+    pub channel: &'a Channel,
+    /// What `/sys/fs/cgroup` will show.
+    pub cgroup_view: &'a View,
+    /// The container's namespaces.
+    pub namespaces: &'a Namespaces,
+    /// SELinux: label of the mounts.
+    pub mount_label: Option<&'a str>,
+    /// Who opens the sources of bind mounts.
+    pub sources: Sources,
+}
+
+/// Who opens the sources of bind mounts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sources {
+    /// This process, in whose mount namespace the host still is; else the runtime.
+    Own,
+    /// The runtime alone.
+    Runtime,
+}
+
+impl Around<'_> {
+    /// Performs one step of the plan; `index` is what the runtime knows it by.
+    pub fn perform(&self, index: usize, step: &MountStep, mounted: &mut Mounted) -> Result<()> {
         let mounter = Mounter {
-            plan,
-            root,
-            inheritance,
+            around: self,
             step,
             index,
         };
-        mounter.perform(&mut mounted).with_context(|| {
+        mounter.perform(mounted).with_context(|| {
             let source = describe(&step.what);
             format!(
                 "error mounting {source:?} to rootfs at {:?} (config.json {})",
                 step.destination, step.pointer
             )
-        })?;
+        })
     }
-    Ok(mounted)
 }
 
 fn describe(what: &What) -> PathBuf {
     match what {
         What::Bind { source, .. } => source.clone(),
+        What::Symlink(text) => text.clone(),
         What::Filesystem(filesystem) => PathBuf::from(&filesystem.source),
         What::Cgroup => "cgroup".into(),
         What::Remount => "remount".into(),
@@ -80,9 +123,7 @@ fn describe(what: &What) -> PathBuf {
 }
 
 struct Mounter<'a> {
-    plan: &'a Plan,
-    root: &'a Rootfs,
-    inheritance: &'a Inheritance,
+    around: &'a Around<'a>,
     step: &'a MountStep,
     index: usize,
 }
@@ -90,15 +131,20 @@ struct Mounter<'a> {
 impl Mounter<'_> {
     fn perform(&self, mounted: &mut Mounted) -> Result<()> {
         match &self.step.what {
-            What::Bind { source, reach } => self.bind(source, *reach),
+            What::Bind {
+                source,
+                reach,
+                link,
+            } => self.bind(source, *reach, *link),
+            What::Symlink(text) => self.symlink(text),
             What::Filesystem(filesystem) => self.filesystem(filesystem, mounted),
             What::Cgroup => self.cgroup(mounted),
             What::Remount => self.remount(),
         }
     }
 
-    fn bind(&self, source: &Path, reach: Reach) -> Result<()> {
-        let tree = source_tree(source, reach, self.index, &self.inheritance.channel)?;
+    fn bind(&self, source: &Path, reach: Reach, link: Link) -> Result<()> {
+        let tree = self.source_tree(source, reach, link)?;
         let directory = sys::root::kind(&tree)? == SFlag::S_IFDIR;
         let missing = if directory {
             Missing::Directory
@@ -120,7 +166,61 @@ impl Mounter<'_> {
         let target = self.target(missing, links)?;
         self.change(&tree, self.step.attributes, Reach::One)?;
         self.change(&tree, self.step.recursive, Reach::Recursive)?;
+        self.map_ids(&tree)?;
         self.place(&tree, &target)
+    }
+
+    /// A detached copy of the source, by this process or, where its user may not look, by the
+    /// runtime.
+    fn source_tree(&self, source: &Path, reach: Reach, link: Link) -> Result<OwnedFd> {
+        let fetch = || fetch(self.around.channel, self.index + 1);
+        if self.around.sources == Sources::Runtime {
+            return fetch();
+        }
+        let place = match open_place(source, link) {
+            Err(error) if is_denied(&error) => return fetch(),
+            other => other?,
+        };
+        match sys::mount::open_tree_clone(&place, reach) {
+            // What is mounted below belongs to a more privileged namespace and is locked there:
+            // the runtime may leave it out, a container's root may not.
+            Err(error)
+                if error.errno() == Errno::EINVAL
+                    && self.around.namespaces.is_private(Kind::User) =>
+            {
+                fetch()
+            }
+            other => Ok(other?),
+        }
+    }
+
+    /// A link like the one at the source; one that is there already must be the same.
+    fn symlink(&self, text: &Path) -> Result<()> {
+        let (parent, name) = sys::root::split(&self.step.destination)?;
+        let parent = self
+            .around
+            .root
+            .target(parent, Missing::Directory, Links::InRoot)?;
+        match nix::unistd::symlinkat(text, &parent, name) {
+            Err(Errno::EEXIST) => {}
+            other => return Ok(other?),
+        }
+        let there = nix::fcntl::readlinkat(&parent, name).unwrap_or_default();
+        if Path::new(&there) != text {
+            bail!("something else is there already, and no link to {text:?}");
+        }
+        Ok(())
+    }
+
+    /// Has the runtime map the ids of a mount that is not attached yet: that needs power over
+    /// the file system, which a container's root lacks.
+    fn map_ids(&self, tree: &OwnedFd) -> Result<()> {
+        if self.step.id_map.is_none() {
+            return Ok(());
+        }
+        let channel = self.around.channel;
+        channel.hand_over(&FromInit::MapMount(self.index), tree)?;
+        channel.expect(&ToInit::Mapped).map(drop)
     }
 
     fn filesystem(&self, filesystem: &Filesystem, mounted: &mut Mounted) -> Result<()> {
@@ -139,25 +239,64 @@ impl Mounter<'_> {
                 )),
                 false => error,
             })?;
-        let mut context = FsContext::open(&filesystem.fs_type)?;
-        context.set("source", Some(&filesystem.source))?;
-        for (key, value) in &filesystem.options {
-            context.set(key, value.as_deref())?;
-        }
-        self.complete_options(filesystem, &mut context, &target)?;
         let (attributes, later) = self.split_readonly(filesystem);
-        let mount = context
-            .mount(attributes)
-            .map_err(|error| explain(filesystem, error))?;
+        let mount = self
+            .new_instance(filesystem, &target, attributes)
+            .or_else(|error| self.instead_of(filesystem, error, attributes))?;
         if filesystem.copy_up {
             super::copy_up::copy(&target, &mount)?;
         }
         self.change(&mount, self.step.recursive, Reach::Recursive)?;
+        self.map_ids(&mount)?;
         self.place(&mount, &target)?;
         if later {
             mounted.readonly.push(mount);
         }
         Ok(())
+    }
+
+    fn new_instance(
+        &self,
+        filesystem: &Filesystem,
+        target: &OwnedFd,
+        attributes: u64,
+    ) -> Result<OwnedFd> {
+        let mut context = FsContext::open(&filesystem.fs_type)?;
+        context.set("source", Some(&filesystem.source))?;
+        for (key, value) in &filesystem.options {
+            context.set(key, value.as_deref())?;
+        }
+        self.complete_options(filesystem, &mut context, target)?;
+        Ok(context.mount(attributes)?)
+    }
+
+    /// What stands in for a file system that the kernel makes no new instance of.
+    fn instead_of(
+        &self,
+        filesystem: &Filesystem,
+        error: anyhow::Error,
+        attributes: u64,
+    ) -> Result<OwnedFd> {
+        let errno = error
+            .downcast_ref::<SyscallError>()
+            .map(SyscallError::errno);
+        let namespaces = self.around.namespaces;
+        let instead = match (filesystem.fs_type.as_str(), errno) {
+            ("proc", Some(Errno::EPERM)) => nested::proc(namespaces),
+            ("sysfs", Some(Errno::EPERM)) => nested::sys(namespaces, attributes),
+            ("devpts", Some(Errno::EINVAL)) => {
+                return Err(error)
+                    .context("is the group of option gid= mapped into the user namespace?");
+            }
+            _ => return Err(error),
+        };
+        let tree = instead.with_context(|| format!("{error:#}"))?;
+        let attributes = AttrChange {
+            set: attributes,
+            clear: 0,
+        };
+        self.change(&tree, attributes, Reach::One)?;
+        Ok(tree)
     }
 
     /// Options that the configuration leaves to the runtime.
@@ -175,9 +314,8 @@ impl Mounter<'_> {
         }
         let labelled = !matches!(filesystem.fs_type.as_str(), "proc" | "sysfs");
         if let Some(label) = self
-            .plan
+            .around
             .mount_label
-            .as_ref()
             .filter(|_| labelled && !given("context"))
         {
             context.set("context", Some(label))?;
@@ -199,7 +337,7 @@ impl Mounter<'_> {
     fn cgroup(&self, mounted: &mut Mounted) -> Result<()> {
         let target = self.target(Missing::Directory, Links::Refused)?;
         let attributes = self.step.attributes.set;
-        match &self.inheritance.cgroup_view {
+        match self.around.cgroup_view {
             View::None => bail!("no cgroup file system is mounted on this host"),
             View::Unified { own, namespaced } => {
                 let mount = if *namespaced {
@@ -235,6 +373,7 @@ impl Mounter<'_> {
     ) -> Result<()> {
         let place = self.step.destination.join(&hierarchy.name);
         let target = self
+            .around
             .root
             .target(&place, Missing::Directory, Links::Refused)?;
         let mount = if namespaced {
@@ -255,9 +394,11 @@ impl Mounter<'_> {
         };
         sys::mount::move_mount(&mount, &target)?;
         for link in &hierarchy.links {
-            let at =
-                self.root
-                    .target(&self.step.destination, Missing::Directory, Links::Refused)?;
+            let at = self.around.root.target(
+                &self.step.destination,
+                Missing::Directory,
+                Links::Refused,
+            )?;
             nix::unistd::symlinkat(
                 hierarchy.name.as_str(),
                 reopened(&at)?.as_fd(),
@@ -280,6 +421,7 @@ impl Mounter<'_> {
 
     fn remount(&self) -> Result<()> {
         let mount = self
+            .around
             .root
             .root()
             .lookup(&self.step.destination, Links::InRoot)?;
@@ -289,7 +431,19 @@ impl Mounter<'_> {
     }
 
     fn target(&self, missing: Missing, links: Links) -> Result<OwnedFd> {
-        let target = self.root.target(&self.step.destination, missing, links)?;
+        let destination = &self.step.destination;
+        let target = match self.step.target_link {
+            Link::Followed => self.around.root.target(destination, missing, links)?,
+            Link::Itself => {
+                let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW;
+                match self.around.root.root().open(destination, flags, links) {
+                    Err(error) if error.errno() == Errno::ENOENT => {
+                        self.around.root.target(destination, missing, links)?
+                    }
+                    other => other?,
+                }
+            }
+        };
         self.refuse_inside_proc(&target)?;
         Ok(target)
     }
@@ -319,9 +473,20 @@ impl Mounter<'_> {
             clear: change.clear,
             ..MountAttr::default()
         };
-        sys::mount::mount_setattr(mount, attr, reach).context(
-            "change its flags (EPERM: a flag that the source's more privileged owner has locked)",
-        )
+        sys::mount::mount_setattr(mount, attr, reach).map_err(|error| {
+            let what = match error.errno() {
+                Errno::EPERM if change.clear & attr::ATIME_MASK != 0 => {
+                    "cannot change locked atime flags: the source belongs to a more privileged \
+                     mount namespace"
+                }
+                Errno::EPERM => {
+                    "cannot clear locked flags: the source belongs to a more privileged mount \
+                     namespace"
+                }
+                _ => "change its flags",
+            };
+            anyhow::Error::from(error).context(what)
+        })
     }
 
     fn place(&self, mount: &OwnedFd, target: &OwnedFd) -> Result<()> {
@@ -348,32 +513,4 @@ fn reopened(at: &OwnedFd) -> Result<OwnedFd> {
     let flags = nix::fcntl::OFlag::O_DIRECTORY | nix::fcntl::OFlag::O_CLOEXEC;
     nix::fcntl::openat(at, ".", flags, nix::sys::stat::Mode::empty())
         .context("openat(., O_DIRECTORY)")
-}
-
-/// A detached copy of the source of a bind mount, by init itself or, where its user may not
-/// look, by the runtime.
-fn source_tree(source: &Path, reach: Reach, index: usize, channel: &Channel) -> Result<OwnedFd> {
-    match open_path(source) {
-        Ok(fd) => Ok(sys::mount::open_tree_clone(&fd, reach)?),
-        Err(error) if is_denied(&error) => fetch(channel, index + 1),
-        Err(error) => Err(error),
-    }
-}
-
-/// Adds the usual reason to an error that names none.
-fn explain(filesystem: &Filesystem, error: sys::SyscallError) -> anyhow::Error {
-    let errno = error.errno();
-    let hint = match (filesystem.fs_type.as_str(), errno) {
-        ("proc", sys::Errno::EPERM) => {
-            "the /proc that this user namespace sees is partly covered, and the kernel shows no more of it"
-        }
-        ("sysfs", sys::Errno::EPERM) => {
-            "a sysfs needs a network namespace made by the same user namespace"
-        }
-        ("devpts", sys::Errno::EINVAL) => {
-            "is the group of option gid= mapped into the user namespace?"
-        }
-        _ => return error.into(),
-    };
-    anyhow::Error::from(error).context(hint)
 }

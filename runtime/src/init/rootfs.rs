@@ -13,6 +13,7 @@ use sys::root::{Links, Missing, Root};
 
 use crate::plan::Entry;
 use crate::plan::Plan;
+use crate::plan::mounts::Link;
 use crate::sync::{Channel, FromInit, ToInit};
 
 /// The mounted root file system, which init has not entered yet.
@@ -54,6 +55,11 @@ impl Rootfs {
             Err(error) if is_denied(&error) => fetch(channel, 0),
             Err(error) => Err(error),
         }
+    }
+
+    /// The root of a container that runs already.
+    pub fn entered(root: Root) -> Self {
+        Self { root }
     }
 
     /// The directory, for everything that looks below it.
@@ -151,7 +157,16 @@ fn make_parent_private(rootfs: &Path) -> Result<()> {
 
 /// A file of the host, for looking.
 pub fn open_path(path: &Path) -> Result<OwnedFd> {
+    open_place(path, Link::Followed)
+}
+
+/// The same, of a symbolic link itself if asked for.
+pub fn open_place(path: &Path, link: Link) -> Result<OwnedFd> {
     let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+    let flags = match link {
+        Link::Followed => flags,
+        Link::Itself => flags | OFlag::O_NOFOLLOW,
+    };
     open(path, flags, Mode::empty()).with_context(|| format!("open({path:?}, O_PATH)"))
 }
 

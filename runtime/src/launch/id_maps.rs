@@ -1,15 +1,23 @@
 //! Writing the id maps of a new user namespace (user_namespaces(7)).
 
+use std::fs::File;
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, getegid};
+use sys::Errno;
+use sys::mount::{MountAttr, attr};
+use sys::process::{CloneArgs, Cloned, clone3};
 
 use super::write_existing;
-use crate::plan::IdMaps;
+use crate::plan::id_map::IdMapping;
 use crate::plan::namespaces::IdRange;
+use crate::plan::{IdMaps, Kind};
+use crate::sync::Channel;
 
 /// Writes the maps of process `pid`: directly, or through newuidmap(1) and newgidmap(1), which
 /// may use the ranges that an administrator gave to this user.
@@ -25,6 +33,79 @@ pub(super) fn write(pid: Pid, maps: &IdMaps) -> Result<()> {
         }
         other => other.context("config.json /linux/gidMappings: write(gid_map)"),
     }
+}
+
+/// User namespaces that exist for the sake of their maps.
+#[derive(Debug, Default)]
+pub struct IdNamespaces {
+    made: Vec<(IdMaps, OwnedFd)>,
+}
+
+impl IdNamespaces {
+    /// Lets the detached mount `tree` show its files' ids as `mapping` says, for a container
+    /// whose init is `init`.
+    pub fn map(&mut self, tree: &OwnedFd, mapping: &IdMapping, init: Pid) -> Result<()> {
+        let own;
+        let namespace = match &mapping.maps {
+            None => {
+                let path = format!("/proc/{init}/ns/user");
+                own = File::open(&path)
+                    .with_context(|| format!("open({path:?})"))?
+                    .into();
+                &own
+            }
+            Some(maps) => self.with(maps)?,
+        };
+        let attr = MountAttr {
+            set: attr::IDMAP,
+            userns_fd: namespace.as_raw_fd() as u64,
+            ..MountAttr::default()
+        };
+        sys::mount::mount_setattr(tree, attr, mapping.reach).map_err(|error| {
+            let hint = match error.errno() {
+                Errno::EPERM => {
+                    "id-mapped mounts need root over the file system (they are not supported for \
+                     rootless containers), and one that is not mapped yet"
+                }
+                Errno::EINVAL => "id-mapped mounts are not known to this file system",
+                _ => "id-mapped mounts need mount_setattr(2), Linux 5.12",
+            };
+            anyhow::Error::from(error).context(hint)
+        })
+    }
+
+    fn with(&mut self, maps: &IdMaps) -> Result<&OwnedFd> {
+        let known = self.made.iter().position(|(made, _)| made == maps);
+        let place = match known {
+            Some(place) => place,
+            None => {
+                self.made.push((maps.clone(), namespace(maps)?));
+                self.made.len() - 1
+            }
+        };
+        Ok(&self.made[place].1)
+    }
+}
+
+/// Makes a user namespace with `maps`: a process is born into it and ends again.
+fn namespace(maps: &IdMaps) -> Result<OwnedFd> {
+    let (ours, theirs) = Channel::pair()?;
+    let args = CloneArgs {
+        flags: Kind::User.clone_flag(),
+        cgroup: None,
+    };
+    let Cloned::Parent { pid, .. } = clone3(args).context("make a user namespace")? else {
+        drop(ours);
+        // Until the runtime is done, or gone.
+        let _ = theirs.listen();
+        sys::process::exit_now(0)
+    };
+    let path = format!("/proc/{pid}/ns/user");
+    let open = || File::open(&path).with_context(|| format!("open({path:?})"));
+    let opened = write(pid, maps).and_then(|()| open());
+    drop((ours, theirs));
+    waitpid(pid, None).context("wait for the maker of a user namespace")?;
+    Ok(opened?.into())
 }
 
 fn is_denied(error: &io::Error) -> bool {

@@ -10,6 +10,9 @@ use nix::mount::MsFlags;
 use oci::Mount;
 use sys::mount::{Reach, attr};
 
+use super::IdMaps;
+use super::id_map::{self, Asked, IdMapping};
+use super::namespaces::IdRange;
 use super::refusal::{Refusal, Result};
 
 /// Attributes to clear and to set, in the kernel's `MOUNT_ATTR_*` bits.
@@ -49,6 +52,10 @@ pub struct MountStep {
     pub recursive: AttrChange,
     /// Propagation to set afterwards, in order.
     pub propagation: Vec<MsFlags>,
+    /// Ids that it shows in place of those of its files.
+    pub id_map: Option<IdMapping>,
+    /// What a symbolic link at its destination means.
+    pub target_link: Link,
     /// The property, for messages.
     pub pointer: String,
 }
@@ -62,13 +69,36 @@ pub enum What {
         source: PathBuf,
         /// Whether mounts below come along.
         reach: Reach,
+        /// What a symbolic link there means.
+        link: Link,
     },
+    /// A copy of the symbolic link that the source is: its text.
+    Symlink(PathBuf),
     /// A new instance of a file system.
     Filesystem(Filesystem),
     /// The container's view of its cgroups.
     Cgroup,
     /// Nothing: the mount that is there gets other attributes.
     Remount,
+}
+
+/// What a symbolic link means at an end of a mount.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Link {
+    /// What it leads to.
+    #[default]
+    Followed,
+    /// Itself (`src-nofollow`, `dest-nofollow`).
+    Itself,
+}
+
+/// Which ids the container has.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ids<'a> {
+    /// The maps of a user namespace that is made for it.
+    pub maps: Option<&'a IdMaps>,
+    /// Whether it is in a user namespace that is not the runtime's.
+    pub in_namespace: bool,
 }
 
 /// A file system to be made.
@@ -92,6 +122,10 @@ enum Meaning {
     Bind(Reach),
     Remount,
     CopyUp,
+    IdMap(Reach),
+    CopyLink,
+    SourceLink,
+    TargetLink,
     /// A flag of the superblock, known to the kernel by this name.
     Superblock(&'static str),
     Nothing,
@@ -155,6 +189,11 @@ fn meaning(option: &str) -> Option<Meaning> {
         "rbind" => Meaning::Bind(Reach::Recursive),
         "remount" => Meaning::Remount,
         "tmpcopyup" => Meaning::CopyUp,
+        "idmap" => Meaning::IdMap(Reach::One),
+        "ridmap" => Meaning::IdMap(Reach::Recursive),
+        "copy-symlink" => Meaning::CopyLink,
+        "src-nofollow" => Meaning::SourceLink,
+        "dest-nofollow" => Meaning::TargetLink,
         _ => Meaning::Propagation(propagation(option)?),
     })
 }
@@ -201,15 +240,18 @@ pub fn propagation(name: &str) -> Option<MsFlags> {
 
 /// The options this runtime knows, sorted, for `features`.
 pub fn known_options() -> Vec<String> {
-    const PLAIN: [&str; 37] = [
+    const PLAIN: [&str; 42] = [
         "async",
         "atime",
         "bind",
+        "copy-symlink",
         "defaults",
+        "dest-nofollow",
         "dev",
         "diratime",
         "dirsync",
         "exec",
+        "idmap",
         "iversion",
         "lazytime",
         "loud",
@@ -228,9 +270,11 @@ pub fn known_options() -> Vec<String> {
         "rbind",
         "relatime",
         "remount",
+        "ridmap",
         "ro",
         "rw",
         "silent",
+        "src-nofollow",
         "strictatime",
         "suid",
         "symfollow",
@@ -252,7 +296,7 @@ pub fn known_options() -> Vec<String> {
 }
 
 #[derive(Default)]
-struct Options {
+struct Options<'a> {
     attributes: AttrChange,
     recursive: AttrChange,
     propagation: Vec<MsFlags>,
@@ -260,24 +304,39 @@ struct Options {
     remount: bool,
     filesystem: Filesystem,
     superblock: Vec<&'static str>,
+    id_map: Option<Asked<'a>>,
+    copy_link: bool,
+    source_link: Link,
+    target_link: Link,
 }
 
-fn read_options(options: &[String]) -> Options {
+fn read_options(options: &[String]) -> Options<'_> {
     let mut read = Options::default();
     for option in options.iter().filter(|option| !option.is_empty()) {
-        match meaning(option) {
+        let (key, value) = match option.split_once('=') {
+            Some((key, value)) => (key, Some(value)),
+            None => (option.as_str(), None),
+        };
+        let word = if matches!(key, "idmap" | "ridmap") {
+            key
+        } else {
+            option
+        };
+        match meaning(word) {
             Some(Meaning::Attr(change)) => read.attributes = read.attributes.then(change),
             Some(Meaning::Recursive(change)) => read.recursive = read.recursive.then(change),
             Some(Meaning::Propagation(flags)) => read.propagation.push(flags),
             Some(Meaning::Bind(reach)) => read.bind = Some(reach),
             Some(Meaning::Remount) => read.remount = true,
             Some(Meaning::CopyUp) => read.filesystem.copy_up = true,
+            Some(Meaning::IdMap(reach)) => read.id_map = Some(Asked { reach, text: value }),
+            Some(Meaning::CopyLink) => read.copy_link = true,
+            Some(Meaning::SourceLink) => read.source_link = Link::Itself,
+            Some(Meaning::TargetLink) => read.target_link = Link::Itself,
             Some(Meaning::Superblock(flag)) => read.superblock.push(flag),
             Some(Meaning::Nothing) => {}
             None => {
-                let (key, value) = option
-                    .split_once('=')
-                    .map_or((option.as_str(), None), |(k, v)| (k, Some(v.to_owned())));
+                let value = value.map(str::to_owned);
                 read.filesystem.options.push((key.to_owned(), value));
             }
         }
@@ -285,15 +344,16 @@ fn read_options(options: &[String]) -> Options {
     read
 }
 
-/// Reads `mounts` (config.md, "Mounts"). `bundle` is where relative sources begin.
-pub fn plan(mounts: &[Mount], bundle: &Path) -> Result<Vec<MountStep>> {
+/// Reads `mounts` (config.md, "Mounts"), whose JSON pointer is `at`. `bundle` is where relative
+/// sources begin.
+pub fn plan(mounts: &[Mount], at: &str, bundle: &Path, ids: Ids<'_>) -> Result<Vec<MountStep>> {
     let steps = mounts.iter().enumerate();
     steps
-        .map(|(index, mount)| step(mount, bundle, format!("/mounts/{index}")))
+        .map(|(index, mount)| step(mount, bundle, ids, format!("{at}/{index}")))
         .collect()
 }
 
-fn step(mount: &Mount, bundle: &Path, pointer: String) -> Result<MountStep> {
+fn step(mount: &Mount, bundle: &Path, ids: Ids<'_>, pointer: String) -> Result<MountStep> {
     let destination = clean(mount.destination());
     if destination == Path::new("/") {
         let reason = format!(
@@ -304,26 +364,17 @@ fn step(mount: &Mount, bundle: &Path, pointer: String) -> Result<MountStep> {
     }
     let given = mount.options().as_deref().unwrap_or_default();
     let options = read_options(given);
-    let mapped = [mount.uid_mappings(), mount.gid_mappings()]
-        .iter()
-        .any(|m| m.as_ref().is_some_and(|m| !m.is_empty()));
-    if mapped
-        || options
-            .filesystem
-            .options
-            .iter()
-            .any(|(key, _)| key == "idmap" || key == "ridmap")
-    {
-        let reason =
-            "id-mapped mounts need what `davit features` does not list: mountExtensions.idmap";
-        return Err(Refusal::new(pointer + "/uidMappings", reason));
-    }
     let what = what(mount, &options, bundle, &pointer)?;
     check_proc(&destination, &what, mount.typ().as_deref())
         .map_err(|reason| Refusal::new(format!("{pointer}/destination"), reason))?;
+    let id_map = id_map(mount, &options, &what, ids)
+        .map_err(|reason| Refusal::new(format!("{pointer}/uidMappings"), reason))?;
+    check_owner(&what, ids).map_err(|reason| Refusal::new(format!("{pointer}/options"), reason))?;
     Ok(MountStep {
         what,
         destination,
+        id_map,
+        target_link: options.target_link,
         attributes: options.attributes,
         recursive: options.recursive,
         propagation: options.propagation,
@@ -331,7 +382,50 @@ fn step(mount: &Mount, bundle: &Path, pointer: String) -> Result<MountStep> {
     })
 }
 
-fn what(mount: &Mount, options: &Options, bundle: &Path, pointer: &str) -> Result<What> {
+fn id_map(
+    mount: &Mount,
+    options: &Options<'_>,
+    what: &What,
+    ids: Ids<'_>,
+) -> std::result::Result<Option<IdMapping>, String> {
+    let list = |mappings: &Option<Vec<oci::LinuxIdMapping>>| {
+        mappings.iter().flatten().map(IdRange::from).collect()
+    };
+    let listed = IdMaps {
+        uids: list(mount.uid_mappings()),
+        gids: list(mount.gid_mappings()),
+    };
+    let mapping = id_map::plan(options.id_map, listed, ids.maps, ids.in_namespace)?;
+    match what {
+        What::Bind { .. } | What::Filesystem(_) => Ok(mapping),
+        _ if mapping.is_none() => Ok(None),
+        _ => Err("only a bind mount or a new file system can be id-mapped".into()),
+    }
+}
+
+/// Refuses an owner that a new user namespace does not map; the kernel would only say EINVAL.
+fn check_owner(what: &What, ids: Ids<'_>) -> std::result::Result<(), String> {
+    let (What::Filesystem(filesystem), Some(maps)) = (what, ids.maps) else {
+        return Ok(());
+    };
+    for (key, value) in &filesystem.options {
+        let ranges = match key.as_str() {
+            "uid" => &maps.uids,
+            "gid" => &maps.gids,
+            _ => continue,
+        };
+        let id = value.as_deref().and_then(|value| value.parse().ok());
+        if id.is_some_and(|id| IdMaps::outside(ranges, id).is_none()) {
+            return Err(format!(
+                "{key}={} is not mapped into the container's user namespace",
+                value.as_deref().unwrap_or_default()
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn what(mount: &Mount, options: &Options<'_>, bundle: &Path, pointer: &str) -> Result<What> {
     let fs_type = mount.typ().as_deref().unwrap_or("");
     if options.remount {
         return Ok(What::Remount);
@@ -365,7 +459,7 @@ fn what(mount: &Mount, options: &Options, bundle: &Path, pointer: &str) -> Resul
     }
 }
 
-fn bind(mount: &Mount, options: &Options, bundle: &Path, pointer: &str) -> Result<What> {
+fn bind(mount: &Mount, options: &Options<'_>, bundle: &Path, pointer: &str) -> Result<What> {
     if let Some((key, _)) = options.filesystem.options.first() {
         let reason = format!(
             "bind mounts cannot have any filesystem-specific options applied, and {key:?} is one"
@@ -384,9 +478,16 @@ fn bind(mount: &Mount, options: &Options, bundle: &Path, pointer: &str) -> Resul
     };
     // A `type: bind` without the option counts as `bind` for runc and its callers.
     let reach = options.bind.unwrap_or(Reach::One);
+    let source = bundle.join(source);
+    if options.copy_link
+        && let Ok(text) = std::fs::read_link(&source)
+    {
+        return Ok(What::Symlink(text));
+    }
     Ok(What::Bind {
-        source: bundle.join(source),
+        source,
         reach,
+        link: options.source_link,
     })
 }
 
@@ -460,6 +561,7 @@ mod tests {
         step(
             &oci::from_str(json).unwrap(),
             Path::new("/b"),
+            Ids::default(),
             "/mounts/0".into(),
         )
     }
@@ -515,7 +617,8 @@ mod tests {
             step.what,
             What::Bind {
                 source: "/b/s".into(),
-                reach: Reach::Recursive
+                reach: Reach::Recursive,
+                link: Link::Followed,
             }
         );
     }
