@@ -68,7 +68,8 @@ pub fn run(container: &Container, request: &Request) -> Result<u8> {
     let spec = container.spec()?;
     let mut wanted = request.process.clone();
     inherit_confinement(&mut wanted, spec.process().as_ref());
-    let process = Process::plan(&wanted, request.pointer)?;
+    let mut process = Process::plan(&wanted, request.pointer)?;
+    process.keep_groups = plan::keeps_groups(&spec);
     plan::check_apparmor(&process, &Host::look(), request.pointer)?;
     let filter = filter_of(&spec)?;
     let selinux = wanted
@@ -86,6 +87,7 @@ pub fn run(container: &Container, request: &Request) -> Result<u8> {
     let keyring = record.session_keyring;
     let keyring = keyring.then(|| credentials::keyring_name(&record.id));
     let (ours, theirs) = Channel::pair()?;
+    let in_user_namespace = joined.has(Kind::User);
     let guest = Guest {
         process: &process,
         filter: filter.as_ref(),
@@ -105,7 +107,7 @@ pub fn run(container: &Container, request: &Request) -> Result<u8> {
             Stdio::Shared
         },
         keyring: keyring.transpose()?,
-        in_user_namespace: spec.linux().as_ref().is_some_and(has_user_namespace),
+        in_user_namespace,
     };
     let agent = |guest: &Filtered<'_>| {
         let agent = plan::agent_of(&spec).context("a listener without listenerPath")?;
@@ -171,11 +173,6 @@ fn check_status(container: &Container, request: &Request) -> Result<()> {
             "cannot exec in a container that is being created"
         )),
     }
-}
-
-fn has_user_namespace(linux: &oci::Linux) -> bool {
-    let mut listed = linux.namespaces().iter().flatten();
-    listed.any(|namespace| namespace.typ() == oci::LinuxNamespaceType::User)
 }
 
 /// Waits until the process has executed its program, answering it on the way.

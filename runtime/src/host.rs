@@ -3,6 +3,11 @@
 use std::fs;
 use std::path::Path;
 
+use nix::unistd::{getegid, geteuid};
+
+use crate::plan::IdMaps;
+use crate::plan::namespaces::IdRange;
+
 /// What plans depend on beside the configuration.
 #[derive(Clone, Debug)]
 pub struct Host {
@@ -39,8 +44,109 @@ impl Host {
     }
 }
 
+/// The id maps of a container that lists none, for an ordinary user: its root is this user, and
+/// the ids that an administrator gave to this user follow (subuid(5), subgid(5)). Without any,
+/// the one user and the one group of the container's process are this user's.
+pub fn own_maps(uid: u32, gid: u32) -> IdMaps {
+    let (own_uid, own_gid) = (geteuid().as_raw(), getegid().as_raw());
+    let name = user_name(own_uid);
+    let given = |file: &str| {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        subordinate(&text, name.as_deref(), own_uid)
+    };
+    let (uids, gids) = (given("/etc/subuid"), given("/etc/subgid"));
+    let helpers = ["newuidmap", "newgidmap"].into_iter().all(is_in_path);
+    if uids.is_empty() || gids.is_empty() || !helpers {
+        return IdMaps {
+            uids: vec![one(uid, own_uid)],
+            gids: vec![one(gid, own_gid)],
+        };
+    }
+    IdMaps {
+        uids: after_root(own_uid, &uids),
+        gids: after_root(own_gid, &gids),
+    }
+}
+
+fn one(inside: u32, outside: u32) -> IdRange {
+    IdRange {
+        inside,
+        outside,
+        size: 1,
+    }
+}
+
+fn after_root(own: u32, given: &[(u32, u32)]) -> Vec<IdRange> {
+    let mut ranges = vec![one(0, own)];
+    let mut inside = 1u32;
+    for &(outside, size) in given {
+        ranges.push(IdRange {
+            inside,
+            outside,
+            size,
+        });
+        inside = inside.saturating_add(size);
+    }
+    ranges
+}
+
+/// The lines `NAME:FIRST:COUNT` of this user, whose name may be its number.
+fn subordinate(text: &str, name: Option<&str>, uid: u32) -> Vec<(u32, u32)> {
+    let number = uid.to_string();
+    let line = |line: &str| {
+        let mut fields = line.split(':');
+        let whose = fields.next()?;
+        let (first, count) = (
+            fields.next()?.parse().ok()?,
+            fields.next()?.trim().parse().ok()?,
+        );
+        let ours = Some(whose) == name || whose == number;
+        (ours && count > 0).then_some((first, count))
+    };
+    text.lines().filter_map(line).collect()
+}
+
+fn user_name(uid: u32) -> Option<String> {
+    let text = fs::read_to_string("/etc/passwd").ok()?;
+    text.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    })
+}
+
+fn is_in_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());
+    std::env::split_paths(&path).any(|dir| sys::child::is_executable(&dir.join(program)))
+}
+
 /// Whether root here is root of the machine: the initial user namespace maps every id to itself.
 pub fn inside_user_namespace() -> bool {
     let map = fs::read_to_string("/proc/self/uid_map");
     map.is_ok_and(|map| !map.split_whitespace().eq(["0", "0", "4294967295"]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subordinate_ids_are_found_by_name_and_by_number() {
+        let text = "alice:100000:65536\nbob:200000:10\n1000:300000:5\nalice:400000:0\nalice:x:1\n";
+        assert_eq!(
+            subordinate(text, Some("alice"), 1000),
+            [(100_000, 65536), (300_000, 5)]
+        );
+        assert_eq!(subordinate(text, None, 7), []);
+    }
+
+    #[test]
+    fn given_ids_follow_the_user_that_is_root() {
+        let ranges = after_root(1000, &[(100_000, 10), (200_000, 5)]);
+        let all: Vec<_> = ranges
+            .iter()
+            .map(|r| (r.inside, r.outside, r.size))
+            .collect();
+        assert_eq!(all, [(0, 1000, 1), (1, 100_000, 10), (11, 200_000, 5)]);
+    }
 }

@@ -135,7 +135,7 @@ impl Init<'_> {
         // 2. Ids next: what follows is done as the container's root.
         if let Some(maps) = &self.plan.id_maps {
             self.inheritance.channel.expect(&ToInit::IdsMapped)?;
-            credentials::become_root_of(maps)?;
+            credentials::become_root_of(maps, self.plan.process.keep_groups)?;
         }
         // Nobody whom the container lets trace may read our memory or our descriptors.
         if self.inheritance.guarded {

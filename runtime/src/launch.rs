@@ -41,7 +41,7 @@ use crate::inherited::Listen;
 use crate::init::{self, Inheritance, Stdio, credentials};
 use crate::notify_socket;
 use crate::plan::mounts::{Link, What};
-use crate::plan::{Entry, Kind, Moment, Plan};
+use crate::plan::{Entry, IdMaps, Kind, Moment, Plan};
 use crate::procfs::{self, Stat};
 use crate::resctrl::{self, Membership};
 use crate::state::HookState;
@@ -274,6 +274,9 @@ impl<'a> Launch<'a> {
         let (cgroups, service) = plan_cgroups(&bundle, id, request.cgroup_manager, &hierarchies)?;
         let console = console_socket::plan(&plan.process, request)?;
         let namespaces = clone::OpenNamespaces::open(&plan.namespaces)?;
+        if let Some(namespace) = namespaces.of_kind(Kind::User) {
+            id_maps::check(namespace, &IdMaps::listed(bundle.spec.linux().as_ref()))?;
+        }
         let rdt = plan.intel_rdt.as_ref().map(|rdt| {
             let mount_point = resctrl::mount_point();
             Membership::decide(rdt, id.as_str(), mount_point.as_deref())
@@ -643,8 +646,19 @@ fn end(init: &Init) {
 /// Writes the OOM score of `pid`; `property` is what asked for it.
 pub fn set_oom_score(pid: Pid, score: i32, property: &str) -> Result<()> {
     let path = format!("/proc/{pid}/oom_score_adj");
-    write_existing(Path::new(&path), &score.to_string())
-        .with_context(|| format!("{property}: write({path:?}, \"{score}\")"))
+    match write_existing(Path::new(&path), &score.to_string()) {
+        // Below what it was given an ordinary user cannot go, and engines ask for it by default.
+        Err(error)
+            if error.kind() == io::ErrorKind::PermissionDenied
+                && !nix::unistd::geteuid().is_root() =>
+        {
+            crate::log::warn(&format!(
+                "{property}: {score} is below what this user may set; the score stays"
+            ));
+            Ok(())
+        }
+        other => other.with_context(|| format!("{property}: write({path:?}, \"{score}\")")),
+    }
 }
 
 /// Writes to a file of procfs that the kernel keeps.

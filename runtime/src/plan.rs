@@ -8,8 +8,8 @@ pub mod devices;
 pub mod foreign_runtime;
 
 pub mod hooks;
-pub mod intel_rdt;
 pub mod id_map;
+pub mod intel_rdt;
 pub mod mounts;
 pub mod namespaces;
 pub mod net_devices;
@@ -31,7 +31,7 @@ pub use process::Process;
 pub use refusal::{Refusal, Result};
 
 use crate::bundle::Bundle;
-use crate::host::Host;
+use crate::host::{Host, own_maps};
 use crate::notify_listener::Agent;
 use crate::seccomp;
 
@@ -110,9 +110,18 @@ impl Plan {
         let spec = &bundle.spec;
         let linux = spec.linux().as_ref();
         foreign_runtime::refuse(spec.annotations().as_ref(), &host.called_as)?;
-        let namespaces = Namespaces::plan(linux)?;
-        let process = process(spec, host)?;
-        let id_maps = IdMaps::plan(linux, &namespaces)?;
+        let mut namespaces = Namespaces::plan(linux)?;
+        if !host.root {
+            namespaces.ensure_user();
+        }
+        let mut process = process(spec, host)?;
+        let own = || (!host.root).then(|| own_maps(process.uid, process.gid));
+        let id_maps = IdMaps::plan(linux, &namespaces, own)?;
+        process.keep_groups = keeps_groups(spec);
+        if !host.root && id_maps.as_ref().is_some_and(IdMaps::is_single) {
+            // setgroups(2) is given up for such a map (user_namespaces(7)); runc leaves them out.
+            process.additional_gids.clear();
+        }
         let ids = mounts::Ids {
             maps: id_maps.as_ref(),
             in_namespace: namespaces.is_private(Kind::User),
@@ -232,6 +241,17 @@ impl Plan {
         Ok(())
     }
 }
+
+/// Whether the process keeps the supplementary groups of whoever runs us: crun's annotation, which
+/// `podman run --group-add keep-groups` sets.
+pub fn keeps_groups(spec: &oci::Spec) -> bool {
+    let annotations = spec.annotations().as_ref();
+    let value = annotations.and_then(|all| all.get(KEEP_GROUPS));
+    value.is_some_and(|value| matches!(value.as_str(), "1" | "true"))
+}
+
+/// The annotation of [`keeps_groups`].
+pub const KEEP_GROUPS: &str = "run.oci.keep_original_groups";
 
 fn given(text: &Option<String>) -> Option<String> {
     text.clone().filter(|text| !text.is_empty())

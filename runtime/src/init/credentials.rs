@@ -22,11 +22,13 @@ use crate::sync::Channel;
 const CAP_SYS_ADMIN: u32 = 21;
 
 /// Takes the ids of the container's root in a user namespace whose maps were just written.
-pub fn become_root_of(maps: &IdMaps) -> Result<()> {
-    match sys::credentials::set_groups(&[]) {
-        // A single-id map is only allowed with setgroups(2) switched off (user_namespaces(7)).
-        Err(error) if error.errno() == Errno::EPERM => {}
-        other => other?,
+pub fn become_root_of(maps: &IdMaps, keep_groups: bool) -> Result<()> {
+    if !keep_groups {
+        match sys::credentials::set_groups(&[]) {
+            // A single-id map is only allowed with setgroups(2) switched off (user_namespaces(7)).
+            Err(error) if error.errno() == Errno::EPERM => {}
+            other => other?,
+        }
     }
     if IdMaps::outside(&maps.gids, 0).is_some() {
         sys::credentials::set_gid(0)?;
@@ -130,10 +132,8 @@ fn check_inside(process: &Process) -> Result<()> {
 }
 
 fn change_ids(process: &Process) -> Result<()> {
-    match sys::credentials::set_groups(&process.additional_gids) {
-        // setgroups(2) is switched off in a namespace that an ordinary user made.
-        Err(error) if error.errno() == Errno::EPERM && process.additional_gids.is_empty() => {}
-        other => other.context("set the additional groups")?,
+    if !process.keep_groups {
+        change_groups(&process.additional_gids)?;
     }
     let unmapped = |what: &str, id: u32, call: &str| {
         let text = format!("cannot {call} to unmapped {what} {id} in user namespace");
@@ -145,6 +145,19 @@ fn change_ids(process: &Process) -> Result<()> {
     explain_einval(sys::credentials::set_uid(process.uid), || {
         unmapped("uid", process.uid, "setuid")
     })
+}
+
+fn change_groups(gids: &[u32]) -> Result<()> {
+    match sys::credentials::set_groups(gids) {
+        // setgroups(2) is switched off in a namespace that an ordinary user made; as runc does,
+        // nobody gets more groups there.
+        Err(error) if error.errno() == Errno::EPERM && (gids.is_empty() || are_denied()) => Ok(()),
+        other => other.context("set the additional groups"),
+    }
+}
+
+fn are_denied() -> bool {
+    std::fs::read("/proc/self/setgroups").is_ok_and(|text| text.starts_with(b"deny"))
 }
 
 fn explain_einval(result: sys::Result<()>, fault: impl FnOnce() -> Fault) -> Result<()> {

@@ -11,13 +11,13 @@ use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, getegid};
 use sys::Errno;
 use sys::mount::{MountAttr, attr};
-use sys::process::{CloneArgs, Cloned, clone3};
+use sys::process::{CloneArgs, Cloned, clone3, setns_raw};
 
 use super::write_existing;
 use crate::plan::id_map::IdMapping;
 use crate::plan::namespaces::IdRange;
 use crate::plan::{IdMaps, Kind};
-use crate::sync::Channel;
+use crate::sync::{Channel, FromInit};
 
 /// Writes the maps of process `pid`: directly, or through newuidmap(1) and newgidmap(1), which
 /// may use the ranges that an administrator gave to this user.
@@ -33,6 +33,37 @@ pub(super) fn write(pid: Pid, maps: &IdMaps) -> Result<()> {
         }
         other => other.context("config.json /linux/gidMappings: write(gid_map)"),
     }
+}
+
+/// Refuses `listed` mappings that the user namespace to be joined does not have; none listed is
+/// none wrong. The maps are read of a child that has joined it: a namespace alone shows none.
+pub(super) fn check(namespace: &OwnedFd, listed: &IdMaps) -> Result<()> {
+    if listed.uids.is_empty() && listed.gids.is_empty() {
+        return Ok(());
+    }
+    let (ours, theirs) = Channel::pair()?;
+    let Cloned::Parent { pid, .. } = clone3(CloneArgs::default())? else {
+        drop(ours);
+        if setns_raw(namespace, Kind::User.clone_flag()).is_ok() {
+            let _ = theirs.tell(&FromInit::Created);
+            // Until the runtime is done, or gone.
+            let _ = theirs.listen();
+        }
+        sys::process::exit_now(0)
+    };
+    drop(theirs);
+    let joined = ours.hear();
+    let map = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/{name}"));
+    let maps = map("uid_map").and_then(|uids| Ok((uids, map("gid_map")?)));
+    drop(ours);
+    waitpid(pid, None).context("wait for the reader of the joined user namespace")?;
+    let (Ok(Some(_)), Ok((uids, gids))) = (joined, maps) else {
+        bail!("config.json /linux/namespaces: this user may not join the user namespace");
+    };
+    if IdMaps::is_same(&uids, &listed.uids) && IdMaps::is_same(&gids, &listed.gids) {
+        return Ok(());
+    }
+    Err(IdMaps::mismatch().into())
 }
 
 /// User namespaces that exist for the sake of their maps.

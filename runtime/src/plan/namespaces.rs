@@ -133,6 +133,14 @@ impl Namespaces {
         Ok(namespaces)
     }
 
+    /// Gives the container a user namespace of its own unless it has one: without root nothing
+    /// can be made without (crun does it, runc refuses).
+    pub fn ensure_user(&mut self) {
+        if !self.is_private(Kind::User) {
+            self.made.push(Kind::User);
+        }
+    }
+
     /// Whether the container gets a new namespace of this kind.
     pub fn makes(&self, kind: Kind) -> bool {
         self.made.contains(&kind)
@@ -199,20 +207,13 @@ pub struct IdMaps {
 
 impl IdMaps {
     /// Reads the mappings (config-linux.md, "User namespace mappings"); none without a new
-    /// user namespace.
-    pub fn plan(linux: Option<&Linux>, namespaces: &Namespaces) -> Result<Option<Self>> {
-        let list = |mappings: Option<&Option<Vec<LinuxIdMapping>>>| -> Vec<IdRange> {
-            mappings
-                .and_then(Option::as_ref)
-                .into_iter()
-                .flatten()
-                .map(IdRange::from)
-                .collect()
-        };
-        let maps = Self {
-            uids: list(linux.map(Linux::uid_mappings)),
-            gids: list(linux.map(Linux::gid_mappings)),
-        };
+    /// user namespace. `own` are those of an ordinary user who lists none.
+    pub fn plan(
+        linux: Option<&Linux>,
+        namespaces: &Namespaces,
+        own: impl FnOnce() -> Option<Self>,
+    ) -> Result<Option<Self>> {
+        let maps = Self::listed(linux);
         let given = !maps.uids.is_empty() || !maps.gids.is_empty();
         if let Some(join) = namespaces.joined(Kind::User) {
             // The joined namespace has its maps already; listing them again only repeats it.
@@ -221,6 +222,12 @@ impl IdMaps {
             } else {
                 Ok(None)
             };
+        }
+        if namespaces.makes(Kind::User)
+            && !given
+            && let Some(own) = own()
+        {
+            return Ok(Some(own));
         }
         match (namespaces.makes(Kind::User), given) {
             (false, true) => Err(Refusal::new(
@@ -240,24 +247,60 @@ impl IdMaps {
         }
     }
 
+    /// The mappings as they are listed.
+    pub fn listed(linux: Option<&Linux>) -> Self {
+        let list = |mappings: Option<&Option<Vec<LinuxIdMapping>>>| -> Vec<IdRange> {
+            mappings
+                .and_then(Option::as_ref)
+                .into_iter()
+                .flatten()
+                .map(IdRange::from)
+                .collect()
+        };
+        Self {
+            uids: list(linux.map(Linux::uid_mappings)),
+            gids: list(linux.map(Linux::gid_mappings)),
+        }
+    }
+
     /// Refuses maps that differ from those of the user namespace at `path`.
     fn check_against(&self, path: &Path) -> Result<()> {
-        // Only /proc/<pid>/ns/user leads to the maps; for a bind mount the kernel shows none.
+        // Only /proc/<pid>/ns/user leads to the maps; `launch` looks into any other.
         let Some(process) = path.to_str().and_then(|path| path.strip_suffix("/ns/user")) else {
             return Ok(());
         };
         let same = |name: &str, ranges: &[IdRange]| {
             std::fs::read_to_string(format!("{process}/{name}"))
-                .map_or(true, |text| parse_map(&text) == ranges)
+                .map_or(true, |text| Self::is_same(&text, ranges))
         };
         if same("uid_map", &self.uids) && same("gid_map", &self.gids) {
             return Ok(());
         }
-        Err(Refusal::new(
+        Err(Self::mismatch())
+    }
+
+    /// The refusal of mappings that the joined user namespace does not have.
+    pub fn mismatch() -> Refusal {
+        Refusal::new(
             "/linux/uidMappings",
             "user namespaces enabled, but both namespace path and non-matching mapping specified \
              -- you may only provide one",
-        ))
+        )
+    }
+
+    /// Whether `text`, as the kernel shows maps, says the same as `ranges`, in whatever order.
+    pub fn is_same(text: &str, ranges: &[IdRange]) -> bool {
+        let sorted = |mut ranges: Vec<IdRange>| {
+            ranges.sort_by_key(|range| range.inside);
+            ranges
+        };
+        sorted(parse_map(text)) == sorted(ranges.to_vec())
+    }
+
+    /// Whether it maps one user and one group, which needs nobody's help.
+    pub fn is_single(&self) -> bool {
+        let single = |ranges: &[IdRange]| matches!(ranges, [only] if only.size == 1);
+        single(&self.uids) && single(&self.gids)
     }
 
     /// The id outside that `inside` stands for.
@@ -356,9 +399,23 @@ mod tests {
         let linux: Linux =
             oci::from_str(r#"{"uidMappings":[{"containerID":0,"hostID":1000,"size":1}]}"#).unwrap();
         let namespaces = Namespaces::plan(Some(&linux)).unwrap();
-        assert!(IdMaps::plan(Some(&linux), &namespaces).is_err());
+        assert!(IdMaps::plan(Some(&linux), &namespaces, || None).is_err());
         let linux: Linux = oci::from_str(r#"{"namespaces":[{"type":"user"}]}"#).unwrap();
         let namespaces = Namespaces::plan(Some(&linux)).unwrap();
-        assert!(IdMaps::plan(Some(&linux), &namespaces).is_err());
+        assert!(IdMaps::plan(Some(&linux), &namespaces, || None).is_err());
+        let own = || Some(IdMaps::default());
+        assert_eq!(IdMaps::plan(Some(&linux), &namespaces, own), Ok(own()));
+    }
+
+    #[test]
+    fn the_order_of_ranges_makes_no_other_map() {
+        let range = |inside, outside| IdRange {
+            inside,
+            outside,
+            size: 1,
+        };
+        let text = "         0       1000          1\n         1       2000          1\n";
+        assert!(IdMaps::is_same(text, &[range(1, 2000), range(0, 1000)]));
+        assert!(!IdMaps::is_same(text, &[range(0, 1000)]));
     }
 }

@@ -31,6 +31,8 @@ pub struct Process {
     pub gid: u32,
     /// Supplementary groups.
     pub additional_gids: Vec<u32>,
+    /// Whether the supplementary groups stay as they are.
+    pub keep_groups: bool,
     /// umask; 0022 when the configuration is silent, as runc has it.
     pub umask: u32,
     /// All five sets; `None` leaves them as they are.
@@ -92,6 +94,7 @@ impl Process {
             uid: user.uid(),
             gid: user.gid(),
             additional_gids: user.additional_gids().clone().unwrap_or_default(),
+            keep_groups: false,
             umask: user.umask().unwrap_or(0o022) & 0o777,
             capabilities: process.capabilities().as_ref().map(capabilities),
             rlimits: rlimits(process.rlimits().as_deref().unwrap_or_default(), at)?,
