@@ -87,7 +87,6 @@ pub fn run(container: &Container, request: &Request) -> Result<u8> {
     let keyring = record.session_keyring;
     let keyring = keyring.then(|| credentials::keyring_name(&record.id));
     let (ours, theirs) = Channel::pair()?;
-    let in_user_namespace = joined.has(Kind::User);
     let guest = Guest {
         process: &process,
         filter: filter.as_ref(),
@@ -107,7 +106,6 @@ pub fn run(container: &Container, request: &Request) -> Result<u8> {
             Stdio::Shared
         },
         keyring: keyring.transpose()?,
-        in_user_namespace,
     };
     let agent = |guest: &Filtered<'_>| {
         let agent = plan::agent_of(&spec).context("a listener without listenerPath")?;
@@ -403,7 +401,6 @@ struct Guest<'a> {
     console: Option<OwnedFd>,
     preserved_fds: i32,
     stdio: Stdio,
-    in_user_namespace: bool,
     keyring: Option<CString>,
 }
 
@@ -431,7 +428,7 @@ impl Guest<'_> {
         Labels::open_for(&proc, self.process, selinux)?.apply()?;
         self.join()?;
         if let Some(name) = &self.keyring {
-            credentials::join_keyring(name, self.in_user_namespace)?;
+            credentials::join_keyring(name, self.joined.has(Kind::User))?;
         }
         let cgroup = self
             .cgroup
@@ -481,7 +478,7 @@ impl Guest<'_> {
                 .ask(&FromInit::Limits, &ToInit::LimitsSet)
                 .map(drop)
         };
-        credentials::set_limits(&self.process.rlimits, self.in_user_namespace, ask)?;
+        credentials::set_limits(&self.process.rlimits, self.joined.has(Kind::User), ask)?;
         let ready = credentials::prepare(self.process, self.stdio, self.filter)?;
         let program = program::find(self.process)?;
         self.channel.ask(&FromInit::Created, &ToInit::Start)?;

@@ -150,7 +150,9 @@ impl Sources<'_> {
         let nearest = covering.min_by_key(|(_, below)| below.components().count());
         let source = nearest.and_then(|(step, below)| match &step.what {
             What::Bind { source, .. } if below == Path::new("") => Some(source.clone()),
-            What::Bind { source, reach, .. } if *reach == Reach::Recursive => Some(source.join(below)),
+            What::Bind { source, reach, .. } if *reach == Reach::Recursive => {
+                Some(source.join(below))
+            }
             What::Cgroup => self.cgroup(below),
             _ => None,
         });

@@ -220,6 +220,7 @@ impl Mounter<'_> {
         }
         let channel = self.around.channel;
         channel.hand_over(&FromInit::MapMount(self.index), tree)?;
+        // Heard before the mount is attached: afterwards the kernel refuses.
         channel.expect(&ToInit::Mapped).map(drop)
     }
 

@@ -55,16 +55,16 @@ impl OpenNamespaces {
         })
     }
 
-    /// The one of this kind.
-<<<<<<< HEAD
+    /// The one of this kind, to keep.
     pub(super) fn take(&mut self, kind: Kind) -> Option<OwnedFd> {
         let at = self.open.iter().position(|(open, _)| *open == kind)?;
         Some(self.open.swap_remove(at).1)
-=======
+    }
+
+    /// The one of this kind, to look at.
     pub(super) fn of_kind(&self, wanted: Kind) -> Option<&OwnedFd> {
         let found = self.open.iter().find(|(kind, _)| *kind == wanted);
         found.map(|(_, fd)| fd)
->>>>>>> 36c3e4b (Rootless: a user namespace when none is asked for, groups kept or given up, maps of a joined namespace checked)
     }
 
     /// Those that init joins by itself.

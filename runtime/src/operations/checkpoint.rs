@@ -181,7 +181,13 @@ fn add_external(options: &mut Options, container: &Container) -> Result<()> {
         return Ok(());
     }
     let bundle = &container.record()?.bundle;
-    let steps = plan::mounts::plan(spec.mounts().as_deref().unwrap_or_default(), bundle)?;
+    let maps = plan::IdMaps::listed(spec.linux().as_ref());
+    let ids = plan::mounts::Ids {
+        maps: (!maps.uids.is_empty()).then_some(&maps),
+        in_namespace: true, // It was checked when the container was created.
+    };
+    let mounts = spec.mounts().as_deref().unwrap_or_default();
+    let steps = plan::mounts::plan(mounts, "/mounts", bundle, ids)?;
     let binds: Vec<_> = steps
         .into_iter()
         .filter(|step| matches!(step.what, What::Bind { .. }))
