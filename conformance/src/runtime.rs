@@ -25,6 +25,7 @@ mod older_kernel; // containers without newer system calls
 mod paused; // containers that are paused, killed in part or at work elsewhere
 mod process;
 mod ps; // and what exec does about cgroups and pauses
+mod rootless;
 mod security;
 mod update;
 
@@ -37,6 +38,7 @@ pub(crate) const ROWS: &[&[Row]] = &[
     process::ROWS,
     attributes::ROWS,
     mounts::ROWS,
+    rootless::ROWS,
     mount_options::ROWS,
     idmap::ROWS,
     nested::ROWS,

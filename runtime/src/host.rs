@@ -120,6 +120,11 @@ fn is_in_path(program: &str) -> bool {
     std::env::split_paths(&path).any(|dir| sys::child::is_executable(&dir.join(program)))
 }
 
+/// Whether nothing that we start can make a device node: mknod(2) asks root of the machine.
+pub fn makes_no_devices() -> bool {
+    !geteuid().is_root() || inside_user_namespace()
+}
+
 /// Whether root here is root of the machine: the initial user namespace maps every id to itself.
 pub fn inside_user_namespace() -> bool {
     let map = fs::read_to_string("/proc/self/uid_map");

@@ -150,13 +150,13 @@ impl Cgroup {
         self.apply_devices(plan)
     }
 
-    /// The device rules. Root of a user namespace may neither write v1's lists nor load a program
-    /// for v2; there the rules of whoever made that namespace hold, who also decided which device
+    /// The device rules. Root of a user namespace and an ordinary user may neither write v1's lists
+    /// nor load a program for v2; there the rules of whoever made that namespace hold, who also decided which device
     /// nodes can be reached at all (decision 0006).
     fn apply_devices(&self, plan: &Plan) -> Result<(), Error> {
         match self.write_devices(plan) {
             Err(Error::Syscall(refused))
-                if refused.errno() == Errno::EPERM && host::inside_user_namespace() =>
+                if refused.errno() == Errno::EPERM && host::makes_no_devices() =>
             {
                 Ok(())
             }

@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::criu;
+use crate::plan;
 use crate::seccomp;
 
 /// Every hook, in the order in which they run.
@@ -83,7 +84,7 @@ const MEMORY_POLICY_FLAGS: [&str; 3] = [
 ];
 
 /// Annotations of config.json that change what we do; a client keeps untrusted ones out.
-const UNSAFE_ANNOTATIONS: [&str; 1] = [criu::CONFIG_ANNOTATION];
+const UNSAFE_ANNOTATIONS: [&str; 2] = [criu::CONFIG_ANNOTATION, plan::KEEP_GROUPS];
 
 /// The document; `mount_options` are those that `mounts[].options` may have.
 pub fn features(mount_options: &[String]) -> Value {
