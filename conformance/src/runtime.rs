@@ -13,10 +13,9 @@ mod exec; // what a second process takes from the container
 mod executable; // what a container reaches of the runtime itself
 mod hooks;
 mod identity; // pids that come again, parents that go
-mod lifecycle;
-mod limits; // limits as the kernel has them, on either version of cgroups
 mod idmap;
 mod lifecycle;
+mod limits; // limits as the kernel has them, on either version of cgroups
 mod mount_options;
 mod mounts;
 mod namespaces;

@@ -236,6 +236,8 @@ fn start(
 
 /// What of init is joined, opened while this process still sees the host.
 struct Joined {
+    /// Init, by number.
+    pid: i32,
     /// `CLONE_NEW*` bits of the namespaces that init does not share with us, but for pid.
     flags: u64,
     /// Init's pid namespace, if it is another.
@@ -253,6 +255,7 @@ impl Joined {
 
     fn open(pid: i32, no_pivot: bool) -> Result<Self> {
         let mut joined = Self {
+            pid,
             flags: 0,
             pids: None,
             cgroups: None,
@@ -491,7 +494,7 @@ impl Guest<'_> {
     fn join_one_by_one(&self) -> Result<()> {
         let mut open = Vec::new();
         for kind in Kind::ALL.into_iter().filter(|&kind| self.joined.has(kind)) {
-            let path = format!("/proc/{}/ns/{}", self.init_pid, kind.proc_name());
+            let path = format!("/proc/{}/ns/{}", self.joined.pid, kind.proc_name());
             let file = File::open(&path).with_context(|| format!("open({path:?})"))?;
             open.push((kind, OwnedFd::from(file)));
         }
