@@ -458,7 +458,15 @@ fn update_command() -> Command {
     let command = Command::new("update")
         .about("change the limits of a container")
         .arg(id())
-        .arg(resources.short('r'));
+        .arg(resources.short('r'))
+        .arg(text(
+            "l3-cache-schema",
+            "its part of the cache, as in L3:0=ff",
+        ))
+        .arg(text(
+            "mem-bw-schema",
+            "its part of memory bandwidth, as in MB:0=50",
+        ));
     update::LIMITS
         .iter()
         .fold(command, |command, (name, _, _, kind, help)| {
@@ -774,6 +782,8 @@ fn update_flags(given: &ArgMatches) -> update::Flags {
     update::Flags {
         resources: given_path(given, "resources"),
         limits: update::LIMITS.iter().filter_map(limit).collect(),
+        l3_cache_schema: given_text(given, "l3-cache-schema"),
+        mem_bw_schema: given_text(given, "mem-bw-schema"),
     }
 }
 

@@ -339,11 +339,11 @@ fn run_poststop(record: &Record, hooks: &Hooks) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use std::collections::BTreeMap;
 
-    fn record_of_this_process() -> Record {
+    pub(crate) fn record_of_this_process() -> Record {
         let pid = std::process::id().cast_signed();
         Record {
             version: 1,

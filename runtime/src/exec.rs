@@ -93,10 +93,12 @@ pub fn run(container: &Container, request: &Request) -> Result<u8> {
         selinux,
         channel: theirs,
         stage_channel: None,
-        cgroup: cgroup.directory()?,
+        cgroup: match cgroup.directory()? {
+            Some(own) if request.cgroups.is_empty() => Some(inhabitable(own, pid)?),
+            other => other,
+        },
         cgroup_files: cgroup.join_files()?,
         init,
-        init_pid: request.cgroups.is_empty().then_some(pid),
         joined,
         console: terminal.for_init(),
         preserved_fds: request.preserved_fds,
@@ -314,12 +316,12 @@ fn spawn(mut guest: Guest<'_>, unit: Option<Existing<'_>>) -> Result<(Pid, Owned
         .as_ref()
         .filter(|_| guest.joined.has(Kind::User));
     let mut to_be_taken = None;
-    let mut born = clone_into(0, cgroup, guest.init_pid);
+    let mut born = clone_into(0, cgroup);
     if let Some(user_unit) = unit.filter(|unit| unit.user && born.as_ref().is_err_and(is_denied)) {
         // The way from our session's slice into that of the user's manager leads through
         // cgroups of root; systemd may go it.
         to_be_taken = Some(user_unit);
-        born = clone_into(0, None, guest.init_pid);
+        born = clone_into(0, None);
     }
     let born = born.context("clone the stage")?;
     let Cloned::Parent { pid: stage, .. } = born else {
@@ -352,20 +354,23 @@ fn is_denied(error: &anyhow::Error) -> bool {
     matches!(errno, Some(Errno::EACCES | Errno::EPERM))
 }
 
-fn clone_into(flags: u64, cgroup: Option<&Dir>, init: Option<i32>) -> Result<Cloned> {
-    let into = |cgroup: Option<&Dir>| {
-        clone3(CloneArgs {
-            flags,
-            cgroup: cgroup.map(AsFd::as_fd),
-        })
-    };
-    match (into(cgroup), cgroup, init) {
-        // init has made cgroups of its own and moved into one, as systemd does: version 2 has
-        // no processes above (cgroups(7), "no internal processes").
-        (Err(error), Some(own), Some(init)) if error.errno() == Errno::EBUSY => {
-            Ok(into(Some(&cgroup_of_init(init, own)?))?)
-        }
-        (other, _, _) => Ok(other?),
+fn clone_into(flags: u64, cgroup: Option<&Dir>) -> Result<Cloned> {
+    Ok(clone3(CloneArgs {
+        flags,
+        cgroup: cgroup.map(AsFd::as_fd),
+    })?)
+}
+
+/// The container's `own` cgroup, or that of init if there can be no processes above it: version 2
+/// has none in a cgroup that passes controllers on (cgroups(7), "no internal processes"), and an
+/// init such as systemd's makes cgroups and moves into one. Looked at while this process still
+/// sees the host's /proc.
+fn inhabitable(own: Dir, init: i32) -> Result<Dir> {
+    const ENOUGH: u64 = 4096;
+    match own.read("cgroup.subtree_control", ENOUGH) {
+        Ok(controllers) if controllers.trim_ascii().is_empty() => Ok(own),
+        Ok(_) => cgroup_of_init(init, &own),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -398,8 +403,6 @@ struct Guest<'a> {
     cgroup: Option<Dir>,
     cgroup_files: Vec<OwnedFd>,
     init: OwnedFd,
-    /// Whom to follow into its own cgroup; nobody if a cgroup was asked for.
-    init_pid: Option<i32>,
     joined: Joined,
     console: Option<OwnedFd>,
     preserved_fds: i32,
@@ -437,7 +440,7 @@ impl Guest<'_> {
             .cgroup
             .as_ref()
             .filter(|_| !self.joined.has(Kind::User));
-        clone_into(CLONE_PARENT, cgroup, self.init_pid).context("clone the process")
+        clone_into(CLONE_PARENT, cgroup).context("clone the process")
     }
 
     fn run(mut self) -> ! {

@@ -35,7 +35,29 @@ pub fn mount_point() -> Option<PathBuf> {
     })
 }
 
+/// What divides the cache, under `info`.
+pub const CACHE: [&str; 3] = ["L3", "L3CODE", "L3DATA"];
+/// What divides memory bandwidth, under `info`.
+pub const BANDWIDTH: [&str; 1] = ["MB"];
+
+/// Whether the processor has one of these.
+pub fn is_enabled(root: Option<&Path>, kinds: &[&str]) -> bool {
+    root.is_some_and(|root| {
+        let mut kinds = kinds.iter();
+        kinds.any(|kind| root.join("info").join(kind).is_dir())
+    })
+}
+
 impl Membership {
+    /// Writes lines of `schemata` of the control group; the kernel takes all of them or none.
+    pub fn set_schemata(&self, lines: &str) -> Result<()> {
+        Ok(kernel_file::write(
+            &Dir::open(&self.group)?,
+            "schemata",
+            lines,
+        )?)
+    }
+
     /// Decides where the container `id` belongs below `root`. Nothing is made yet.
     pub fn decide(rdt: &IntelRdt, id: &str, root: Option<&Path>) -> Result<Self> {
         let Some(root) = root else {
@@ -141,14 +163,13 @@ fn split(group: &Path) -> Result<(Dir, &std::ffi::OsStr)> {
 }
 
 fn check_features(rdt: &IntelRdt, root: &Path) -> Result<()> {
-    let has = |kind: &str| root.join("info").join(kind).is_dir();
-    if rdt.l3_cache_schema && !["L3", "L3CODE", "L3DATA"].into_iter().any(has) {
+    if rdt.l3_cache_schema && !is_enabled(Some(root), &CACHE) {
         bail!(
             "config.json /linux/intelRdt/l3CacheSchema: intelRdt.l3CacheSchema is specified in \
              config, but Intel RDT/CAT is not enabled"
         );
     }
-    if rdt.mem_bw_schema && !has("MB") {
+    if rdt.mem_bw_schema && !is_enabled(Some(root), &BANDWIDTH) {
         bail!(
             "config.json /linux/intelRdt/memBwSchema: intelRdt.memBwSchema is specified in \
              config, but Intel RDT/MBA is not enabled"

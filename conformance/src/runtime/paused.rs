@@ -78,11 +78,7 @@ fn asked(container: &Container<'_>, verb: &str) -> Verdict<testbed::Outcome> {
 }
 
 fn needs_freezer() -> Verdict {
-    ensure!(
-        testbed::requires::has_cgroup_v1("freezer"),
-        "SKIP: cgroup v1 controller freezer"
-    );
-    Ok(())
+    crate::runtime::limits::version("freezer").map(drop)
 }
 
 fn pause_stops_every_process_and_resume_lets_them_go_on(case: &Case<'_>) -> Verdict {

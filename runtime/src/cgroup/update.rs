@@ -269,20 +269,21 @@ impl Update {
         &self.plan
     }
 
-    /// Writes it. If a write is refused, those before it are taken back, the last one first: each
-    /// of the states on the way back is one that the kernel has accepted before.
-    pub fn apply(&self) -> Result<(), Error> {
+    /// Writes it. If a write is refused, those before it are taken back.
+    pub fn apply(&self) -> Result<Applied<'_>, Error> {
         let mut done = Vec::new();
         let written = self.groups.iter().try_for_each(|group| {
             let mut steps = group.steps.iter();
             steps.try_for_each(|step| perform(&group.dir, step, &mut done))
         });
-        if written.is_err() {
-            for old in done.iter().rev() {
-                put_back(old);
+        let applied = Applied(done);
+        match written {
+            Ok(()) => Ok(applied),
+            Err(error) => {
+                applied.take_back();
+                Err(error)
             }
         }
-        written
     }
 
     /// Each write as `file=value`, in order; what a test compares.
@@ -292,6 +293,18 @@ impl Update {
         steps
             .map(|setting| format!("{}={}", setting.file, setting.value))
             .collect()
+    }
+}
+
+/// What was written, for as long as a later step may still be refused.
+#[derive(Debug)]
+pub struct Applied<'a>(Vec<Old<'a>>);
+
+impl Applied<'_> {
+    /// Puts the former values back, the last one first: each of the states on the way is one that
+    /// the kernel has accepted before.
+    pub fn take_back(self) {
+        self.0.iter().rev().for_each(put_back);
     }
 }
 

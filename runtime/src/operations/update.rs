@@ -13,7 +13,8 @@ use crate::cgroup::{Hierarchies, update};
 use crate::container::{Container, Status};
 use crate::container_id::ContainerId;
 use crate::log;
-use crate::state_dir::StateRoot;
+use crate::resctrl::{self, Membership};
+use crate::state_dir::{Record, StateRoot};
 
 /// What is asked for.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +23,10 @@ pub struct Flags {
     pub resources: Option<PathBuf>,
     /// Names of [`LIMITS`] with their values.
     pub limits: Vec<(&'static str, String)>,
+    /// Line for the cache in the schemata of its RDT group.
+    pub l3_cache_schema: Option<String>,
+    /// Line for memory bandwidth in the schemata of its RDT group.
+    pub mem_bw_schema: Option<String>,
 }
 
 /// How a limit is written on the command line.
@@ -147,6 +152,11 @@ pub const LIMITS: [Limit; 16] = [
 /// Changes the limits of the container `id`.
 pub fn run(root: &StateRoot, id: &str, flags: &Flags) -> Result<()> {
     let id = ContainerId::parse(id)?;
+    // Before the lock: who writes to our stdin may take long.
+    let patch = match &flags.resources {
+        Some(path) => read(path)?,
+        None => from_limits(&flags.limits)?,
+    };
     let container = Container::open(root, &id)?;
     let _lock = container.state.lock()?;
     match container.status() {
@@ -154,10 +164,6 @@ pub fn run(root: &StateRoot, id: &str, flags: &Flags) -> Result<()> {
         Status::Stopped => bail!("container not running"),
         Status::Creating => bail!("container {:?} is still being created", id.as_str()),
     }
-    let patch = match &flags.resources {
-        Some(path) => read(path)?,
-        None => from_limits(&flags.limits)?,
-    };
     let context = || format!("update container {:?}", id.as_str());
     let cgroup = container.cgroup()?;
     if !cgroup.is_present()? {
@@ -166,23 +172,80 @@ pub fn run(root: &StateRoot, id: &str, flags: &Flags) -> Result<()> {
     let update = cgroup
         .plan_update(&patch, &Hierarchies::discover()?)
         .with_context(context)?;
-    let config = with_limits(&container, &patch)?;
-    if let Some(unit) = container.record()?.unit() {
-        // First: systemd rounds quotas, and the files have the last word.
-        unit.set_limits(&update).with_context(context)?;
+    let schemata = Schemata::plan(
+        flags,
+        container.record()?,
+        resctrl::mount_point().as_deref(),
+    )?;
+    let config = config_after(&container, &patch, flags)?;
+    let applied = update.apply().with_context(context)?;
+    let rest = || {
+        schemata.iter().try_for_each(Schemata::write)?;
+        if let Some(unit) = container.record()?.unit() {
+            // systemd rounds quotas, and the files have the last word.
+            unit.set_limits(&update)?;
+            update.apply()?;
+        }
+        let recorded = container.state.save_config(&config);
+        recorded.context("record the limits")
+    };
+    let done: Result<()> = rest();
+    if done.is_err() {
+        applied.take_back();
     }
-    update.apply().with_context(context)?;
-    container
-        .state
-        .save_config(&config)
-        .context("the limits are set, but could not be recorded")
+    done.with_context(context)
+}
+
+/// A change of the container's RDT group.
+struct Schemata<'a> {
+    group: &'a Membership,
+    lines: String,
+}
+
+impl<'a> Schemata<'a> {
+    /// Checks what is asked for on a machine whose resctrl is mounted at `root`.
+    fn plan(flags: &Flags, record: &'a Record, root: Option<&Path>) -> Result<Option<Self>> {
+        let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        let (l3, mb) = (given(&flags.l3_cache_schema), given(&flags.mem_bw_schema));
+        if l3.is_some() && !resctrl::is_enabled(root, &resctrl::CACHE) {
+            bail!("Intel RDT/CAT: l3 cache schema is not enabled");
+        }
+        if mb.is_some() && !resctrl::is_enabled(root, &resctrl::BANDWIDTH) {
+            bail!("Intel RDT/MBA: memory bandwidth schema is not enabled");
+        }
+        let texts: Vec<String> = l3.into_iter().chain(mb).collect();
+        if texts.is_empty() {
+            return Ok(None);
+        }
+        let group = record.intel_rdt.as_ref();
+        let group =
+            group.context("updating a non-existent Intel RDT configuration is not supported")?;
+        let lines = texts.iter().flat_map(|text| text.lines());
+        Ok(Some(Self {
+            group,
+            lines: lines.map(|line| format!("{line}\n")).collect(),
+        }))
+    }
+
+    fn write(&self) -> Result<()> {
+        self.group.set_schemata(&self.lines)
+    }
 }
 
 /// The container's configuration with its limits as they will be.
-fn with_limits(container: &Container, patch: &Value) -> Result<Vec<u8>> {
+fn config_after(container: &Container, patch: &Value, flags: &Flags) -> Result<Vec<u8>> {
     let mut config: Value =
         serde_json::from_slice(&container.state.config()?).context("config.json")?;
     update::merge(&mut config["linux"]["resources"], patch);
+    let schemas = [
+        ("l3CacheSchema", &flags.l3_cache_schema),
+        ("memBwSchema", &flags.mem_bw_schema),
+    ];
+    for (member, text) in schemas {
+        if let Some(text) = text.as_ref().filter(|text| !text.is_empty()) {
+            config["linux"]["intelRdt"][member] = json!(text);
+        }
+    }
     serde_json::to_vec(&config).context("encode config.json")
 }
 
@@ -277,6 +340,55 @@ mod tests {
         ] {
             assert_eq!(bytes(bad), None, "{bad:?}");
         }
+    }
+
+    #[test]
+    fn schemata_need_a_processor_and_a_group() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        let group = root.join("box");
+        for name in ["info/MB", "box"] {
+            std::fs::create_dir_all(root.join(name)).unwrap();
+        }
+        #[allow(clippy::disallowed_methods, reason = "a file of this test alone")]
+        std::fs::write(group.join("schemata"), "L3:0=fffff\n").unwrap();
+        let membership = Membership {
+            group: group.clone(),
+            made: true,
+            monitor: None,
+        };
+        let record = |intel_rdt| Record {
+            intel_rdt,
+            ..crate::container::tests::record_of_this_process()
+        };
+        let (with, without) = (record(Some(membership)), record(None));
+        let flags = |l3: &str, mb: &str| Flags {
+            l3_cache_schema: Some(l3.to_owned()),
+            mem_bw_schema: Some(mb.to_owned()),
+            ..Flags::default()
+        };
+        let refusal = |flags: Flags, record: &Record, root: Option<&Path>| {
+            Schemata::plan(&flags, record, root)
+                .err()
+                .unwrap()
+                .to_string()
+        };
+        assert!(
+            Schemata::plan(&flags("", ""), &without, None)
+                .unwrap()
+                .is_none()
+        );
+        let wanted = "Intel RDT/MBA: memory bandwidth schema is not enabled";
+        assert_eq!(refusal(flags("", "MB:0=20"), &with, None), wanted);
+        let wanted = "Intel RDT/CAT: l3 cache schema is not enabled";
+        assert_eq!(refusal(flags("L3:0=f", ""), &with, Some(root)), wanted);
+        std::fs::create_dir(root.join("info/L3")).unwrap();
+        let wanted = "updating a non-existent Intel RDT configuration is not supported";
+        assert_eq!(refusal(flags("L3:0=f", ""), &without, Some(root)), wanted);
+        let planned = Schemata::plan(&flags("L3:0=f", "MB:0=20"), &with, Some(root)).unwrap();
+        planned.unwrap().write().unwrap();
+        let text = std::fs::read_to_string(group.join("schemata")).unwrap();
+        assert_eq!(text, "L3:0=f\nMB:0=20\n");
     }
 
     #[test]

@@ -334,6 +334,7 @@ impl Real {
         self.0
             .plan_update(&patch, &Hierarchies::discover().unwrap())?
             .apply()
+            .map(drop)
     }
 }
 
