@@ -10,6 +10,7 @@ mod clients; // under the programs that call it, and inside itself
 mod devices;
 mod events;
 mod exec; // what a second process takes from the container
+mod exec_flags;
 mod executable; // what a container reaches of the runtime itself
 mod hooks;
 mod identity; // pids that come again, parents that go
@@ -47,6 +48,7 @@ pub(crate) const ROWS: &[&[Row]] = &[
     security::ROWS,
     executable::ROWS,
     exec::ROWS,
+    exec_flags::ROWS,
     paused::ROWS,
     update::ROWS,
     events::ROWS,

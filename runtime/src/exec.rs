@@ -23,8 +23,8 @@ use sys::process::{CLONE_PARENT, CloneArgs, Cloned, clone3, setns_raw};
 use sys::root::Root;
 use sys::{Dir, Errno, SyscallError};
 
-use crate::cgroup::Hierarchies;
 use crate::cgroup::systemd::Existing;
+use crate::cgroup::{Cgroup, Hierarchies};
 use crate::console_socket::{self, Console};
 use crate::container::{Container, Status};
 use crate::fault::{Code, Fault};
@@ -93,10 +93,7 @@ pub fn run(container: &Container, request: &Request) -> Result<u8> {
         selinux,
         channel: theirs,
         stage_channel: None,
-        cgroup: match cgroup.directory()? {
-            Some(own) if request.cgroups.is_empty() => Some(inhabitable(own, pid)?),
-            other => other,
-        },
+        cgroup: joined_cgroup(&cgroup, request, pid)?,
         cgroup_files: cgroup.join_files()?,
         init,
         joined,
@@ -359,6 +356,14 @@ fn clone_into(flags: u64, cgroup: Option<&Dir>) -> Result<Cloned> {
         flags,
         cgroup: cgroup.map(AsFd::as_fd),
     })?)
+}
+
+/// The version 2 cgroup that the process will be in: what was asked for, or where there is room.
+fn joined_cgroup(cgroup: &Cgroup, request: &Request, init: i32) -> Result<Option<Dir>> {
+    match cgroup.directory()? {
+        Some(own) if request.cgroups.is_empty() => Ok(Some(inhabitable(own, init)?)),
+        other => Ok(other),
+    }
 }
 
 /// The container's `own` cgroup, or that of init if there can be no processes above it: version 2

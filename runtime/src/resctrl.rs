@@ -4,6 +4,8 @@
 //! Groups are few, they are registers of the processor. So what `create` makes is written down
 //! before it is made, and `delete` removes that and nothing else.
 
+mod statistics;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

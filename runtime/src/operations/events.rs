@@ -13,6 +13,7 @@ use crate::cgroup::{Cgroup, OomWatch};
 use crate::container::{Container, Status};
 use crate::container_id::ContainerId;
 use crate::log;
+use crate::resctrl::{self, Membership};
 use crate::state_dir::StateRoot;
 
 /// How often, and how long.
@@ -39,11 +40,14 @@ pub fn run(
     if matches!(container.status(), Status::Stopped | Status::Creating) {
         bail!("container with id {id} is not running");
     }
-    let cgroup = container.cgroup()?;
+    let source = Source {
+        cgroup: container.cgroup()?,
+        rdt: container.record()?.intel_rdt.as_ref(),
+    };
     let mut told = |kind: &str, data: Option<Value>| print(&line(kind, &id, data));
     let ended = match mode {
-        Mode::Once => told("stats", Some(statistics(&cgroup)?)),
-        Mode::Every(interval) => follow(&cgroup, &container.init()?, interval, &mut told),
+        Mode::Once => told("stats", Some(source.statistics()?)),
+        Mode::Every(interval) => follow(&source, &container.init()?, interval, &mut told),
     };
     match ended {
         // Whoever read has heard enough.
@@ -66,20 +70,30 @@ fn line(kind: &str, id: &ContainerId, data: Option<Value>) -> String {
     format!("{event}\n")
 }
 
-fn statistics(cgroup: &Cgroup) -> Result<Value> {
-    let mut data = cgroup.statistics().context("read the statistics")?;
-    data["intel_rdt"] = json!({});
-    data["network_interfaces"] = Value::Null;
-    Ok(data)
+/// Where the numbers come from.
+struct Source<'a> {
+    cgroup: Cgroup,
+    rdt: Option<&'a Membership>,
+}
+
+impl Source<'_> {
+    fn statistics(&self) -> Result<Value> {
+        let mut data = self.cgroup.statistics().context("read the statistics")?;
+        let rdt = self.rdt.zip(resctrl::mount_point());
+        data["intel_rdt"] = rdt.map_or(json!({}), |(rdt, root)| rdt.statistics(&root));
+        // runc's key; it never has any.
+        data["network_interfaces"] = Value::Null;
+        Ok(data)
+    }
 }
 
 fn follow(
-    cgroup: &Cgroup,
+    source: &Source<'_>,
     init: &OwnedFd,
     interval: Duration,
     told: &mut dyn FnMut(&str, Option<Value>) -> Result<()>,
 ) -> Result<()> {
-    let mut watch = cgroup.watch_oom().unwrap_or_else(|error| {
+    let mut watch = source.cgroup.watch_oom().unwrap_or_else(|error| {
         log::warn(&format!("a lack of memory will not be told: {error}"));
         None
     });
@@ -96,7 +110,7 @@ fn follow(
             return Ok(());
         }
         if Instant::now() >= next {
-            told("stats", Some(statistics(cgroup)?))?;
+            told("stats", Some(source.statistics()?))?;
             next = Instant::now() + interval;
         }
     }
