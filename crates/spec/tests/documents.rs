@@ -295,3 +295,27 @@ fn missing(ours: &Value, theirs: &Value, at: &str, found: &mut Vec<String>) {
         _ => {}
     }
 }
+
+/// `cargo test -p oci --release parse_time -- --ignored --nocapture`: the types against the oracle.
+#[test]
+#[ignore = "a measurement"]
+fn parse_time() {
+    let text = std::env::var("CONFIG").map_or_else(
+        |_| EVERYTHING.to_owned(),
+        |path| std::fs::read_to_string(path).unwrap(),
+    );
+    let median = |read: &dyn Fn()| {
+        let mut times: Vec<_> = (0..2001)
+            .map(|_| {
+                let start = std::time::Instant::now();
+                read();
+                start.elapsed()
+            })
+            .collect();
+        times.sort_unstable();
+        times[times.len() / 2]
+    };
+    let ours = median(&|| drop(oci::from_str::<Spec>(&text).unwrap()));
+    let theirs = median(&|| drop(serde_json::from_str::<oci_spec::runtime::Spec>(&text).unwrap()));
+    println!("{} bytes: oci {ours:?}, oci-spec {theirs:?}", text.len());
+}

@@ -26,16 +26,31 @@ pub(super) fn all(dir: &Path, text: &[u8]) -> Vec<Finding> {
     for problem in problems.into_iter().take(MOST) {
         found.add(problem.pointer, problem.reason, Cause::Configuration);
     }
-    let anywhere = |document: &Document| judge(dir, document, &Host::able(), &cgroups_anywhere);
+    let judge_on = |host: Host, hierarchies: Option<Hierarchies>| {
+        move |document: &Document| judge(dir, document, &host, hierarchies.as_ref())
+    };
+    let anywhere = judge_on(Host::able(), None);
     let rest = cut_down(
         Document::new(&tree),
         Cause::Configuration,
         &mut found,
         anywhere,
     );
-    let (host, hierarchies) = (Host::look(), Hierarchies::discover().unwrap_or_default());
-    let cgroups = |spec: &oci::Spec| cgroup_refusal(spec, &hierarchies);
-    let here = |document: &Document| judge(dir, document, &host, &cgroups);
+    // What is refused on version 1 and on version 2 alike is wrong everywhere.
+    let on = |hierarchies| {
+        let mut found = Found::default();
+        let judge = judge_on(Host::able(), Some(hierarchies));
+        cut_down(rest.clone(), Cause::Configuration, &mut found, judge);
+        found
+    };
+    let (on_v1, on_v2) = (on(every_v1()), on(every_v2()));
+    for finding in on_v1.findings {
+        if on_v2.pointers.contains(&finding.pointer) {
+            found.add(finding.pointer, finding.cause, Cause::Configuration);
+        }
+    }
+    let hierarchies = Hierarchies::discover().unwrap_or_default();
+    let here = judge_on(Host::look(), Some(hierarchies));
     cut_down(rest, Cause::Host, &mut found, here);
     found.findings
 }
@@ -51,6 +66,11 @@ impl Found {
         if !self.pointers.insert(pointer.clone()) {
             return;
         }
+        // The plan looks whether the directory is there.
+        let depends_on = match pointer.as_str() {
+            "/root/path" if cause.starts_with("invalid rootfs") => Cause::Host,
+            _ => depends_on,
+        };
         self.findings.push(Finding {
             severity: Severity::Error,
             depends_on,
@@ -121,7 +141,7 @@ fn judge(
     dir: &Path,
     document: &Document,
     host: &Host,
-    cgroups: &dyn Fn(&oci::Spec) -> Option<Refusal>,
+    hierarchies: Option<&Hierarchies>,
 ) -> Option<Refusal> {
     let text = document.text();
     let spec = match oci::from_str::<oci::Spec>(&text) {
@@ -141,7 +161,7 @@ fn judge(
     };
     match Plan::new(&bundle, host, Entry::Pivot) {
         Err(refusal) => Some(refusal),
-        Ok(_) => cgroups(&bundle.spec),
+        Ok(_) => cgroup_refusal(&bundle.spec, hierarchies?),
     }
 }
 
@@ -156,9 +176,9 @@ fn cgroup_refusal(spec: &oci::Spec, hierarchies: &Hierarchies) -> Option<Refusal
     }
 }
 
-/// What is refused on version 1 and on version 2 with every controller: by the configuration.
-fn cgroups_anywhere(spec: &oci::Spec) -> Option<Refusal> {
-    const V1: &[&str] = &[
+/// A host that has every controller on version 1.
+fn every_v1() -> Hierarchies {
+    let v1 = with_controllers(&[
         "cpu",
         "cpuacct",
         "cpuset",
@@ -172,23 +192,28 @@ fn cgroups_anywhere(spec: &oci::Spec) -> Option<Refusal> {
         "devices",
         "freezer",
         "perf_event",
-    ];
-    const V2: &[&str] = &[
+    ]);
+    Hierarchies {
+        v1: vec![v1],
+        v2: None,
+    }
+}
+
+/// A host that has every controller on version 2.
+fn every_v2() -> Hierarchies {
+    let v2 = with_controllers(&[
         "cpu", "cpuset", "memory", "pids", "io", "hugetlb", "rdma", "misc",
-    ];
-    let with = |controllers: &[&str]| Hierarchy {
-        controllers: controllers.iter().map(ToString::to_string).collect(),
+    ]);
+    Hierarchies {
+        v1: Vec::new(),
+        v2: Some(v2),
+    }
+}
+
+fn with_controllers(names: &[&str]) -> Hierarchy {
+    Hierarchy {
+        controllers: names.iter().map(ToString::to_string).collect(),
         mount: "/sys/fs/cgroup".into(),
         own: "check".into(),
-    };
-    let v1 = Hierarchies {
-        v1: vec![with(V1)],
-        v2: None,
-    };
-    let v2 = Hierarchies {
-        v1: Vec::new(),
-        v2: Some(with(V2)),
-    };
-    let (on_v1, on_v2) = (cgroup_refusal(spec, &v1)?, cgroup_refusal(spec, &v2)?);
-    (on_v1.pointer == on_v2.pointer).then_some(on_v1)
+    }
 }

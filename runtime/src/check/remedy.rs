@@ -103,6 +103,11 @@ const REMEDIES: &[(&str, &str, &str)] = &[
         "remove the limit, or enable the controller on this host",
     ),
     (
+        "/linux/resources/memory/swap",
+        "without memory limit",
+        "set /linux/resources/memory/limit as well",
+    ),
+    (
         "/linux/cgroupsPath",
         "",
         "name a cgroup below the hierarchy's root, without \"..\"",

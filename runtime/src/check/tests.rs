@@ -165,6 +165,18 @@ fn every_refusal_of_create_is_in_the_report() {
         .iter()
         .find(|f| f.pointer == "/process/selinuxLabel");
     assert!(host.is_none_or(|finding| finding.depends_on == Cause::Host));
+    // What one version of cgroups has does not hide what neither takes.
+    let resources =
+        json!({"memory": {"swap": 1}, "unified": {"a.b": "1"}, "network": {"classID": 1}});
+    let both = report(&with(&[("/linux/resources", resources)]));
+    let errors = both.iter().filter(|f| f.severity == Severity::Error);
+    let (swap, others): (Vec<_>, Vec<_>) =
+        errors.partition(|f| f.pointer == "/linux/resources/memory/swap");
+    assert_eq!(swap[0].depends_on, Cause::Configuration);
+    assert!(
+        others.iter().all(|f| f.depends_on == Cause::Host),
+        "{both:?}"
+    );
     let swap = findings
         .iter()
         .find(|f| f.pointer == "/linux/resources/memory/swap");
@@ -235,6 +247,76 @@ fn warnings_name_what_was_probably_meant() {
     };
     assert_eq!(remedy("/hostnam"), "did you mean \"hostname\"?");
     assert_eq!(remedy("/linux/cgroupPath"), "did you mean \"cgroupsPath\"?");
+}
+
+#[test]
+fn a_rootfs_that_is_not_there_depends_on_the_host() {
+    let findings = report(&with(&[("/root/path", json!("nowhere"))]));
+    assert_eq!(pointers(&findings, Severity::Error), ["/root/path"]);
+    assert_eq!(findings[0].depends_on, Cause::Host);
+}
+
+/// The promise of the module: what `create` says first is said here as well, and where nothing is
+/// said `create` plans.
+#[test]
+fn the_report_and_create_agree() {
+    use crate::bundle::Bundle;
+    use crate::host::Host;
+    use crate::plan::{Entry, Plan, Refusal};
+    let bundle = tempfile::tempdir().unwrap();
+    std::fs::create_dir(bundle.path().join("rootfs")).unwrap();
+    let dir = sys::Dir::open(bundle.path()).unwrap();
+    let mut places = Vec::new();
+    all_pointers(&good(), "", &mut places);
+    let wrongs = [
+        json!(-1),
+        json!("x"),
+        json!([]),
+        json!({"type": "user"}),
+        json!(["a", "a"]),
+    ];
+    for (place, wrong) in places
+        .iter()
+        .flat_map(|p| wrongs.iter().map(move |w| (p, w)))
+    {
+        let mut config = good();
+        *config.pointer_mut(place).unwrap() = wrong.clone();
+        dir.replace("config.json", config.to_string().as_bytes(), 0o644)
+            .unwrap();
+        let findings = check(bundle.path()).unwrap();
+        let errors = pointers(&findings, Severity::Error);
+        let planned = Bundle::open(bundle.path(), None)
+            .and_then(|opened| Ok(Plan::new(&opened, &Host::look(), Entry::Pivot)?));
+        match planned {
+            Ok(_) => assert_eq!(errors, [""; 0], "{place} {wrong}"),
+            Err(error) => {
+                assert!(!errors.is_empty(), "{place} {wrong}: {error:#}");
+                if let Some(refusal) = error.downcast_ref::<Refusal>() {
+                    assert!(
+                        errors.contains(&refusal.pointer.as_str()),
+                        "{place}: {errors:?}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+fn all_pointers(value: &Value, at: &str, found: &mut Vec<String>) {
+    let members: Vec<(String, &Value)> = match value {
+        Value::Object(members) => members.iter().map(|(k, v)| (k.clone(), v)).collect(),
+        Value::Array(values) => {
+            let each = values.iter().enumerate();
+            each.map(|(index, value)| (index.to_string(), value))
+                .collect()
+        }
+        _ => Vec::new(),
+    };
+    for (name, value) in members {
+        let at = format!("{at}/{name}");
+        found.push(at.clone());
+        all_pointers(value, &at, found);
+    }
 }
 
 /// Whatever is in the file, the check ends: damaged copies of a good configuration.

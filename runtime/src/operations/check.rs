@@ -55,7 +55,7 @@ fn text(findings: &[Finding]) -> String {
     }
     let errors = errors(findings);
     let warnings = findings.len() - errors;
-    let _ = writeln!(text, "{errors} errors, {warnings} warnings");
+    let _ = writeln!(text, "errors: {errors}, warnings: {warnings}");
     text
 }
 
