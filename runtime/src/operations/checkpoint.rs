@@ -98,7 +98,9 @@ fn checkpoint(container: Container, request: &Request) -> Result<()> {
         options.text(Text::FreezeCgroup, &path.to_string_lossy());
     }
     options.flag(Flag::LeaveRunning, request.extent != Extent::All);
-    options.flag(Flag::TrackMemory, request.extent == Extent::Memory);
+    // With older images to build on, CRIU asks what has changed only if memory is tracked.
+    let tracked = request.extent == Extent::Memory || request.parent.is_some();
+    options.flag(Flag::TrackMemory, tracked);
     add_external(&mut options, &container)?;
 
     let mut worker = Worker::start(&program, Service::default())?;
