@@ -5,6 +5,7 @@ use crate::row::Row;
 mod attributes; // what of a process outlives execve
 mod cgroups;
 mod check; // what can be known before anything runs
+mod checkpoint; // by CRIU: images, and back
 mod cli;
 mod clients; // under the programs that call it, and inside itself
 mod devices;
@@ -54,5 +55,6 @@ pub(crate) const ROWS: &[&[Row]] = &[
     events::ROWS,
     ps::ROWS,
     identity::ROWS,
+    checkpoint::ROWS,
     clients::ROWS,
 ];

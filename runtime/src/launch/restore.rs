@@ -276,26 +276,29 @@ impl Restoration<'_, '_> {
     }
 
     fn reached(&mut self, stage: &Notification, fds: Vec<OwnedFd>) -> Result<()> {
+        if stage.pid != 0 {
+            // Of some stages only; CRIU 4 tells of it when the namespaces are made.
+            self.pid = stage.pid;
+        }
         match stage.stage.as_str() {
             "post-setup-namespaces" => {
                 // Alone still: its children and threads will be in the group as well.
                 let group = self.launch.record.intel_rdt.as_ref();
-                group.map_or(Ok(()), |group| group.admit(Pid::from_raw(stage.pid)))?;
-                self.launch.run_hooks(stage.pid)
+                group.map_or(Ok(()), |group| group.admit(Pid::from_raw(self.pid)))?;
+                self.launch.run_hooks(self.pid)
             }
             "orphan-pts-master" => {
                 let master = fds.into_iter().next().context("criu sent no terminal")?;
                 self.terminal = self.launch.console.hand_over(master)?;
                 Ok(())
             }
-            "post-restore" => self.record(stage.pid),
+            "post-restore" => self.record(self.pid),
             _ => Ok(()),
         }
     }
 
     /// Before its processes run on: from here on they are found by the record.
     fn record(&mut self, pid: i32) -> Result<()> {
-        self.pid = pid;
         let stat = Stat::of(pid).context("the restored process is gone")?;
         let record = &mut self.launch.record;
         record.stage = Stage::Created;
