@@ -70,8 +70,9 @@ pub fn run(container: &Container, request: &Request) -> Result<u8> {
     inherit_confinement(&mut wanted, spec.process().as_ref());
     let mut process = Process::plan(&wanted, request.pointer)?;
     process.keep_groups = plan::keeps_groups(&spec);
-    plan::check_apparmor(&process, &Host::look(), request.pointer)?;
-    let filter = filter_of(&spec)?;
+    let host = Host::look_with(container.state.root());
+    plan::check_apparmor(&process, &host, request.pointer)?;
+    let filter = filter_of(&spec, &host)?;
     let selinux = wanted
         .selinux_label()
         .clone()
@@ -132,10 +133,11 @@ pub fn run(container: &Container, request: &Request) -> Result<u8> {
     }
 }
 
-fn filter_of(spec: &oci::Spec) -> Result<Option<Program>> {
+fn filter_of(spec: &oci::Spec, host: &Host) -> Result<Option<Program>> {
     let linux = spec.linux().as_ref();
     let profile = linux.and_then(|linux| linux.seccomp().as_ref());
-    Ok(profile.map(plan::compile).transpose()?.flatten())
+    let filter = profile.map(|profile| plan::compile(profile, &host.programs));
+    Ok(filter.transpose()?.flatten())
 }
 
 /// A process that says nothing of its confinement gets the container's, as runc has it: it must

@@ -7,6 +7,7 @@ use nix::unistd::{getegid, geteuid};
 
 use crate::plan::IdMaps;
 use crate::plan::namespaces::IdRange;
+use crate::seccomp_cache::Programs;
 
 /// What plans depend on beside the configuration.
 #[derive(Clone, Debug)]
@@ -15,6 +16,8 @@ pub struct Host {
     pub selinux: bool,
     /// Whether AppArmor is enabled.
     pub apparmor: bool,
+    /// Filters that were compiled before.
+    pub programs: Programs,
     /// argv[0].
     pub called_as: String,
     /// Whether this process is root here.
@@ -29,6 +32,15 @@ impl Host {
             apparmor: true,
             called_as: String::new(),
             root: true,
+            programs: Programs::default(),
+        }
+    }
+
+    /// Looks them up, for a process that may get a filter kept below the state root at `path`.
+    pub fn look_with(path: &Path) -> Self {
+        Self {
+            programs: Programs::below(path),
+            ..Self::look()
         }
     }
 
@@ -37,6 +49,7 @@ impl Host {
         let enabled = fs::read_to_string("/sys/module/apparmor/parameters/enabled");
         Self {
             selinux: fs::metadata(Path::new("/sys/fs/selinux/enforce")).is_ok(),
+            programs: Programs::default(),
             called_as: std::env::args().next().unwrap_or_default(),
             root: nix::unistd::geteuid().is_root(),
             apparmor: enabled.is_ok_and(|text| text.starts_with('Y')),

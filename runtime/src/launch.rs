@@ -269,7 +269,7 @@ impl<'a> Launch<'a> {
         request: &'a Request,
     ) -> Result<(Self, sys::dir::Lock)> {
         let bundle = Bundle::open(&request.bundle, request.config.as_deref())?;
-        let plan = Plan::new(&bundle, &Host::look(), request.entry)?;
+        let plan = Plan::new(&bundle, &Host::look_with(root.path()), request.entry)?;
         let hierarchies = Hierarchies::discover()?;
         let (cgroups, service) = plan_cgroups(&bundle, id, request.cgroup_manager, &hierarchies)?;
         let console = console_socket::plan(&plan.process, request)?;

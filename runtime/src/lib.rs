@@ -30,6 +30,7 @@ pub mod plan; // config.json, decided: pure
 pub mod procfs; // the host's /proc
 pub mod resctrl; // Intel RDT groups
 pub mod seccomp; // linux.seccomp -> classic BPF, pure
+pub mod seccomp_cache; // compiled filters, kept by content
 pub mod state; // the specification's state
 pub mod state_dir; // ROOT/ID
 pub mod sync; // the protocol between launch and init

@@ -34,6 +34,7 @@ use crate::bundle::Bundle;
 use crate::host::{Host, own_maps};
 use crate::notify_listener::Agent;
 use crate::seccomp;
+use crate::seccomp_cache::Programs;
 
 /// Everything that init does, decided.
 #[derive(Debug)]
@@ -145,7 +146,7 @@ impl Plan {
             hooks: Hooks::plan(spec.hooks().as_ref())?,
             seccomp: linux
                 .and_then(|l| l.seccomp().as_ref())
-                .map(compile)
+                .map(|profile| compile(profile, &host.programs))
                 .transpose()?
                 .flatten(),
             agent: agent_of(spec),
@@ -279,12 +280,17 @@ pub fn check_apparmor(process: &Process, host: &Host, at: &str) -> Result<()> {
 }
 
 /// Compiles a profile for this machine; `None` if it filters nothing.
-pub fn compile(profile: &oci::LinuxSeccomp) -> Result<Option<seccomp::Program>> {
+pub fn compile(
+    profile: &oci::LinuxSeccomp,
+    programs: &Programs,
+) -> Result<Option<seccomp::Program>> {
     let program =
-        seccomp::compile(profile, seccomp::Arch::NATIVE).map_err(|error| match error {
-            seccomp::Error::Property { pointer, reason } => Refusal::new(pointer, reason),
-            too_long @ seccomp::Error::TooLong(_) => Refusal::new("/linux/seccomp", too_long),
-        })?;
+        programs
+            .compile(profile, seccomp::Arch::NATIVE)
+            .map_err(|error| match error {
+                seccomp::Error::Property { pointer, reason } => Refusal::new(pointer, reason),
+                too_long @ seccomp::Error::TooLong(_) => Refusal::new("/linux/seccomp", too_long),
+            })?;
     Ok(Some(program))
 }
 

@@ -175,6 +175,11 @@ impl StateRoot {
         }
     }
 
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Claims `id`: makes its directory. This is the first side effect of `create`.
     pub fn claim(&self, id: &ContainerId) -> Result<StateDir> {
         let sticky = self.default && !self.path.starts_with("/run/davit");
@@ -251,6 +256,11 @@ impl StateDir {
     /// The id.
     pub fn id(&self) -> &ContainerId {
         &self.id
+    }
+
+    /// The directory of all containers.
+    pub fn root(&self) -> &Path {
+        &self.root
     }
 
     /// Keeps other operations on this container out until the value is dropped.
