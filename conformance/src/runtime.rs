@@ -16,6 +16,8 @@ mod executable; // what a container reaches of the runtime itself
 mod hooks;
 mod identity; // pids that come again, parents that go
 mod idmap;
+mod hooks_around; // where hooks run, and when they are not due
+mod labels; // security modules, keyrings, handlers
 mod lifecycle;
 mod limits; // limits as the kernel has them, on either version of cgroups
 mod mount_options;
@@ -23,11 +25,17 @@ mod mounts;
 mod namespaces;
 mod nested; // less of the host than the runtime sees, and runtimes in containers
 mod older_kernel; // containers without newer system calls
+mod net_devices;
+mod notify; // seccomp with a listener
 mod paused; // containers that are paused, killed in part or at work elsewhere
+mod placement; // clocks, processors, memory
 mod process;
 mod ps; // and what exec does about cgroups and pauses
 mod rootless;
+mod seccomp_filters; // whole profiles
 mod security;
+mod sockets; // of service managers and engines
+mod streams; // whose stdio and console are
 mod update;
 
 pub(crate) const ROWS: &[&[Row]] = &[
@@ -57,4 +65,12 @@ pub(crate) const ROWS: &[&[Row]] = &[
     identity::ROWS,
     checkpoint::ROWS,
     clients::ROWS,
+    seccomp_filters::ROWS,
+    notify::ROWS,
+    labels::ROWS,
+    sockets::ROWS,
+    net_devices::ROWS,
+    placement::ROWS,
+    streams::ROWS,
+    hooks_around::ROWS,
 ];

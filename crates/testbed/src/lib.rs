@@ -11,6 +11,7 @@
 pub mod bundle; // a rootfs of busybox and the directory around it
 pub mod config; // config.json as a value with an edit for each property
 pub mod console; // the engine's end of --console-socket
+pub mod elf; // programs of a few instructions
 pub mod host; // private mount, network, IPC and PID namespaces to play the host
 pub mod invocation; // one command with a deadline, and everything it answered
 pub mod network; // a host and containers as network namespaces, and plugins run between them
