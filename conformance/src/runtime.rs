@@ -14,9 +14,9 @@ mod exec; // what a second process takes from the container
 mod exec_flags;
 mod executable; // what a container reaches of the runtime itself
 mod hooks;
-mod identity; // pids that come again, parents that go
 mod idmap;
 mod hooks_around; // where hooks run, and when they are not due
+mod identity; // pids that come again, parents that go
 mod labels; // security modules, keyrings, handlers
 mod lifecycle;
 mod limits; // limits as the kernel has them, on either version of cgroups

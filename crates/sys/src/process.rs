@@ -548,10 +548,15 @@ pub fn set_personality(persona: u64) -> Result<()> {
 /// Sets the NUMA policy of the calling process: `mode` with its flags, `nodes` one bit a node.
 pub fn set_memory_policy(mode: u32, nodes: &[u64]) -> Result<()> {
     let bits = nodes.len() * 64;
-    // The kernel reads maxnode - 1 bits (set_mempolicy(2)).
-    let maxnode = if nodes.is_empty() { 0 } else { bits + 1 };
-    // SAFETY: the mask lives past the call and holds `bits` bits.
-    let result = unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, nodes.as_ptr(), maxnode) };
+    // The kernel reads maxnode - 1 bits (set_mempolicy(2)), and only NULL means that there are
+    // none: 0 - 1 is a very large number of them.
+    let (mask, maxnode) = if nodes.is_empty() {
+        (std::ptr::null(), 0)
+    } else {
+        (nodes.as_ptr(), bits + 1)
+    };
+    // SAFETY: the mask is NULL, or lives past the call and holds `bits` bits.
+    let result = unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, mask, maxnode) };
     Errno::result(result)
         .map(drop)
         .call(|| format!("set_mempolicy({mode:#x}, {nodes:x?})"))
