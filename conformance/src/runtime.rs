@@ -14,9 +14,9 @@ mod exec; // what a second process takes from the container
 mod exec_flags;
 mod executable; // what a container reaches of the runtime itself
 mod hooks;
-mod idmap;
 mod hooks_around; // where hooks run, and when they are not due
 mod identity; // pids that come again, parents that go
+mod idmap;
 mod labels; // security modules, keyrings, handlers
 mod lifecycle;
 mod limits; // limits as the kernel has them, on either version of cgroups
@@ -24,9 +24,9 @@ mod mount_options;
 mod mounts;
 mod namespaces;
 mod nested; // less of the host than the runtime sees, and runtimes in containers
-mod older_kernel; // containers without newer system calls
 mod net_devices;
 mod notify; // seccomp with a listener
+mod older_kernel; // containers without newer system calls
 mod paused; // containers that are paused, killed in part or at work elsewhere
 mod placement; // clocks, processors, memory
 mod process;

@@ -33,9 +33,10 @@ use crate::host::Host;
 use crate::init::{self, Stdio, console, credentials, labels::Labels, program};
 use crate::launch::{join_in_passes, set_oom_score, write_pid_file};
 use crate::notify_listener::{self, Filtered};
-use crate::plan::{self, Kind, Process};
+use crate::plan::{self, Execution, Kind, Process};
 use crate::procfs::{HostProc, Stat};
 use crate::seccomp::Program;
+use crate::state_dir::Record;
 use crate::sync::{Channel, FromInit, ToInit};
 
 /// What `exec` is asked for.
@@ -85,8 +86,6 @@ pub fn run(container: &Container, request: &Request) -> Result<u8> {
     let init = container.init()?;
     let pid = record.init_process_pid;
     let joined = Joined::open(pid, record.no_pivot)?;
-    let keyring = record.session_keyring;
-    let keyring = keyring.then(|| credentials::keyring_name(&record.id));
     let (ours, theirs) = Channel::pair()?;
     let guest = Guest {
         process: &process,
@@ -105,7 +104,8 @@ pub fn run(container: &Container, request: &Request) -> Result<u8> {
         } else {
             Stdio::Shared
         },
-        keyring: keyring.transpose()?,
+        keyring: keyring_of(record)?,
+        execution: Execution::plan(spec.linux().as_ref())?,
     };
     let agent = |guest: &Filtered<'_>| {
         let agent = plan::agent_of(&spec).context("a listener without listenerPath")?;
@@ -131,6 +131,12 @@ pub fn run(container: &Container, request: &Request) -> Result<u8> {
             Err(error)
         }
     }
+}
+
+/// The session keyring that the container has of its own.
+fn keyring_of(record: &Record) -> Result<Option<CString>> {
+    let name = record.session_keyring.then_some(&record.id);
+    name.map(|id| credentials::keyring_name(id)).transpose()
 }
 
 fn filter_of(spec: &oci::Spec, host: &Host) -> Result<Option<Program>> {
@@ -415,6 +421,7 @@ struct Guest<'a> {
     preserved_fds: i32,
     stdio: Stdio,
     keyring: Option<CString>,
+    execution: Execution,
 }
 
 impl Guest<'_> {
@@ -485,6 +492,7 @@ impl Guest<'_> {
             console::attach_inside(self.process, self.console.as_ref())?;
             self.console = None;
         }
+        init::set_execution(&self.execution)?;
         init::set_attributes(self.process)?;
         let ask = || {
             self.channel

@@ -33,7 +33,7 @@ use crate::cgroup_view::View;
 use crate::fault::{Code, Fault};
 use crate::hooks::{self, Surroundings};
 use crate::inherited::Listen;
-use crate::plan::{Kind, Moment, Plan, Process};
+use crate::plan::{Execution, Kind, Moment, Plan, Process};
 use crate::procfs::HostProc;
 use crate::state::HookState;
 use crate::sync::{Channel, FromInit, ToInit};
@@ -245,13 +245,7 @@ impl Init<'_> {
     }
 
     fn set_attributes(&self) -> Result<()> {
-        if let Some(persona) = self.plan.personality {
-            sys::process::set_personality(persona).context("config.json /linux/personality")?;
-        }
-        if let Some((mode, nodes)) = &self.plan.memory_policy {
-            sys::process::set_memory_policy(*mode, nodes)
-                .context("config.json /linux/memoryPolicy")?;
-        }
+        set_execution(&self.plan.execution)?;
         set_attributes(&self.plan.process)
     }
 
@@ -306,6 +300,17 @@ impl Init<'_> {
 #[derive(Debug, thiserror::Error)]
 #[error("start the container")]
 struct HookFailed;
+
+/// Sets execution domain and NUMA policy.
+pub fn set_execution(execution: &Execution) -> Result<()> {
+    if let Some(persona) = execution.personality {
+        sys::process::set_personality(persona).context("config.json /linux/personality")?;
+    }
+    if let Some((mode, nodes)) = &execution.memory_policy {
+        sys::process::set_memory_policy(*mode, nodes).context("config.json /linux/memoryPolicy")?;
+    }
+    Ok(())
+}
 
 /// Sets what of a process outlives execve and needs no privilege of the container's user.
 pub fn set_attributes(process: &Process) -> Result<()> {

@@ -69,10 +69,8 @@ pub struct Plan {
     pub intel_rdt: Option<IntelRdt>,
     /// Who answers for the calls that the filter traps.
     pub agent: Option<Agent>,
-    /// personality(2) value.
-    pub personality: Option<u64>,
-    /// set_mempolicy(2): mode with flags, node mask.
-    pub memory_policy: Option<(u32, Vec<u64>)>,
+    /// What every process of the container gets, those of exec too.
+    pub execution: Execution,
     /// SELinux: label of the process.
     pub selinux_label: Option<String>,
     /// SELinux: label of the mounts.
@@ -103,6 +101,26 @@ pub enum Entry {
     Pivot,
     /// Move the mount over `/`, then chroot(2): for an initramfs, whose root cannot be pivoted.
     Move,
+}
+
+/// What `linux` says of processes, not of the container.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Execution {
+    /// personality(2) value.
+    pub personality: Option<u64>,
+    /// set_mempolicy(2): mode with flags, node mask.
+    pub memory_policy: Option<(u32, Vec<u64>)>,
+}
+
+impl Execution {
+    /// Reads both properties.
+    pub fn plan(linux: Option<&oci::Linux>) -> Result<Self> {
+        let persona = linux.and_then(|linux| linux.personality().as_ref());
+        Ok(Self {
+            personality: persona.map(personality),
+            memory_policy: memory_policy(linux)?,
+        })
+    }
 }
 
 impl Plan {
@@ -154,10 +172,7 @@ impl Plan {
                 .and_then(|l| l.intel_rdt().as_ref())
                 .map(intel_rdt)
                 .transpose()?,
-            personality: linux
-                .and_then(|l| l.personality().as_ref())
-                .map(personality),
-            memory_policy: memory_policy(linux)?,
+            execution: Execution::plan(linux)?,
             selinux_label: spec
                 .process()
                 .as_ref()

@@ -266,6 +266,32 @@ mod tests {
         assert_eq!(answer(), made, "damaged");
     }
 
+    /// Not a promise, only the number, beside `compile_time` in `seccomp/tests.rs`.
+    #[test]
+    #[ignore = "a measurement"]
+    fn time_of_a_kept_program() {
+        let root = tempfile::tempdir().unwrap();
+        let profiles = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/profiles/docker-20.10.json"
+        );
+        let profile = oci::from_str(&std::fs::read_to_string(profiles).unwrap()).unwrap();
+        for programs in [Programs::below(root.path()), Programs::default()] {
+            let mut times: Vec<_> = (0..201)
+                .map(|_| {
+                    let start = std::time::Instant::now();
+                    programs.compile(&profile, Arch::NATIVE).unwrap();
+                    start.elapsed()
+                })
+                .collect();
+            times.sort_unstable();
+            println!(
+                "{programs:?}: median {:?}, worst {:?}",
+                times[100], times[200]
+            );
+        }
+    }
+
     #[test]
     fn the_number_of_programs_is_bounded() {
         let root = tempfile::tempdir().unwrap();

@@ -64,6 +64,12 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     row!(
         Runtime,
+        F126,
+        exec_has_the_memory_policy_and_the_domain_of_the_container,
+        "config-linux.md: memoryPolicy and personality are the container's, so of each of its processes"
+    ),
+    row!(
+        Runtime,
         F226,
         a_class_of_service_without_resctrl_is_refused,
         "config-linux.md: intelRdt; runc: intelRdt is specified in config, but Intel RDT is not enabled"
@@ -270,6 +276,28 @@ fn a_memory_policy_that_makes_no_sense_is_refused(case: &Case<'_>) -> Verdict {
             .args(&["true"]);
         case.container(config)?.create()?.refuses()?;
     }
+    Ok(())
+}
+
+fn exec_has_the_memory_policy_and_the_domain_of_the_container(case: &Case<'_>) -> Verdict {
+    let has = std::fs::metadata("/proc/self/numa_maps").is_ok();
+    ensure!(has, "SKIP: a kernel with NUMA");
+    let config = Config::new()
+        .set(
+            "/linux/memoryPolicy",
+            json!({ "mode": "MPOL_BIND", "nodes": "0" }),
+        )
+        .set("/linux/personality", json!({ "domain": "LINUX32" }));
+    let script = "cut -d' ' -f2 /proc/self/numa_maps | sort -u; uname -m";
+    let container = case.container(config.sh(&format!("({script}) > /out; sleep 60")))?;
+    container.up()?;
+    let exec = container.exec(&["sh", "-c", script])?.succeeds()?.text();
+    ensure_eq!(
+        exec,
+        container.left("out")?,
+        "policy and machine of exec and of the program"
+    );
+    ensure!(exec.contains("bind:0"), "no bind:0 in {exec:?}");
     Ok(())
 }
 

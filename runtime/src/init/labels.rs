@@ -68,8 +68,13 @@ impl Labels {
     /// Writes them; the next execve obeys.
     pub fn apply(self) -> Result<()> {
         for (mut file, label) in self.writes {
-            file.write_all(label.as_bytes())
-                .with_context(|| format!("write {label:?} to attr/exec"))?;
+            file.write_all(label.as_bytes()).with_context(|| {
+                let what = match label.strip_prefix("exec ") {
+                    Some(_) => "apparmor failed to apply profile (is it loaded?)",
+                    None => "set the SELinux label (does the policy know it?)",
+                };
+                format!("{what}: write {label:?} to attr/exec")
+            })?;
         }
         Ok(())
     }

@@ -52,6 +52,15 @@ pub fn dev_is_bound(plan: &Plan) -> bool {
         .is_some_and(|step| matches!(step.what, What::Bind { .. }))
 }
 
+/// The SELinux context of a new file system: the container's, unless the configuration gives one
+/// itself. The kernel labels procfs and sysfs by its policy alone. It goes as one value, so the
+/// comma in its categories needs no quotes.
+fn label_option<'a>(filesystem: &Filesystem, label: Option<&'a str>) -> Option<&'a str> {
+    let labelled = !matches!(filesystem.fs_type.as_str(), "proc" | "sysfs");
+    let given = |(key, _): &(String, Option<String>)| key.ends_with("context");
+    label.filter(|_| labelled && !filesystem.options.iter().any(given))
+}
+
 /// Performs every step of the plan in order.
 pub fn mount_all(plan: &Plan, root: &Rootfs, inheritance: &Inheritance) -> Result<Mounted> {
     let around = Around {
@@ -313,15 +322,10 @@ impl Mounter<'_> {
             let mode = fstat(target)?.st_mode & 0o7777;
             context.set("mode", Some(&format!("{mode:o}")))?;
         }
-        let labelled = !matches!(filesystem.fs_type.as_str(), "proc" | "sysfs");
-        if let Some(label) = self
-            .around
-            .mount_label
-            .filter(|_| labelled && !given("context"))
-        {
-            context.set("context", Some(label))?;
+        match label_option(filesystem, self.around.mount_label) {
+            Some(label) => Ok(context.set("context", Some(label))?),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// The attributes for fsmount, and whether read-only has to wait: a tmpfs (as `/dev` is) is
@@ -514,4 +518,28 @@ fn reopened(at: &OwnedFd) -> Result<OwnedFd> {
     let flags = nix::fcntl::OFlag::O_DIRECTORY | nix::fcntl::OFlag::O_CLOEXEC;
     nix::fcntl::openat(at, ".", flags, nix::sys::stat::Mode::empty())
         .context("openat(., O_DIRECTORY)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mount_label_gives_way_to_one_of_the_configuration() {
+        let label = "system_u:object_r:container_file_t:s0:c1,c2";
+        let filesystem = |fs_type: &str, options: &[(&str, &str)]| Filesystem {
+            fs_type: fs_type.into(),
+            options: options
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), Some((*value).to_owned())))
+                .collect(),
+            ..Filesystem::default()
+        };
+        let of = |fs_type, options| label_option(&filesystem(fs_type, options), Some(label));
+        assert_eq!(of("tmpfs", &[("mode", "755")]), Some(label));
+        assert_eq!(of("tmpfs", &[("context", "x")]), None);
+        assert_eq!(of("tmpfs", &[("rootcontext", "x")]), None);
+        assert_eq!((of("proc", &[]), of("sysfs", &[])), (None, None));
+        assert_eq!(label_option(&filesystem("tmpfs", &[]), None), None);
+    }
 }
