@@ -9,6 +9,7 @@ mod words;
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::builder::PossibleValuesParser;
@@ -85,6 +86,8 @@ pub enum Operation {
     Check(PathBuf, check::Format),
     /// `state`
     State(String),
+    /// `wait`
+    Wait(String, Option<Duration>),
     /// `update`
     Update(String, update::Flags),
 }
@@ -142,10 +145,19 @@ impl Args {
         let Some((operation, given)) = matches.subcommand() else {
             return Ok(Self::Print(command.render_help().to_string()));
         };
-        Ok(Self::Perform(
-            global(&matches)?,
-            Operation::read(operation, given, manager(&matches))?,
-        ))
+        let read = || -> Result<_> {
+            let operation = Operation::read(operation, given, manager(&matches))?;
+            Ok((global(&matches)?, operation))
+        };
+        Ok(match read() {
+            Ok((global, operation)) => Self::Perform(global, operation),
+            Err(error) => Self::Refuse(Misuse {
+                usage: String::new(),
+                fault: Fault::of(&error),
+                status: 1,
+                log: log_of(&words),
+            }),
+        })
     }
 }
 
@@ -158,12 +170,15 @@ fn program_name(argv0: Option<&OsString>) -> String {
     )
 }
 
-fn misuse(command: &mut Command, words: &Words, misread: Misread) -> Misuse {
+fn log_of(words: &Words) -> (Option<log::Target>, log::Format) {
     let format = log_format(words.value("log-format").and_then(OsStr::to_str));
-    let target = words
-        .value("log")
-        .map(|path| log::Target::parse(Path::new(path)));
-    let log = (target, format);
+    let path = words.value("log").filter(|path| !path.is_empty());
+    let target = path.map(|path| log::Target::parse(Path::new(path)));
+    (target, format)
+}
+
+fn misuse(command: &mut Command, words: &Words, misread: Misread) -> Misuse {
+    let log = log_of(words);
     match misread {
         Misread::NoTopic(name) => Misuse {
             usage: String::new(),
@@ -301,7 +316,16 @@ fn life_cycle() -> [Command; 11] {
 }
 
 /// The operations that only tell.
-fn inspection() -> [Command; 7] {
+fn inspection() -> [Command; 8] {
+    let duration = |text: &str| {
+        crate::time::duration(text).ok_or("no time such as 5s, 1m30s or 0.5 (seconds)")
+    };
+    let timeout = text(
+        "timeout",
+        "give up after this time (5s, 1m30s; default: never)",
+    )
+    .short('t')
+    .value_parser(duration);
     let spec = Command::new("spec")
         .about("write a config.json to begin with")
         .arg(path("bundle", "directory to write it into").short('b'))
@@ -344,6 +368,10 @@ fn inspection() -> [Command; 7] {
         spec,
         Command::new("state")
             .about("print the state of a container, as JSON")
+            .arg(id()),
+        Command::new("wait")
+            .about("print the exit status of a container's program, when it ends or later")
+            .arg(timeout)
             .arg(id()),
     ]
 }
@@ -617,6 +645,7 @@ impl Operation {
             "start" => Self::Start(id()),
             "check" => check_operation(given),
             "state" => Self::State(id()),
+            "wait" => Self::Wait(id(), given.get_one::<Duration>("timeout").copied()),
             "update" => Self::Update(id(), update_flags(given)),
             other => bail!("{other:?} is no operation"),
         })
@@ -959,8 +988,11 @@ mod tests {
     fn the_root_of_everything_is_refused() {
         for root in ["/", "//", "/proc/.."] {
             let argv = ["davit", "--root", root, "list"].map(OsString::from);
-            let error = Args::parse(argv).unwrap_err().to_string();
-            assert!(error.contains("should not be set to /"), "{error}");
+            let Args::Refuse(misuse) = Args::parse(argv).unwrap() else {
+                panic!("{root}")
+            };
+            let text = misuse.fault.to_string();
+            assert!(text.contains("should not be set to /"), "{text}");
         }
     }
 }

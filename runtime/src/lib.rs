@@ -15,6 +15,7 @@ pub mod container_id; // its name
 pub mod criu; // checkpoint and restore by CRIU
 pub mod exe_seal; // this program as a sealed copy
 pub mod exec; // one more process
+pub mod exit_status; // how a container ended
 pub mod fault; // kinds of failures, and remedies
 pub mod foreground; // waiting for a program
 pub mod hooks; // running hooks

@@ -9,7 +9,7 @@ use runtime::args::{Args, Global, Misuse, Operation};
 use runtime::fault::Fault;
 use runtime::operations::{
     checkpoint, create, delete, events, exec, features, freezer, host_report, kill, list, ps,
-    restore, run, spec, start, state, update,
+    restore, run, spec, start, state, update, wait,
 };
 use runtime::{inherited, log, plan};
 use sys::{Errno, SyscallError};
@@ -106,6 +106,7 @@ fn dispatch(global: &Global, operation: Operation) -> Result<u8> {
             Ok(u8::from(runtime::operations::check::has_errors(&findings)))
         }
         Operation::Start(id) => start::run(root, &id).map(|()| 0),
+        Operation::Wait(id, time) => print(&wait::run(root, &id, time)?),
         Operation::State(id) => print(&state::run(root, &id)?),
         Operation::Update(id, flags) => update::run(root, &id, &flags).map(|()| 0),
     }

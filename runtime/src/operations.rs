@@ -20,3 +20,4 @@ pub mod start;
 pub mod state;
 pub mod update;
 pub mod version;
+pub mod wait;

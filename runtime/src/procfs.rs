@@ -79,6 +79,8 @@ pub struct Stat {
     pub flags: u64,
     /// Clock ticks since boot; with the pid this names one process for ever.
     pub start_time: u64,
+    /// Status of wait(2) once it has ended; 0 for those who may not look into it.
+    pub exit_code: Option<i32>,
 }
 
 impl Stat {
@@ -92,13 +94,15 @@ impl Stat {
         let (_, after_name) = text.rsplit_once(") ")?;
         let mut fields = after_name.split(' ');
         let state = fields.next()?.chars().next()?;
-        // The state is field 3, the flags are field 9, the start time field 22.
+        // The state is field 3, the flags are field 9, the start time field 22, the status 52.
         let flags = fields.nth(5)?.parse().ok()?;
         let start_time = fields.nth(12)?.parse().ok()?;
+        let exit_code = fields.nth(29).and_then(|text| text.trim().parse().ok());
         Some(Self {
             state,
             flags,
             start_time,
+            exit_code,
         })
     }
 
@@ -113,6 +117,11 @@ impl Stat {
     pub fn is_dead(self) -> bool {
         matches!(self.state, 'Z' | 'X' | 'x')
     }
+}
+
+/// Whether the kernel shows us all of `pid` (`PTRACE_MODE_ATTACH_FSCREDS`, proc(5)).
+pub fn may_look_into(pid: i32) -> bool {
+    fs::read(format!("/proc/{pid}/personality")).is_ok()
 }
 
 /// Whether this process is in a user namespace below the host's.
@@ -143,7 +152,8 @@ mod tests {
             Some(Stat {
                 state: 'S',
                 flags: 4_194_304,
-                start_time: 4242
+                start_time: 4242,
+                exit_code: None
             })
         );
     }

@@ -20,7 +20,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -41,6 +41,7 @@ use crate::state::HookState;
 
 const RECORD: &str = "state.json";
 const CONFIG: &str = "config.json";
+const EXIT_STATUS: &str = "exit-status";
 const START_SOCKET: &str = "start.sock";
 const LOCK: &str = "lock";
 const NOTIFY: &str = "notify";
@@ -336,6 +337,35 @@ impl StateDir {
     /// The configuration as it was at create.
     pub fn config(&self) -> Result<Vec<u8>> {
         Ok(self.dir.read(CONFIG, MAX_SIZE)?)
+    }
+
+    /// How its program ended, as a shell counts; `None` as long as nobody has noted it.
+    pub fn exit_status(&self) -> Result<Option<u8>> {
+        match self.dir.read(EXIT_STATUS, 16) {
+            Ok(text) => {
+                let number = std::str::from_utf8(&text).ok().and_then(|t| t.parse().ok());
+                let path = self.dir.path().join(EXIT_STATUS);
+                Ok(Some(number.with_context(|| {
+                    let text = format!("{path:?} is not an exit status");
+                    Fault::new(Code::StateDamaged, text)
+                })?))
+            }
+            Err(error) if error.errno() == Errno::ENOENT => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Notes how its program ended.
+    pub fn save_exit_status(&self, status: u8) -> Result<()> {
+        let text = status.to_string();
+        Ok(self
+            .dir
+            .replace_volatile(EXIT_STATUS, text.as_bytes(), 0o600)?)
+    }
+
+    /// The number of the open directory, for a clone that keeps it.
+    pub fn descriptor(&self) -> RawFd {
+        self.dir.as_fd().as_raw_fd()
     }
 
     /// Makes the socket on which init waits for `start`.

@@ -1,6 +1,6 @@
 //! Times as the specification's state and the logs want them: RFC 3339, UTC, nanoseconds.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// `2026-11-22T10:55:34.123456789Z`; trailing zeros of the fraction are left out, as Go does.
 pub fn rfc3339(time: SystemTime) -> String {
@@ -31,10 +31,56 @@ fn civil(day: u64) -> (u64, u64, u64) {
     (year_of_era + era * 400 + u64::from(month <= 2), month, day)
 }
 
+/// A time as Go programs write it (`1m30s`, `500ms`), or a number of seconds.
+pub fn duration(text: &str) -> Option<Duration> {
+    if let Ok(seconds) = text.parse() {
+        return Duration::try_from_secs_f64(seconds).ok();
+    }
+    let mut rest = text;
+    let mut sum = Duration::ZERO;
+    while !rest.is_empty() {
+        let (number, after) = rest.split_at(rest.find(|c: char| c.is_ascii_alphabetic())?);
+        let end = after.find(|c: char| !c.is_ascii_alphabetic());
+        let (unit, after) = after.split_at(end.unwrap_or(after.len()));
+        let seconds = match unit {
+            "h" => 3600.0,
+            "m" => 60.0,
+            "s" => 1.0,
+            "ms" => 1e-3,
+            "us" => 1e-6,
+            "ns" => 1e-9,
+            _ => return None,
+        };
+        let part = Duration::try_from_secs_f64(number.parse::<f64>().ok()? * seconds).ok()?;
+        sum = sum.checked_add(part)?;
+        rest = after;
+    }
+    (!text.is_empty()).then_some(sum)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+
+    #[test]
+    fn times_as_go_writes_them() {
+        for (text, millis) in [
+            ("5", 5000),
+            ("0.5", 500),
+            ("1m30s", 90_000),
+            ("250ms", 250),
+            ("1h", 3_600_000),
+        ] {
+            assert_eq!(
+                duration(text),
+                Some(Duration::from_millis(millis)),
+                "{text}"
+            );
+        }
+        for bad in ["", "s", "5x", "-1", "-1s", "1s5", "nan", "inf", "1e300h"] {
+            assert_eq!(duration(bad), None, "{bad}");
+        }
+    }
 
     #[test]
     fn known_moments() {

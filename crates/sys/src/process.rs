@@ -274,6 +274,55 @@ pub fn wait_for_exit(pidfd: impl AsFd, patience: Duration) -> Result<bool> {
     }
 }
 
+/// `struct pidfd_info` of `<linux/pidfd.h>` in its first version.
+#[repr(C)]
+#[derive(Default)]
+struct PidfdInfo {
+    mask: u64,
+    cgroup: u64,
+    ids: [u32; 11],
+    exit_code: i32,
+}
+
+const PIDFD_INFO_EXIT: u64 = 1 << 3;
+
+fn pidfd_info(pidfd: impl AsFd, mask: u64) -> Result<PidfdInfo> {
+    let mut info = PidfdInfo {
+        mask,
+        ..PidfdInfo::default()
+    };
+    let fd = pidfd.as_fd().as_raw_fd();
+    let request = nix::request_code_readwrite!(0xff, 11, size_of::<PidfdInfo>());
+    // SAFETY: the structure lives past the call and has the size that the request names.
+    let result = unsafe { libc::ioctl(fd, request as _, &raw mut info) };
+    Errno::result(result).call(|| format!("ioctl({fd}, PIDFD_GET_INFO, {mask:#x})"))?;
+    Ok(info)
+}
+
+/// The wait(2) status of a process that was reaped while `pidfd` was open (Linux 6.15); `None` as
+/// long as it was not.
+pub fn exit_info(pidfd: impl AsFd) -> Result<Option<i32>> {
+    let info = pidfd_info(pidfd, PIDFD_INFO_EXIT)?;
+    Ok((info.mask & PIDFD_INFO_EXIT != 0).then_some(info.exit_code))
+}
+
+/// Whether [`exit_info`] will tell something when the process, which runs, was reaped.
+pub fn tells_exit_info(pidfd: impl AsFd) -> bool {
+    // Linux 6.13 and 6.14 have the call without the status.
+    exit_info(pidfd).is_ok() && kernel_is_at_least(6, 15)
+}
+
+fn kernel_is_at_least(major: u32, minor: u32) -> bool {
+    let Ok(name) = nix::sys::utsname::uname() else {
+        return false;
+    };
+    let release = name.release().to_string_lossy();
+    let mut numbers = release
+        .split(['.', '-'])
+        .map(|part| part.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (major, minor)
+}
+
 /// Moves the calling process into `namespace`, checking that it is of the type `kind`, a
 /// `CLONE_NEW*` value; `EINVAL` if it is of another (setns(2)).
 pub fn setns_raw(namespace: impl AsFd, kind: u64) -> Result<()> {

@@ -15,6 +15,8 @@ pub(super) fn layout(command: Command, program: &str) -> Command {
     let program = program.to_owned();
     command
         .disable_help_subcommand(true)
+        // An option given twice: the last one counts, as in Go.
+        .args_override_self(true)
         .bin_name(program.clone())
         .help_template(text)
         .mut_subcommands(move |operation| {
@@ -23,7 +25,7 @@ pub(super) fn layout(command: Command, program: &str) -> Command {
                 operation.get_name(),
                 about(&operation).unwrap_or_default()
             );
-            operation.help_template(text)
+            operation.help_template(text).args_override_self(true)
         })
 }
 

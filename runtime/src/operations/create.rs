@@ -3,7 +3,8 @@
 use anyhow::{Context, Result};
 
 use crate::container_id::ContainerId;
-use crate::launch::{self, Request};
+use crate::exit_status;
+use crate::launch::{self, Launched, Request};
 use crate::state_dir::StateRoot;
 use crate::sync::ToInit;
 
@@ -13,5 +14,13 @@ pub fn run(root: &StateRoot, id: &str, request: &Request) -> Result<()> {
     let id = ContainerId::parse(id)?;
     let launched = launch::create(root, &id, request)
         .with_context(|| format!("create container {:?}", id.as_str()))?;
-    launched.channel.answer(&ToInit::Commit, &[])
+    launched.channel.answer(&ToInit::Commit, &[])?;
+    let Launched {
+        state,
+        record,
+        pidfd,
+        ..
+    } = &launched;
+    exit_status::leave_witness(state, record, pidfd, request);
+    Ok(())
 }

@@ -1,14 +1,17 @@
 //! `run`: create, start, and in the foreground wait and delete.
 
 use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
 
 use crate::container::{Container, Poststop, destroy};
 use crate::container_id::ContainerId;
+use crate::exit_status;
 use crate::foreground::{self, Signals};
 use crate::launch::{self, Attachment, Launched, Request};
 use crate::notify_listener::Filtered;
 use crate::notify_socket::Proxy;
 use crate::operations::start::{Begun, begin, run_poststart};
+use crate::plan::process::Rlimit;
 use crate::state_dir::{Record, StateDir, StateRoot};
 
 /// What `run` does around the container.
@@ -43,8 +46,17 @@ fn run_id(root: &StateRoot, id: &ContainerId, request: &Request, options: Option
         Err(error) => return Err(remove(launched, error)),
     };
     let Some(signals) = signals else {
-        let (pid, pidfd) = (launched.pid, launched.pidfd);
-        drop((launched.lock, launched.channel));
+        let Launched {
+            state,
+            record,
+            pid,
+            pidfd,
+            lock,
+            channel,
+            ..
+        } = launched;
+        drop((lock, channel));
+        exit_status::leave_witness(&state, &record, &pidfd, request);
         proxy.map_or(Ok(()), |proxy| proxy.wait(pid, &pidfd))?;
         return Ok(0);
     };
@@ -57,14 +69,40 @@ fn run_id(root: &StateRoot, id: &ContainerId, request: &Request, options: Option
         pidfd,
         lock,
         channel,
+        plan,
         ..
     } = launched;
     drop((lock, channel));
+    let limits = plan.process.rlimits;
     let status = foreground::supervise(pid, &pidfd, &signals, terminal, proxy)?;
-    if !options.keep {
+    warn_of_limits(&limits, status);
+    if options.keep {
+        exit_status::note(&state, status)?;
+    } else {
         delete_after(state, record)?;
     }
     Ok(status)
+}
+
+/// A program that does not fit into its address space is killed by the kernel in the middle of
+/// execve, with nobody left to say why.
+fn warn_of_limits(limits: &[Rlimit], status: u8) {
+    const SMALL: u64 = 16 * 1024 * 1024;
+    let by_signal = [Signal::SIGSEGV, Signal::SIGKILL, Signal::SIGBUS];
+    if !by_signal.iter().any(|&signal| status == 128 + signal as u8) {
+        return;
+    }
+    let memory = ["RLIMIT_AS", "RLIMIT_DATA", "RLIMIT_STACK"];
+    let small = |limit: &&Rlimit| limit.soft < SMALL && memory.contains(&limit.name.as_str());
+    if let Some(limit) = limits.iter().find(small) {
+        crate::log::warn(&format!(
+            "the program was killed by signal {}, and config.json /process/rlimits gives it {} of \
+             {} bytes: that may be too little to run in",
+            status - 128,
+            limit.name,
+            limit.soft
+        ));
+    }
 }
 
 /// Deletes the container, unless somebody has done so while it ran.
