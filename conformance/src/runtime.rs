@@ -13,6 +13,7 @@ mod events;
 mod exec; // what a second process takes from the container
 mod exec_flags;
 mod executable; // what a container reaches of the runtime itself
+mod help; // help, manuals, spellings of options
 mod hooks;
 mod hooks_around; // where hooks run, and when they are not due
 mod identity; // pids that come again, parents that go
@@ -21,6 +22,7 @@ mod labels; // security modules, keyrings, handlers
 mod lifecycle;
 mod limits; // limits as the kernel has them, on either version of cgroups
 mod mount_options;
+mod logging; // the log, codes and hints
 mod mounts;
 mod namespaces;
 mod nested; // less of the host than the runtime sees, and runtimes in containers
@@ -37,6 +39,7 @@ mod security;
 mod sockets; // of service managers and engines
 mod streams; // whose stdio and console are
 mod update;
+mod wait; // exit statuses of detached containers
 
 pub(crate) const ROWS: &[&[Row]] = &[
     cli::ROWS,
@@ -73,4 +76,7 @@ pub(crate) const ROWS: &[&[Row]] = &[
     placement::ROWS,
     streams::ROWS,
     hooks_around::ROWS,
+    help::ROWS,
+    logging::ROWS,
+    wait::ROWS,
 ];
