@@ -4,7 +4,7 @@
 use crate::{File, Finding};
 
 /// Ours, and what they may use of ours.
-const ARROWS: [(&str, &[&str]); 14] = [
+const ARROWS: [(&str, &[&str]); 15] = [
     ("crates/cni/", &[]),
     ("crates/spec/", &[]),
     ("crates/sys/", &[]),
@@ -16,18 +16,20 @@ const ARROWS: [(&str, &[&str]); 14] = [
     ("crates/cni-plugin/", &["cni", "sys"]),
     ("crates/testbed/", &["cni", "sys", "netlink"]),
     ("runtime/", &["oci", "sys", "netlink", "systemd"]),
+    ("crates/manual/", &["runtime"]),
     ("hooks/", &["libcni", "cni", "sys"]),
     ("conformance/", &["cni", "testbed"]),
     ("bench/", &["cni", "sys", "testbed"]),
 ];
 const PLUGIN: &[&str] = &["cni", "cni-plugin", "sys", "netlink", "firewall"];
 
-const OURS: [&str; 19] = [
+const OURS: [&str; 20] = [
     "cni",
     "oci",
     "sys",
     "systemd",
     "tidy",
+    "manual",
     "netlink",
     "firewall",
     "libcni",

@@ -1,0 +1,86 @@
+//! Writes the man pages and the shell completions of davit below a directory, as `make build`
+//! asks for: `man/man8`, and where bash, zsh and fish look for completions.
+//!
+//! They come from the very definition that parses the command line, so they cannot disagree with
+//! it. A program of its own, so that davit does not carry them.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::Command;
+use clap_complete::Shell;
+
+fn main() -> Result<()> {
+    let target = std::env::args_os().nth(1).map(PathBuf::from);
+    write_all(&target.context("usage: manual DIRECTORY")?)
+}
+
+fn write_all(share: &Path) -> Result<()> {
+    let mut command = runtime::args::command();
+    for (shell, path) in [
+        (Shell::Bash, "bash-completion/completions/davit"),
+        (Shell::Zsh, "zsh/site-functions/_davit"),
+        (Shell::Fish, "fish/vendor_completions.d/davit.fish"),
+    ] {
+        let mut text = Vec::new();
+        clap_complete::generate(shell, &mut command, "davit", &mut text);
+        write(&share.join(path), &text)?;
+    }
+    // Now that the operations have their full names.
+    command.build();
+    let pages = share.join("man/man8");
+    write(&pages.join("davit.8"), &page(&command)?)?;
+    for operation in command
+        .get_subcommands()
+        .filter(|one| one.get_name() != "help")
+    {
+        let name = format!("davit-{}.8", operation.get_name());
+        write(&pages.join(name), &page(operation)?)?;
+    }
+    Ok(())
+}
+
+fn page(command: &Command) -> Result<Vec<u8>> {
+    let mut text = Vec::new();
+    clap_mangen::Man::new(command.clone())
+        .section("8")
+        .manual("davit")
+        .render(&mut text)
+        .context("render a man page")?;
+    Ok(text)
+}
+
+fn write(path: &Path, text: &[u8]) -> Result<()> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).with_context(|| format!("mkdir {parent:?}"))?;
+    }
+    let mut options = fs::File::options();
+    let opened = options.write(true).create(true).truncate(true).open(path);
+    opened
+        .and_then(|mut file| file.write_all(text))
+        .with_context(|| format!("write {path:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_operation_has_a_page_and_is_completed() {
+        let share = tempfile::tempdir().unwrap();
+        write_all(share.path()).unwrap();
+        let completion = share.path().join("bash-completion/completions/davit");
+        let completion = fs::read_to_string(completion).unwrap();
+        for operation in runtime::args::command().get_subcommands() {
+            let name = operation.get_name();
+            let page = share.path().join(format!("man/man8/davit-{name}.8"));
+            let page = fs::read_to_string(&page).unwrap();
+            assert!(page.contains(&format!("davit\\-{name}")), "{page}");
+            assert!(completion.contains(name), "{name}");
+        }
+        let main = fs::read_to_string(share.path().join("man/man8/davit.8")).unwrap();
+        assert!(main.contains(".TH davit 8"), "{main}");
+    }
+}
