@@ -21,8 +21,8 @@ mod idmap;
 mod labels; // security modules, keyrings, handlers
 mod lifecycle;
 mod limits; // limits as the kernel has them, on either version of cgroups
-mod mount_options;
 mod logging; // the log, codes and hints
+mod mount_options;
 mod mounts;
 mod namespaces;
 mod nested; // less of the host than the runtime sees, and runtimes in containers

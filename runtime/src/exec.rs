@@ -12,6 +12,7 @@ use std::fs::{self, File};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{OFlag, open};
@@ -127,7 +128,7 @@ pub fn run(container: &Container, request: &Request) -> Result<u8> {
         Err(error) => {
             // It may have ended by itself.
             let _ = sys::process::pidfd_send_signal(&pidfd, nix::libc::SIGKILL);
-            let _ = waitpid(pid, None);
+            let _ = sys::process::reap(pid, &pidfd, Duration::from_secs(5));
             Err(error)
         }
     }

@@ -20,7 +20,7 @@ use std::process::ExitStatus;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, anyhow, bail};
-use nix::sys::wait::{WaitStatus, waitpid};
+use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 use sys::Dir;
 use sys::mount::Reach;
@@ -45,11 +45,14 @@ use crate::plan::{Entry, IdMaps, Kind, Moment, Plan};
 use crate::procfs::{self, Stat};
 use crate::resctrl::{self, Membership};
 use crate::state::HookState;
-use crate::state_dir::{Record, Stage, StateDir, StateRoot};
+use crate::state_dir::{self, Record, Stage, StateDir, StateRoot};
 use crate::sync::{Channel, FromInit, ToInit};
 
 /// What went wrong if it is about cgroups; runc's words.
 const CGROUPS: &str = "unable to apply cgroup configuration";
+
+/// How long an init that is silent, or was killed, may take to end.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What `create` and `run` are asked for.
 #[derive(Clone, Debug)]
@@ -174,7 +177,7 @@ fn new_record(
     let unit = service.map(Service::unit).filter(|unit| !unit.is_slice());
     let annotations = bundle.spec.annotations().iter().flatten();
     Record {
-        version: 1,
+        version: state_dir::VERSION,
         id: id.as_str().to_owned(),
         stage: Stage::Claiming,
         init_process_pid: 0,
@@ -212,7 +215,7 @@ pub fn record_from_config(state: &StateDir) -> Result<Record> {
     let cgroups = cgroup::Plan::new(&Hierarchies::discover()?, path, state.id().as_str(), None)?;
     let annotations = spec.annotations().iter().flatten();
     Ok(Record {
-        version: 1,
+        version: state_dir::VERSION,
         id: state.id().to_string(),
         stage: Stage::Creating,
         init_process_pid: 0,
@@ -608,14 +611,18 @@ impl<'a> Launch<'a> {
             let text = "container init was OOM-killed (memory limit too low?)";
             return Fault::new(Code::OutOfMemory, text).into();
         }
-        let _ = sys::process::wait_for_exit(&init.pidfd, Duration::from_secs(5));
-        match waitpid(init.pid, None) {
-            Ok(WaitStatus::Signaled(_, signal, _)) => Fault::new(
+        match sys::process::reap(init.pid, &init.pidfd, PATIENCE) {
+            Ok(None) => {
+                let text =
+                    format!("container init is silent and has not ended within {PATIENCE:?}");
+                Fault::new(Code::Timeout, text).into()
+            }
+            Ok(Some(WaitStatus::Signaled(_, signal, _))) => Fault::new(
                 Code::Killed,
                 format!("container init was killed by {signal}"),
             )
             .into(),
-            Ok(WaitStatus::Exited(_, status)) => {
+            Ok(Some(WaitStatus::Exited(_, status))) => {
                 anyhow!("container init exited with status {status}")
             }
             _ => anyhow!("container init died"),
@@ -640,7 +647,7 @@ impl<'a> Launch<'a> {
 fn end(init: &Init) {
     // It may have ended by itself; either way it is reaped.
     let _ = sys::process::pidfd_send_signal(&init.pidfd, nix::libc::SIGKILL);
-    let _ = waitpid(init.pid, None);
+    let _ = sys::process::reap(init.pid, &init.pidfd, PATIENCE);
 }
 
 /// Writes the OOM score of `pid`; `property` is what asked for it.

@@ -47,6 +47,9 @@ const LOCK: &str = "lock";
 const NOTIFY: &str = "notify";
 const MOUNT_POINT: &str = "criu-root";
 
+/// The version of the record's format that this davit writes and reads.
+pub const VERSION: u32 = 1;
+
 /// Between an id and a pid in a tombstone's name; no id has it.
 const TOMB: &str = "~";
 
@@ -314,8 +317,8 @@ impl StateDir {
     pub fn record(&self) -> Result<Option<Record>> {
         match self.dir.read(RECORD, MAX_SIZE) {
             Ok(text) => {
-                let record = serde_json::from_slice(&text);
                 let path = self.dir.path().join(RECORD);
+                let record = parse_record(&text);
                 Ok(Some(record.with_context(|| format!("read {path:?}"))?))
             }
             Err(error) if error.errno() == Errno::ENOENT => Ok(None),
@@ -450,6 +453,21 @@ fn address_in(directory: &Dir, name: &str) -> Result<UnixAddr> {
     UnixAddr::new(Path::new(&path)).with_context(|| format!("address of {name}"))
 }
 
+/// Reads a record; one of a later davit may mean something else by the same keys.
+fn parse_record(text: &[u8]) -> Result<Record> {
+    let version = |value: &serde_json::Value| value["version"].as_u64();
+    let record: Result<Record, _> = serde_json::from_slice(text);
+    let found = match &record {
+        Ok(record) => Some(record.version.into()),
+        Err(_) => serde_json::from_slice(text).ok().as_ref().and_then(version),
+    };
+    if let Some(found) = found.filter(|&found| found != u64::from(VERSION)) {
+        let text = format!("it has version {found} of the format, and this davit knows {VERSION}");
+        bail!(Fault::new(Code::StateVersion, text));
+    }
+    record.map_err(|error| Fault::new(Code::StateDamaged, error.to_string()).into())
+}
+
 fn unix_socket(kind: SockType) -> Result<OwnedFd> {
     socket(AddressFamily::Unix, kind, SockFlag::SOCK_CLOEXEC, None).context("socket(AF_UNIX)")
 }
@@ -539,6 +557,15 @@ mod tests {
         let state = StateRoot::new(deep).claim(&id).unwrap();
         let _listener = state.make_start_socket().unwrap();
         state.connect_to_init().unwrap();
+    }
+
+    #[test]
+    fn a_record_of_another_version_is_told_from_a_damaged_one() {
+        let code = |text: &[u8]| Fault::of(&parse_record(text).unwrap_err()).code();
+        assert_eq!(code(br#"{"version":2,"other":true}"#), Code::StateVersion);
+        for damaged in [&b""[..], b"{", b"[]", b"null", br#"{"version":1}"#] {
+            assert_eq!(code(damaged), Code::StateDamaged);
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{Mode, SFlag};
+use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 
 use crate::error::{Result, SyscallError, SyscallResult};
@@ -272,6 +273,16 @@ pub fn wait_for_exit(pidfd: impl AsFd, patience: Duration) -> Result<bool> {
             Err(errno) => return Err(SyscallError::new("poll(pidfd)", errno)),
         }
     }
+}
+
+/// Waits until the child has ended, at most `patience`, and reaps it; `None` when the time is
+/// over: one in a system call that cannot be interrupted does not die, whatever it is sent.
+pub fn reap(pid: Pid, pidfd: impl AsFd, patience: Duration) -> Result<Option<WaitStatus>> {
+    if !wait_for_exit(pidfd, patience)? {
+        return Ok(None);
+    }
+    let status = nix::sys::wait::waitpid(pid, None);
+    status.map(Some).call(|| format!("wait4({pid})"))
 }
 
 /// `struct pidfd_info` of `<linux/pidfd.h>` in its first version.

@@ -1,5 +1,7 @@
 //! `run`: create, start, and in the foreground wait and delete.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 
@@ -137,6 +139,7 @@ fn remove(launched: Launched, error: anyhow::Error) -> anyhow::Error {
         crate::log::warn(&format!("undo of a failed run: {left:#}"));
     }
     // Reaped, so that the caller's table is as it was.
-    let _ = nix::sys::wait::waitpid(launched.pid, None);
+    let patience = Duration::from_secs(5);
+    let _ = sys::process::reap(launched.pid, &launched.pidfd, patience);
     error
 }
