@@ -3,6 +3,7 @@
 use crate::row::Row;
 
 mod attributes; // what of a process outlives execve
+mod cgroup_v2;
 mod cgroups;
 mod check; // what can be known before anything runs
 mod checkpoint; // by CRIU: images, and back
@@ -38,6 +39,7 @@ mod seccomp_filters; // whole profiles
 mod security;
 mod sockets; // of service managers and engines
 mod streams; // whose stdio and console are
+mod systemd; // cgroups made by systemd
 mod update;
 mod wait; // exit statuses of detached containers
 
@@ -57,6 +59,8 @@ pub(crate) const ROWS: &[&[Row]] = &[
     older_kernel::ROWS,
     devices::ROWS,
     cgroups::ROWS,
+    cgroup_v2::ROWS,
+    systemd::ROWS,
     security::ROWS,
     executable::ROWS,
     exec::ROWS,

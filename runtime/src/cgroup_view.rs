@@ -13,8 +13,8 @@ pub enum View {
     None,
     /// cgroup v2 alone.
     Unified {
-        /// The container's cgroup on the host.
-        own: PathBuf,
+        /// What is shown where no namespace does it.
+        shown: PathBuf,
         /// Whether a cgroup namespace makes a fresh mount show just that.
         namespaced: bool,
     },
@@ -44,16 +44,23 @@ pub struct HierarchyView {
 
 impl View {
     /// The view of a container whose cgroups are at `paths` (controller to directory); without
-    /// any it stays in those of the caller.
+    /// any it stays in those of the caller. Of version 2 a container in the caller's cgroup
+    /// namespace sees the whole tree, so that the path in `/proc/self/cgroup` leads somewhere;
+    /// one with a user namespace (`confined`) only its part (CVE-2023-25809).
     pub fn plan(
         hierarchies: &Hierarchies,
         paths: &BTreeMap<String, PathBuf>,
         namespaced: bool,
+        confined: bool,
     ) -> Self {
         let v2_own = |hierarchy: &Hierarchy| paths.get("").cloned().or(callers(hierarchy, paths));
         if hierarchies.is_unified() {
             return match hierarchies.v2.as_ref().and_then(v2_own) {
-                Some(own) => Self::Unified { own, namespaced },
+                Some(own) => {
+                    let whole = hierarchies.v2.as_ref().map(|v2| v2.mount.clone());
+                    let shown = whole.filter(|_| !confined).unwrap_or(own);
+                    Self::Unified { shown, namespaced }
+                }
                 None => Self::None,
             };
         }
@@ -129,6 +136,8 @@ fn links(hierarchy: &Hierarchy) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn hierarchy(mount: &str, controllers: &[&str]) -> Hierarchy {
@@ -152,7 +161,7 @@ mod tests {
             ("cpu".to_owned(), PathBuf::from("/c/cpu")),
             ("name=systemd".to_owned(), PathBuf::from("/c/systemd")),
         ]);
-        let View::Hierarchies { list, .. } = View::plan(&host, &paths, true) else {
+        let View::Hierarchies { list, .. } = View::plan(&host, &paths, true, false) else {
             panic!()
         };
         assert_eq!(list[0].links, ["cpu", "cpuacct"]);
@@ -169,12 +178,12 @@ mod tests {
             v1: Vec::new(),
             v2: Some(v2),
         };
-        let own = PathBuf::from("/sys/fs/cgroup/user.slice");
-        let namespaced = false;
-        assert_eq!(
-            View::plan(&host, &BTreeMap::new(), namespaced),
-            View::Unified { own, namespaced }
-        );
+        let view = |confined| match View::plan(&host, &BTreeMap::new(), false, confined) {
+            View::Unified { shown, .. } => shown,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(view(true), Path::new("/sys/fs/cgroup/user.slice"));
+        assert_eq!(view(false), Path::new("/sys/fs/cgroup"));
     }
 
     #[test]
@@ -183,6 +192,6 @@ mod tests {
             v1: Vec::new(),
             v2: None,
         };
-        assert_eq!(View::plan(&host, &BTreeMap::new(), true), View::None);
+        assert_eq!(View::plan(&host, &BTreeMap::new(), true, false), View::None);
     }
 }

@@ -414,6 +414,7 @@ impl<'a> Launch<'a> {
             &self.hierarchies,
             &self.record.cgroup_paths,
             self.plan.namespaces.is_private(Kind::Cgroup),
+            self.plan.id_maps.is_some() || !nix::unistd::geteuid().is_root(),
         );
         let keyring = self.record.session_keyring;
         let keyring = keyring.then(|| credentials::keyring_name(&self.record.id));

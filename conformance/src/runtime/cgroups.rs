@@ -94,16 +94,21 @@ pub(crate) const ROWS: &[Row] = &[
     ),
 ];
 
+fn needs_v1(controller: &str) -> Verdict {
+    ensure!(
+        testbed::requires::has_cgroup_v1(controller),
+        "SKIP: cgroup v1 controller {controller}"
+    );
+    Ok(())
+}
+
 /// A sleeping container with these resources, in a machine that has `controller`.
 fn up_with<'a>(
     case: &'a Case<'a>,
     controller: &str,
     resources: &[(&str, Value)],
 ) -> Verdict<Container<'a>> {
-    ensure!(
-        testbed::requires::has_cgroup_v1(controller),
-        "SKIP: cgroup v1 controller {controller}"
-    );
+    needs_v1(controller)?;
     let config = resources
         .iter()
         .fold(Config::new(), |config, (key, value)| {
@@ -196,6 +201,7 @@ fn a_pids_limit_is_set(case: &Case<'_>) -> Verdict {
 }
 
 fn an_absolute_cgroups_path_starts_at_the_mount(case: &Case<'_>) -> Verdict {
+    needs_v1("pids")?;
     let path = format!("/{}-deep/er", case.cgroup_prefix());
     let config = Config::new()
         .set("/linux/cgroupsPath", path.as_str())
@@ -213,6 +219,7 @@ fn an_absolute_cgroups_path_starts_at_the_mount(case: &Case<'_>) -> Verdict {
 }
 
 fn without_a_cgroups_path_containers_do_not_share_one(case: &Case<'_>) -> Verdict {
+    needs_v1("pids")?;
     let mut cgroups = Vec::new();
     for _ in 0..2 {
         // Null is "not there": Case would otherwise choose a path.
@@ -250,6 +257,7 @@ fn without_a_cgroups_path_containers_do_not_share_one(case: &Case<'_>) -> Verdic
 }
 
 fn a_cgroup_with_processes_is_refused_or_kept(case: &Case<'_>) -> Verdict {
+    needs_v1("pids")?;
     let cgroup = format!("/{}-used", case.cgroup_prefix());
     let directory = format!("/sys/fs/cgroup/pids{cgroup}");
     case.sh(&format!(

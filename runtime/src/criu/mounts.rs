@@ -171,7 +171,7 @@ impl Sources<'_> {
 
     fn cgroup(&self, below: &Path) -> Option<PathBuf> {
         match self.view {
-            View::Unified { own, .. } => Some(own.join(below)),
+            View::Unified { shown, .. } => Some(shown.join(below)),
             View::Hierarchies { list, .. } => {
                 let mut parts = below.components();
                 let first = parts.next()?;

@@ -344,11 +344,11 @@ impl Mounter<'_> {
         let attributes = self.step.attributes.set;
         match self.around.cgroup_view {
             View::None => bail!("no cgroup file system is mounted on this host"),
-            View::Unified { own, namespaced } => {
+            View::Unified { shown, namespaced } => {
                 let mount = if *namespaced {
                     FsContext::open("cgroup2")?.mount(attributes)?
                 } else {
-                    self.bound(own, attributes)?
+                    self.bound(shown, attributes)?
                 };
                 self.place(&mount, &target)
             }

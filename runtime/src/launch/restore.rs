@@ -250,6 +250,7 @@ impl Restoration<'_, '_> {
             &self.launch.hierarchies,
             &self.launch.record.cgroup_paths,
             plan.namespaces.is_private(plan::Kind::Cgroup),
+            plan.id_maps.is_some() || !nix::unistd::geteuid().is_root(),
         );
         let root = Root::new(open_path(rootfs)?);
         let sources = Sources {
