@@ -138,6 +138,11 @@ pub fn makes_no_devices() -> bool {
     !geteuid().is_root() || inside_user_namespace()
 }
 
+/// Whether the machine's root is somebody else.
+pub fn is_rootless() -> bool {
+    !geteuid().is_root() || inside_user_namespace()
+}
+
 /// Whether root here is root of the machine: the initial user namespace maps every id to itself.
 pub fn inside_user_namespace() -> bool {
     let map = fs::read_to_string("/proc/self/uid_map");

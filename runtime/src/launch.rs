@@ -22,8 +22,8 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result, anyhow, bail};
 use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
-use sys::Dir;
-use sys::mount::Reach;
+use sys::mount::{Reach, attr};
+use sys::{Dir, Errno};
 
 use self::net_devices::Moved;
 use crate::bundle::Bundle;
@@ -360,15 +360,62 @@ impl<'a> Launch<'a> {
             self.record.systemd_unit = unit.map(|unit| unit.name.clone());
         }
         let taken = self.is_taken();
-        let cgroup = self.cgroup.insert(Cgroup::create(&self.cgroups)?);
+        let cgroup = match Cgroup::create(&self.cgroups) {
+            Err(error) if is_forbidden(&error) => self.without_cgroups(error)?,
+            other => other?,
+        };
+        let cgroup = self.cgroup.insert(cgroup);
         let join_files = cgroup.join_files()?;
         if !taken {
             // Nobody else's, so ours: from here on whoever is in them may be killed.
             self.record.stage = Stage::Creating;
             self.state.save(&self.record)?;
             cgroup.apply(&self.cgroups)?;
+            self.delegate()?;
         }
         Ok(join_files)
+    }
+
+    /// Without root and without a cgroup where more may be made: a container that asks for
+    /// nothing of cgroups stays in its caller's.
+    fn without_cgroups(&mut self, error: cgroup::Error) -> Result<Cgroup> {
+        let linux = self.bundle.spec.linux().as_ref();
+        let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
+        let asked = path.is_some_and(|path| !path.as_os_str().is_empty());
+        if asked || self.cgroups.has_limits() || self.service.is_some() {
+            let rule = "rootless needs no limits + no cgrouppath when no permission is granted for \
+                        cgroups (--systemd-cgroup asks the user's systemd for some)";
+            return Err(anyhow::Error::from(error).context(rule));
+        }
+        crate::log::debug(&format!("the container has no cgroup of its own: {error}"));
+        self.record.cgroup_paths.clear();
+        Ok(Cgroup::from_saved(&self.record.cgroup_paths))
+    }
+
+    /// A container that sees its version 2 cgroup as a tree of its own, and may write there, gets
+    /// it (config-linux.md, "Cgroup ownership").
+    fn delegate(&self) -> Result<()> {
+        let (plan, Some(cgroup)) = (&self.plan, &self.cgroup) else {
+            return Ok(());
+        };
+        let writable = plan.mounts.iter().any(|mount| {
+            matches!(mount.what, What::Cgroup) && mount.attributes.set & attr::RDONLY == 0
+        });
+        let Some(maps) = &plan.id_maps else {
+            return Ok(());
+        };
+        if !writable || !plan.namespaces.is_private(Kind::Cgroup) {
+            return Ok(());
+        }
+        let uid = plan.process.uid;
+        let range = maps
+            .uids
+            .iter()
+            .find(|range| (range.inside..range.inside.saturating_add(range.size)).contains(&uid));
+        match range.map(|range| range.outside + (uid - range.inside)) {
+            Some(owner) if owner != nix::unistd::geteuid().as_raw() => Ok(cgroup.delegate(owner)?),
+            _ => Ok(()),
+        }
     }
 
     /// Whether systemd takes init to its cgroup: into a scope, not into a slice.
@@ -404,7 +451,7 @@ impl<'a> Launch<'a> {
             cgroup.adopt(&self.cgroups)?;
             cgroup.apply(&self.cgroups)?;
         }
-        Ok(())
+        self.delegate()
     }
 
     fn spawn(&mut self, cgroup_files: Vec<OwnedFd>, listener: Option<OwnedFd>) -> Result<Init> {
@@ -642,6 +689,11 @@ impl<'a> Launch<'a> {
             crate::log::warn(&format!("undo of a failed create: {error:#}"));
         }
     }
+}
+
+fn is_forbidden(error: &cgroup::Error) -> bool {
+    let denied = [Errno::EACCES, Errno::EPERM, Errno::EROFS];
+    crate::host::is_rootless() && error.errno().is_some_and(|errno| denied.contains(&errno))
 }
 
 /// Ends an init that cannot be used.

@@ -10,6 +10,7 @@ use std::path::{Component, Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use nix::fcntl::AtFlags;
 use nix::unistd::Pid;
 use sys::{Dir, Errno, SyscallError, SyscallResult, kernel_file};
 
@@ -34,6 +35,8 @@ pub(super) struct Group {
     managed: bool,
 }
 
+/// What may be given away where the kernel (before 4.15) has no list.
+const DELEGATED: [&str; 3] = ["cgroup.procs", "cgroup.subtree_control", "cgroup.threads"];
 /// Freezing waits for processes to reach a point where they can stop.
 const FREEZE_PATIENCE: Duration = Duration::from_secs(10);
 /// Killed processes may have to leave the kernel first.
@@ -220,6 +223,35 @@ impl Cgroup {
             Some(group) if !group.managed => Ok(Some(open(&group.path)?)),
             _ => Ok(None),
         }
+    }
+
+    /// Gives the version 2 cgroup to `uid`, so that it can be divided further from inside: its
+    /// directory, and the files that the kernel says may be given (config-linux.md, "Cgroup
+    /// ownership").
+    pub fn delegate(&self, uid: u32) -> Result<(), Error> {
+        let Some(dir) = self.directory()? else {
+            return Ok(());
+        };
+        let uid = Some(uid.into());
+        nix::unistd::fchown(&dir, uid, None)
+            .call(|| format!("fchown({:?}, {uid:?})", dir.path()))?;
+        let listed = Dir::open("/sys/kernel/cgroup")
+            .and_then(|kernel| kernel.read("delegate", LIMIT))
+            .map_or_else(
+                |_| DELEGATED.map(String::from).to_vec(),
+                |text| words(&text),
+            );
+        for file in listed.iter().filter(|file| !file.contains('/')) {
+            let flags = AtFlags::AT_SYMLINK_NOFOLLOW;
+            match nix::unistd::fchownat(&dir, file.as_str(), uid, None, flags) {
+                Ok(()) | Err(Errno::ENOENT) => {}
+                Err(errno) => {
+                    let call = format!("fchownat({:?}, {file:?}, {uid:?})", dir.path());
+                    return Err(SyscallError::new(call, errno).into());
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Whether some directory is still there.

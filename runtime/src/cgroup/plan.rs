@@ -228,6 +228,11 @@ impl Plan {
         Ok(plan)
     }
 
+    /// Whether a limit is written anywhere.
+    pub fn has_limits(&self) -> bool {
+        self.groups.iter().any(|group| !group.steps.is_empty())
+    }
+
     /// Where they will be: controller to directory, v2 under the empty name. A state saved before
     /// [`super::Cgroup::create`] finds them whatever happens in between.
     pub fn saved_paths(&self) -> BTreeMap<String, PathBuf> {

@@ -115,18 +115,11 @@ fn connect() -> Result<(Manager, bool), Error> {
     if !nix::unistd::geteuid().is_root() {
         return Ok((Manager::connect(Instance::User)?, true));
     }
-    if !in_user_namespace() {
+    if !crate::host::inside_user_namespace() {
         return Ok((Manager::connect(Instance::System)?, false));
     }
     match Manager::connect_directly("/run/systemd/private") {
         Ok(manager) => Ok((manager, false)),
         Err(_) => Ok((Manager::connect(Instance::User)?, true)),
     }
-}
-
-/// Whether root here is not that of the machine.
-pub(super) fn in_user_namespace() -> bool {
-    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    let fields: Vec<&str> = map.split_whitespace().collect();
-    !fields.is_empty() && fields != ["0", "0", "4294967295"]
 }
