@@ -553,10 +553,10 @@ impl Guest<'_> {
     }
 
     fn join(&self) -> Result<()> {
-        if let Some(pids) = &self.joined.pids {
-            // For children only: the stage itself stays out of sight.
-            setns_raw(pids, Kind::Pid.clone_flag()).context("join init's pid namespace")?;
-        }
+        // For children only: the stage itself stays out of sight. Whoever is root only in the
+        // container's user namespace may do this from there alone.
+        let join = |pids: &OwnedFd| setns_raw(pids, Kind::Pid.clone_flag());
+        let later = self.joined.pids.as_ref().filter(|pids| join(pids).is_err());
         if self.joined.flags != 0 {
             // All at once, in the order that the kernel knows to be right (setns(2), Linux 5.8).
             match setns_raw(&self.init, self.joined.flags) {
@@ -565,6 +565,9 @@ impl Guest<'_> {
                 }
                 other => other.context("join init's namespaces")?,
             }
+        }
+        if let Some(pids) = later {
+            join(pids).context("join init's pid namespace")?;
         }
         if let Some(root) = &self.joined.root {
             nix::unistd::fchdir(root).context("fchdir(init's root)")?;

@@ -352,7 +352,8 @@ impl Cgroup {
             let frozen = pause.round > 0 && self.freeze_within(Duration::from_millis(200)).is_ok();
             self.signal_each(signal)?;
             if frozen || self.is_frozen()? {
-                self.thaw()?;
+                // systemd takes an empty scope away as soon as it sees one.
+                present(self.thaw())?;
             }
             let left = self.processes()?;
             if left.is_empty() {
