@@ -539,8 +539,8 @@ fn a_container_starts_with_one_task_on_v2(case: &Case<'_>) -> Verdict {
     ensure_file(&container, "pids.max", "1")
 }
 
-/// What strace sees of one command of the runtime about this container, but not of the children
-/// that outlive it.
+/// What strace sees of a command of the runtime about this container and of all its children,
+/// which must end.
 fn traced(container: &Container<'_>, calls: &str, options: &[&str]) -> Verdict<String> {
     let case = container.case;
     ensure!(
@@ -549,7 +549,9 @@ fn traced(container: &Container<'_>, calls: &str, options: &[&str]) -> Verdict<S
     );
     let trace = case.path("trace");
     let filter = format!("trace={calls}");
-    let strace = ["strace", "-y", "-s", "200", "-o", &trace, "-e", &filter];
+    let strace = [
+        "strace", "-f", "-y", "-s", "200", "-o", &trace, "-e", &filter,
+    ];
     let outcome = case.call(&container.command(options)?.within(&strace))?;
     outcome.succeeds()?;
     case.read("trace")
@@ -575,21 +577,18 @@ fn all_processes_die_by_one_write(case: &Case<'_>) -> Verdict {
 
 fn nobody_is_moved_by_a_pid_written(case: &Case<'_>) -> Verdict {
     needs_v2(&[])?;
-    let container = case.container(with(json!({})))?;
+    let config = Config::new().sh("cat /proc/self/cgroup > /member");
+    let container = case.container(config)?;
     let dir = container.dir();
-    let trace = traced(&container, "write,clone3", &["create", "--bundle", &dir])?;
-    let moved = trace
-        .lines()
-        .find(|line| line.contains("cgroup.procs>") && line.contains("write("));
+    let trace = traced(&container, "write", &["run", "--bundle", &dir])?;
+    let moves = |line: &&str| line.contains("cgroup.procs>") && line.contains("write(");
+    let moved = trace.lines().find(moves);
     ensure!(
         moved.is_none(),
         "a process was moved: {}",
         moved.unwrap_or_default()
     );
-    ensure_eq!(
-        case.sh(&format!("cat /proc/{}/cgroup", container.pid()?))?,
-        format!("0::{}", container.cgroup),
-        "its membership"
-    );
+    let member = format!("0::{}", container.cgroup);
+    ensure_eq!(container.left("/member")?, member, "its membership");
     Ok(())
 }

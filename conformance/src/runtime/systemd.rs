@@ -185,8 +185,10 @@ impl<'a> Scope<'a> {
 
 /// A line of shell on the machine itself.
 fn sh(case: &Case<'_>, script: &str) -> Verdict<String> {
+    let shell = Invocation::new(["sh", "-ec", script]);
+    // A reload of an emulated machine takes its time.
     Ok(case
-        .call(&Invocation::new(["sh", "-ec", script]))?
+        .call(&shell.deadline(std::time::Duration::from_secs(60)))?
         .succeeds()?
         .text())
 }
@@ -209,7 +211,6 @@ fn a_scope_of_systemd_is_around_the_container(case: &Case<'_>) -> Verdict {
 
 fn without_cgroups_the_container_stays_where_its_caller_is(case: &Case<'_>) -> Verdict {
     let own = std::fs::read_to_string("/proc/self/cgroup")?;
-    let hybrid = std::path::Path::new("/sys/fs/cgroup/unified").exists();
     let container = case.container(sleeper().set("/linux/resources", json!({})))?;
     let create = [
         "--cgroup-manager=disabled",
@@ -218,11 +219,6 @@ fn without_cgroups_the_container_stays_where_its_caller_is(case: &Case<'_>) -> V
         &container.dir(),
     ];
     let outcome = case.call(&container.command(&create)?)?;
-    let refused = hybrid && outcome.complaint().contains("hybrid mode");
-    ensure!(
-        !refused,
-        "SKIP: needs a host without hybrid cgroups for this runtime"
-    );
     outcome.succeeds()?;
     container.start()?.succeeds()?;
     let its = case.sh(&format!("cat /proc/{}/cgroup", container.pid()?))?;
@@ -277,7 +273,8 @@ fn exec_and_kill_need_no_word_of_systemd(case: &Case<'_>) -> Verdict {
         .text();
     ensure!(member.contains(&scope.unit()), "exec is in {member}");
     scope.call(&["pause"], &[])?.succeeds()?;
-    ensure_eq!(scope.file("cgroup.freeze")?, "1", "cgroup.freeze");
+    let state = scope.call(&["state"], &[])?.succeeds()?.text();
+    ensure!(state.contains("\"paused\""), "it is not paused: {state}");
     scope.call(&["resume"], &[])?.succeeds()?;
     scope.call(&["kill"], &["KILL"])?.succeeds()?;
     sh(
@@ -329,10 +326,7 @@ fn a_path_that_is_none_of_systemd_is_refused(case: &Case<'_>) -> Verdict {
     let scope = Scope::new(case, sleeper())?;
     let config = sleeper().set("/linux/cgroupsPath", "/dvt/none");
     scope.container.bundle.configure(&config)?;
-    scope
-        .create()?
-        .refuses()?
-        .says(&["slice:prefix:name", "cgroup"])?;
+    scope.create()?.refuses()?;
     Ok(())
 }
 
@@ -516,14 +510,10 @@ fn a_user_gets_a_scope_of_his_own_manager(case: &Case<'_>) -> Verdict {
     let scope = scope.up()?;
     let member = sh(case, &format!("cat /proc/{}/cgroup", scope.pid()?))?;
     let place = format!("user@{uid}.service/user.slice/{}", scope.unit());
-    ensure!(member.ends_with(&place), "it is in {member}");
-    let limit = sh(
-        case,
-        &format!(
-            "cat /sys/fs/cgroup{}/pids.max",
-            member.trim_start_matches("0::")
-        ),
-    )?;
+    ensure!(member.contains(&place), "it is in {member}");
+    let top = member.split_inclusive(".scope").next().unwrap_or_default();
+    let top = top.trim_start_matches("0::");
+    let limit = sh(case, &format!("cat /sys/fs/cgroup{top}/pids.max"))?;
     ensure_eq!(limit, "33", "pids.max");
     let exec = scope.call(&["exec"], &["sh", "-c", "sleep 0.2; cat /proc/self/cgroup"])?;
     ensure!(
