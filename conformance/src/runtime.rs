@@ -23,6 +23,7 @@ mod labels; // security modules, keyrings, handlers
 mod lifecycle;
 mod limits; // limits as the kernel has them, on either version of cgroups
 mod logging; // the log, codes and hints
+mod live_mounts;
 mod mount_options;
 mod mounts;
 mod namespaces;
@@ -53,6 +54,7 @@ pub(crate) const ROWS: &[&[Row]] = &[
     attributes::ROWS,
     mounts::ROWS,
     rootless::ROWS,
+    live_mounts::ROWS,
     mount_options::ROWS,
     idmap::ROWS,
     nested::ROWS,

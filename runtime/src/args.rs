@@ -27,7 +27,7 @@ use crate::operations::delete::Force;
 use crate::operations::list;
 use crate::operations::selection::Selection;
 use crate::operations::{events, ps, update};
-use crate::operations::{exec, host_report, run};
+use crate::operations::{exec, host_report, mounts, run};
 use crate::plan::Entry;
 use crate::procfs;
 use crate::state_dir::StateRoot;
@@ -68,6 +68,8 @@ pub enum Operation {
     Kill(Selection, String, Recipients),
     /// `list`
     List(list::Format),
+    /// `mounts`
+    Mounts(String, mounts::Change, PathBuf),
     /// `pause`
     Pause(String),
     /// `ps`
@@ -280,7 +282,7 @@ pub fn command() -> Command {
 }
 
 /// The operations that change a container.
-fn life_cycle() -> [Command; 11] {
+fn life_cycle() -> [Command; 12] {
     let run = creating(Command::new("run").about("create and start a container"))
         .arg(flag("detach", "do not wait for its program").short('d'))
         .arg(flag("keep", "do not delete it after its program ended"))
@@ -306,6 +308,7 @@ fn life_cycle() -> [Command; 11] {
             .arg(regex()),
         exec_command(),
         kill,
+        mounts_command(),
         simple("pause", "stop all processes of a container"),
         checkpoint::restore(),
         simple("resume", "let a paused container go on"),
@@ -313,6 +316,24 @@ fn life_cycle() -> [Command; 11] {
         simple("start", "run the program of a created container"),
         update_command(),
     ]
+}
+
+fn mounts_command() -> Command {
+    let change = Arg::new("change")
+        .value_name("add|remove")
+        .required(true)
+        .value_parser(PossibleValuesParser::new(["add", "remove"]))
+        .help("what to do with them");
+    let file = Arg::new("file")
+        .value_name("FILE")
+        .required(true)
+        .value_parser(value_parser!(PathBuf))
+        .help("JSON list of mounts as config.json has them");
+    Command::new("mounts")
+        .about("make or take away mounts of a container that lives")
+        .arg(change)
+        .arg(id())
+        .arg(file)
 }
 
 /// The operations that only tell.
@@ -636,6 +657,14 @@ impl Operation {
                 recipients(given),
             ),
             "list" => Self::List(list_format(given)?),
+            "mounts" => Self::Mounts(
+                id(),
+                match given_text(given, "change").as_deref() {
+                    Some("add") => mounts::Change::Add,
+                    _ => mounts::Change::Remove,
+                },
+                given_path(given, "file").unwrap_or_default(),
+            ),
             "pause" => Self::Pause(id()),
             "ps" => Self::Ps(id(), ps_format(given)?),
             "restore" => restore_operation(id(), given, manager),

@@ -8,8 +8,8 @@ use anyhow::{Context, Result};
 use runtime::args::{Args, Global, Misuse, Operation};
 use runtime::fault::Fault;
 use runtime::operations::{
-    checkpoint, create, delete, events, exec, features, freezer, host_report, kill, list, ps,
-    restore, run, spec, start, state, update, wait,
+    checkpoint, create, delete, events, exec, features, freezer, host_report, kill, list, mounts,
+    ps, restore, run, spec, start, state, update, wait,
 };
 use runtime::{inherited, log, plan};
 use sys::{Errno, SyscallError};
@@ -92,6 +92,7 @@ fn dispatch(global: &Global, operation: Operation) -> Result<u8> {
             .for_each(root, |id| kill::run(root, id, &signal, recipients))
             .map(|()| 0),
         Operation::List(format) => print(&list::run(root, format)?),
+        Operation::Mounts(id, change, file) => mounts::run(root, &id, change, &file).map(|()| 0),
         Operation::Pause(id) => freezer::pause(root, &id).map(|()| 0),
         Operation::Ps(id, format) => print(&ps::run(root, &id, &format)?),
         Operation::Restore(id, both, subreaper) => {

@@ -11,6 +11,7 @@ pub mod freezer;
 pub mod host_report;
 pub mod kill;
 pub mod list;
+pub mod mounts;
 pub mod ps;
 pub mod restore;
 pub mod run;

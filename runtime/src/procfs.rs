@@ -10,6 +10,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
 use nix::sys::stat::Mode;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
+use sys::SyscallResult;
 use sys::root::{Links, Root, mount_id};
 
 /// The host's procfs, opened before any mount of the container can cover it.
@@ -59,6 +60,15 @@ impl HostProc {
             );
         }
         Ok(File::from(found))
+    }
+
+    /// Detaches the mount whose root `place` is open on, of whatever mount namespace this process
+    /// is in by now; `EINVAL` if it is the root of none.
+    pub fn detach(&self, place: &OwnedFd) -> sys::Result<()> {
+        use std::os::fd::AsRawFd;
+        let number = place.as_raw_fd();
+        nix::unistd::fchdir(&self.0).call(|| "fchdir(\"/proc\")".into())?;
+        sys::mount::detach(Path::new(&format!("self/fd/{number}")))
     }
 
     /// Writes a kernel parameter; `path` is below `sys`.

@@ -1,0 +1,269 @@
+//! `mounts add` and `mounts remove`: mounts of a container that lives, as crun has it.
+//!
+//! A child joins the container's user and mount namespaces and works beneath its root by
+//! descriptor, as init does; sources are opened out here, where the host still is. The child
+//! stays outside of the container's pid namespace and cannot be traced.
+
+use std::fs::File;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow, bail};
+use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
+use sys::Errno;
+use sys::process::{CloneArgs, Cloned, clone3};
+use sys::root::{Links, Root};
+
+use crate::cgroup_view::View;
+use crate::container::{Container, Status};
+use crate::container_id::ContainerId;
+use crate::fault::{Code, Fault};
+use crate::init::mounts::{Around, Mounted, Sources};
+use crate::init::rootfs::{Rootfs, open_path, open_place};
+use crate::launch::{IdNamespaces, join_in_passes};
+use crate::plan::mounts::{self, What};
+use crate::plan::{IdMaps, Kind, MountStep, Namespaces, Refusal};
+use crate::procfs::HostProc;
+use crate::state_dir::StateRoot;
+use crate::sync::{Channel, FromInit, ToInit};
+
+/// What is done with the mounts that a file lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// They are made.
+    Add,
+    /// What is mounted at their destinations is taken away.
+    Remove,
+}
+
+/// Makes or takes away the mounts that `file` lists, in the container `id`: all or none.
+pub fn run(root: &StateRoot, id: &str, change: Change, file: &Path) -> Result<()> {
+    crate::exe_seal::run_unwritable()?;
+    let container = Container::open(root, &ContainerId::parse(id)?)?;
+    let _lock = container.state.lock()?;
+    perform(&container, change, file).with_context(|| format!("container {id:?}"))
+}
+
+fn perform(container: &Container, change: Change, file: &Path) -> Result<()> {
+    if !matches!(
+        container.status(),
+        Status::Created | Status::Running | Status::Paused
+    ) {
+        bail!(Fault::new(Code::NotRunning, "container not running"));
+    }
+    let record = container.record()?;
+    let spec = container.spec()?;
+    let mut namespaces = Namespaces::plan(spec.linux().as_ref())?;
+    if !nix::unistd::geteuid().is_root() {
+        namespaces.ensure_user();
+    }
+    if !namespaces.is_private(Kind::Mount) {
+        bail!("its mounts are the host's: it has no mount namespace of its own");
+    }
+    let maps = IdMaps::listed(spec.linux().as_ref());
+    let ids = mounts::Ids {
+        maps: (!maps.uids.is_empty()).then_some(&maps),
+        in_namespace: namespaces.is_private(Kind::User),
+    };
+    let steps = read(file, &record.bundle, ids)?;
+    if change == Change::Add {
+        steps.iter().try_for_each(|step| check(step, &namespaces))?;
+    }
+    let init = container.init()?;
+    let label = spec.linux().as_ref().and_then(|l| l.mount_label().clone());
+    let (ours, theirs) = Channel::pair()?;
+    let worker = Worker {
+        inside: Inside::open(record.init_process_pid)?,
+        steps: &steps,
+        change,
+        channel: theirs,
+        namespaces: &namespaces,
+        label: label.filter(|label| !label.is_empty()),
+    };
+    // Asked after: what was opened by number belongs to the process that was checked.
+    sys::process::pidfd_send_signal(&init, 0).context("container not running")?;
+    let pid = worker.spawn()?;
+    let outcome = serve(&ours, &steps, Pid::from_raw(record.init_process_pid));
+    drop(ours);
+    waitpid(pid, None).context("wait for the child in its mount namespace")?;
+    outcome
+}
+
+fn read(file: &Path, bundle: &Path, ids: mounts::Ids<'_>) -> Result<Vec<MountStep>> {
+    let text = std::fs::read(file).with_context(|| format!("open {file:?}"))?;
+    let listed: Vec<oci::Mount> =
+        oci::from_slice(&text).map_err(|problems| anyhow!("{file:?} {problems}"))?;
+    Ok(mounts::plan(&listed, "", bundle, ids)?)
+}
+
+/// Refuses what only init can mount.
+fn check(step: &MountStep, namespaces: &Namespaces) -> Result<(), Refusal> {
+    let refuse = |reason: &str| Err(Refusal::new(&step.pointer, reason));
+    match &step.what {
+        What::Cgroup => refuse("cgroups are mounted only when a container is created"),
+        What::Symlink(_) => refuse("copy-symlink makes no mount that could be taken away"),
+        What::Filesystem(filesystem)
+            if filesystem.fs_type == "proc" && namespaces.is_private(Kind::Pid) =>
+        {
+            refuse("a procfs of its own is mounted only when a container is created")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Does for the child what needs the host, until it is done.
+fn serve(channel: &Channel, steps: &[MountStep], init: Pid) -> Result<()> {
+    let mut id_namespaces = IdNamespaces::default();
+    loop {
+        let (message, fds) = channel.hear_all()?.unzip();
+        let tree = fds.and_then(|fds| fds.into_iter().next());
+        let answer = match message {
+            Some(FromInit::OpenMount(number)) => source(steps, number).map(Some),
+            Some(FromInit::MapMount(index)) => {
+                let mapping = steps.get(index).and_then(|step| step.id_map.as_ref());
+                let (tree, mapping) = tree.zip(mapping).context("no mount whose ids are mapped")?;
+                id_namespaces.map(&tree, mapping, init).map(|()| None)
+            }
+            Some(FromInit::Created) => return Ok(()),
+            Some(FromInit::Failed(reason)) => bail!(reason),
+            Some(other) => bail!("the child said {other:?} out of turn"),
+            None => bail!("the child in its mount namespace died"),
+        };
+        match answer {
+            Ok(Some(tree)) => channel.answer(&ToInit::Opened, &[&tree])?,
+            Ok(None) => channel.answer(&ToInit::Mapped, &[])?,
+            Err(error) => channel.answer(&ToInit::Refused(format!("{error:#}")), &[])?,
+        }
+    }
+}
+
+fn source(steps: &[MountStep], number: usize) -> Result<OwnedFd> {
+    let step = number.checked_sub(1).and_then(|index| steps.get(index));
+    match step.map(|step| &step.what) {
+        Some(What::Bind {
+            source,
+            reach,
+            link,
+        }) => Ok(sys::mount::open_tree_clone(
+            open_place(source, *link)?,
+            *reach,
+        )?),
+        _ => bail!("mount {number} is no bind mount"),
+    }
+}
+
+/// What of the container the child joins, opened while the host's `/proc` is there.
+struct Inside {
+    namespaces: Vec<(Kind, OwnedFd)>,
+    root: OwnedFd,
+    proc: HostProc,
+}
+
+impl Inside {
+    fn open(init: i32) -> Result<Self> {
+        let mut namespaces = Vec::new();
+        for kind in [Kind::User, Kind::Ipc, Kind::Uts, Kind::Network, Kind::Mount] {
+            let path = |of: &str| format!("/proc/{of}/ns/{}", kind.proc_name());
+            let (theirs, ours) = (path(&init.to_string()), path("self"));
+            // One that is shared needs no joining, and a user namespace refuses it.
+            if std::fs::read_link(&theirs).ok() != std::fs::read_link(&ours).ok() {
+                let file = File::open(&theirs).with_context(|| format!("open({theirs:?})"))?;
+                namespaces.push((kind, file.into()));
+            }
+        }
+        Ok(Self {
+            namespaces,
+            root: open_path(Path::new(&format!("/proc/{init}/root")))?,
+            proc: HostProc::open()?,
+        })
+    }
+}
+
+struct Worker<'a> {
+    inside: Inside,
+    steps: &'a [MountStep],
+    change: Change,
+    channel: Channel,
+    namespaces: &'a Namespaces,
+    label: Option<String>,
+}
+
+impl Worker<'_> {
+    fn spawn(self) -> Result<Pid> {
+        if nix::unistd::geteuid().is_root() {
+            // Before the clone, which inherits it: it will be in a user namespace of others.
+            nix::sys::prctl::set_dumpable(false).context("prctl(PR_SET_DUMPABLE, 0)")?;
+        }
+        let born = clone3(CloneArgs::default()).context("clone a child for the mounts")?;
+        let Cloned::Parent { pid, .. } = born else {
+            let message = match self.work() {
+                Ok(()) => FromInit::Created,
+                Err(error) => FromInit::Failed(Fault::of(&error)),
+            };
+            // If the runtime is gone, nobody is left to tell.
+            let _ = self.channel.tell(&message);
+            sys::process::exit_now(0)
+        };
+        Ok(pid)
+    }
+
+    fn work(&self) -> Result<()> {
+        join_in_passes(&self.inside.namespaces)?;
+        let root = self
+            .inside
+            .root
+            .try_clone()
+            .context("fcntl(F_DUPFD_CLOEXEC)")?;
+        let root = Rootfs::entered(Root::new(root));
+        match self.change {
+            Change::Add => self.add(&root),
+            Change::Remove => self
+                .steps
+                .iter()
+                .try_for_each(|step| self.remove(&root, step)),
+        }
+    }
+
+    /// Makes all of them; what was made before one that fails is taken away again.
+    fn add(&self, root: &Rootfs) -> Result<()> {
+        let around = Around {
+            root,
+            channel: &self.channel,
+            cgroup_view: &View::None,
+            namespaces: self.namespaces,
+            mount_label: self.label.as_deref(),
+            sources: Sources::Runtime,
+        };
+        let mut mounted = Mounted::default();
+        for (index, step) in self.steps.iter().enumerate() {
+            if let Err(error) = around.perform(index, step, &mut mounted) {
+                for made in self.steps[..index].iter().rev() {
+                    if !matches!(made.what, What::Remount) {
+                        // The error that led here is the one to report.
+                        let _ = self.remove(root, made);
+                    }
+                }
+                return Err(error);
+            }
+        }
+        mounted.finish()
+    }
+
+    /// Detaches what is mounted on top at the destination of `step`.
+    fn remove(&self, root: &Rootfs, step: &MountStep) -> Result<()> {
+        let destination = &step.destination;
+        let place = root.root().lookup(destination, Links::InRoot)?;
+        match self.inside.proc.detach(&place) {
+            Err(error) if error.errno() == Errno::EINVAL => {
+                bail!(
+                    "{} /destination: nothing is mounted at {destination:?}",
+                    step.pointer
+                )
+            }
+            other => other.with_context(|| {
+                format!("unmount {destination:?} (descriptor {})", place.as_raw_fd())
+            }),
+        }
+    }
+}
