@@ -22,8 +22,8 @@ mod idmap;
 mod labels; // security modules, keyrings, handlers
 mod lifecycle;
 mod limits; // limits as the kernel has them, on either version of cgroups
-mod logging; // the log, codes and hints
 mod live_mounts;
+mod logging; // the log, codes and hints
 mod mount_options;
 mod mounts;
 mod namespaces;
