@@ -102,7 +102,9 @@ fn watch(state: &StateDir, record: &Record, pidfd: &OwnedFd) -> Result<()> {
 
 /// Writes the status down, unless the container is gone or somebody was faster.
 pub fn note(state: &StateDir, status: ExitStatus) -> Result<()> {
-    let _lock = state.lock()?;
+    let Some(_lock) = state.lock_unless_gone()? else {
+        return Ok(());
+    };
     if state.is_gone()? || state.exit_status()?.is_some() {
         return Ok(());
     }

@@ -281,6 +281,16 @@ impl StateDir {
         }
     }
 
+    /// The same for who only has something to add: in a directory that a delete is emptying no
+    /// lock file is made anew, or the delete could not remove it. `None` if it is gone.
+    pub fn lock_unless_gone(&self) -> Result<Option<Lock>> {
+        let locked = self.dir.lock_existing(LOCK, LockKind::Exclusive, PATIENCE);
+        match locked {
+            Err(error) if error.errno() == Errno::ENOENT => Ok(None),
+            other => Ok(Some(other?)),
+        }
+    }
+
     /// Whether the name leads elsewhere by now, because somebody has deleted this container:
     /// whoever waited for its lock must not touch what has the name today.
     pub fn is_gone(&self) -> Result<bool> {

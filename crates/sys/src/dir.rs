@@ -258,9 +258,30 @@ impl Dir {
         kind: LockKind,
         patience: Duration,
     ) -> Result<Lock> {
-        let name = name.as_ref();
         let flags = OFlag::O_CREAT | OFlag::O_RDWR;
-        let mut file = File::from(self.openat(name, flags, 0o600)?);
+        let file = File::from(self.openat(name.as_ref(), flags, 0o600)?);
+        self.lock_file(file, name.as_ref(), kind, patience)
+    }
+
+    /// The same, of a file that is there; `ENOENT` if it is not, so that nothing is made in a
+    /// directory that somebody is about to remove.
+    pub fn lock_existing(
+        &self,
+        name: impl AsRef<OsStr>,
+        kind: LockKind,
+        patience: Duration,
+    ) -> Result<Lock> {
+        let file = File::from(self.openat(name.as_ref(), OFlag::O_RDWR, 0)?);
+        self.lock_file(file, name.as_ref(), kind, patience)
+    }
+
+    fn lock_file(
+        &self,
+        mut file: File,
+        name: &OsStr,
+        kind: LockKind,
+        patience: Duration,
+    ) -> Result<Lock> {
         let wanted = match kind {
             LockKind::Exclusive => FlockArg::LockExclusiveNonblock,
             LockKind::Shared => FlockArg::LockSharedNonblock,
@@ -388,6 +409,22 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let dir = Dir::open(root.path()).unwrap();
         (root, dir)
+    }
+
+    #[test]
+    fn a_lock_that_is_not_there_is_not_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = Dir::open(dir.path()).unwrap();
+        let existing = || dir.lock_existing("lock", LockKind::Exclusive, Duration::ZERO);
+        assert_eq!(existing().unwrap_err().errno(), Errno::ENOENT);
+        assert!(dir.names().unwrap().is_empty());
+        drop(
+            dir.lock("lock", LockKind::Exclusive, Duration::ZERO)
+                .unwrap(),
+        );
+        let held = existing().unwrap();
+        assert_eq!(existing().unwrap_err().errno(), Errno::EAGAIN);
+        drop(held);
     }
 
     #[test]
