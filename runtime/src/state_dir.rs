@@ -452,7 +452,16 @@ impl StateDir {
 
     /// Removes the directory with all that is in it.
     pub fn remove(self) -> Result<()> {
-        Ok(Dir::open(&self.root)?.remove_all(&self.name)?)
+        let root = Dir::open(&self.root)?;
+        // Whoever waits for init writes the exit status at this very moment, by a file beside
+        // it and a rename: two names at most that the list did not have.
+        for _ in 0..3 {
+            match root.remove_all(&self.name) {
+                Err(error) if error.errno() == Errno::ENOTEMPTY => {}
+                other => return Ok(other?),
+            }
+        }
+        Ok(root.remove_all(&self.name)?)
     }
 }
 
