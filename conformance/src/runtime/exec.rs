@@ -28,7 +28,7 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     row!(
         Runtime,
-        F032,
+        F033,
         exec_takes_additional_gids,
         "runc-exec(8): --additional-gids: add group ids to the process"
     ),
