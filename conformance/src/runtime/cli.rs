@@ -4,7 +4,7 @@ use serde_json::Value;
 use testbed::Config;
 
 use crate::case::Case;
-use crate::row::{Demand, Row, Verdict, ensure, ensure_eq, row};
+use crate::row::{Demand, Failure, Row, Verdict, ensure, ensure_eq, row};
 
 pub(crate) const ROWS: &[Row] = &[
     row!(
@@ -48,6 +48,12 @@ pub(crate) const ROWS: &[Row] = &[
         F011,
         the_version_names_the_program_and_the_specification,
         "go-runc reads `<name> version <x.y.z>` and `spec: <x.y.z>`"
+    ),
+    row!(
+        Runtime,
+        F011,
+        called_as_runc_the_version_is_runc_s,
+        "go-runc's Version looks for a line that begins with `runc version `"
     ),
     row!(
         Runtime,
@@ -221,6 +227,20 @@ fn the_rootless_flag_takes_a_value(case: &Case<'_>) -> Verdict {
         .succeeds()?;
     case.call(&case.runtime(&["--no-such-flag", "list"])?)?
         .refuses()?;
+    Ok(())
+}
+
+fn called_as_runc_the_version_is_runc_s(case: &Case<'_>) -> Verdict {
+    let runtime = case.subject.runtime.as_ref();
+    let runtime = runtime.ok_or_else(|| Failure("no runtime to test".into()))?;
+    let link = case.path("runc");
+    std::os::unix::fs::symlink(runtime, &link)?;
+    let call = case.with_subject_env(case.host.command([link, "--version".into()]));
+    let text = case.call(&call)?.succeeds()?.text();
+    ensure!(
+        text.starts_with("runc version "),
+        "the first line of {text:?}"
+    );
     Ok(())
 }
 

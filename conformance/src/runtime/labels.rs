@@ -239,14 +239,17 @@ fn has_keys() -> Verdict {
 
 fn the_container_has_a_session_keyring_of_its_own(case: &Case<'_>) -> Verdict {
     has_keys()?;
-    let container = case.container(with_keys().args(&["cat", "/proc/keys"]))?;
+    // /proc/keys shows those of other rows' containers, whose ids are c0 and c1 as well.
+    let mut container = case.container(with_keys().args(&["cat", "/proc/keys"]))?;
+    container.id = format!("{}-own", case.cgroup_prefix());
     let keys = container.output()?;
     ensure!(
         has_keyring(&keys, &container.id),
         "no keyring of {} in\n{keys}",
         container.id
     );
-    let container = case.container(with_keys().args(&["cat", "/proc/keys"]))?;
+    let mut container = case.container(with_keys().args(&["cat", "/proc/keys"]))?;
+    container.id = format!("{}-none", case.cgroup_prefix());
     let run = ["run", "--no-new-keyring", "--bundle", &container.dir()];
     let keys = case.call(&container.command(&run)?)?.succeeds()?.text();
     ensure!(

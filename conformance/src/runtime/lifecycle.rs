@@ -100,6 +100,12 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     row!(
         Runtime,
+        F054,
+        kill_of_a_stopped_container_is_told_in_runc_s_words,
+        "containerd's shim and CRI-O take an error with these words for a container that is gone"
+    ),
+    row!(
+        Runtime,
         F043,
         kill_all_of_a_stopped_container_succeeds,
         "containerd's shim calls kill --all after the exit and takes a refusal as an error"
@@ -368,6 +374,17 @@ fn kill_of_a_stopped_container_is_an_error(case: &Case<'_>) -> Verdict {
         .kill("TERM")?
         .refuses()?
         .says(&["not running", "no such process"])?;
+    Ok(())
+}
+
+fn kill_of_a_stopped_container_is_told_in_runc_s_words(case: &Case<'_>) -> Verdict {
+    let container = case.container(Config::new())?;
+    container.up()?;
+    container.reaches("stopped")?;
+    container
+        .kill("TERM")?
+        .refuses()?
+        .says(&["container not running"])?;
     Ok(())
 }
 
