@@ -561,6 +561,7 @@ impl<'a> Launch<'a> {
             match message {
                 Some(FromInit::OpenMount(number)) => self.open_mount(init, number)?,
                 Some(FromInit::MapMount(index)) => self.map_mount(init, index, fds)?,
+                Some(FromInit::ProcAround) => self.lend_proc(init)?,
                 Some(FromInit::RunHooks) => {
                     self.run_hooks(init.pid.as_raw())?;
                     init.channel.answer(&ToInit::HooksDone, &[])?;
@@ -610,6 +611,22 @@ impl<'a> Launch<'a> {
                 .channel
                 .answer(&ToInit::Refused(format!("{error:#}")), &[]),
         }
+    }
+
+    /// Decides whether the `/proc` around may stand in for one of the container's own.
+    fn lend_proc(&self, init: &Init) -> Result<()> {
+        let capabilities = self.plan.process.capabilities.unwrap_or_default();
+        let answer = match init::nested::refusal(&capabilities, crate::host::is_rootless()) {
+            Some(reason) => ToInit::Refused(reason.to_owned()),
+            None => {
+                crate::log::warn(
+                    "no new procfs can be mounted here: /proc in the container is the one around \
+                     davit, read-only, and lists the processes of the pid namespace around",
+                );
+                ToInit::Granted
+            }
+        };
+        init.channel.answer(&answer, &[])
     }
 
     /// prestart and createRuntime, in this process's namespaces, with init's pid as seen here.

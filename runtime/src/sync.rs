@@ -13,6 +13,8 @@
 //!      |------------- Opened + fd ------------>|
 //!      |<------------ MapMount(i) + fd -------|   per id-mapped mount
 //!      |------------- Mapped ----------------->|
+//!      |<------------ ProcAround --------------|   only if it may mount no procfs: may it
+//!      |------------- Granted ---------------->|     bind the one around?
 //!      |<------------ RunHooks ----------------|   only with prestart or createRuntime hooks;
 //!      |------------- HooksDone -------------->|     init then runs createContainer itself
 //!      |<------------ Limits ------------------|   only if it may not raise a limit itself
@@ -48,6 +50,8 @@ pub enum FromInit {
     OpenMount(usize),
     /// Map the ids of the mount attached, which is for mount number n.
     MapMount(usize),
+    /// No procfs can be mounted; may the one around be bound, read-only?
+    ProcAround,
     /// Run the hooks of the runtime's namespaces.
     RunHooks,
     /// Set the resource limits from outside.
@@ -73,6 +77,8 @@ pub enum ToInit {
     Opened,
     /// Its ids are mapped.
     Mapped,
+    /// It may.
+    Granted,
     /// All hooks of the runtime's namespaces succeeded.
     HooksDone,
     /// The limits are set.
@@ -118,6 +124,7 @@ impl Channel {
             FromInit::Spawned(pid) => tagged(b'P', &pid.to_string()),
             FromInit::OpenMount(index) => tagged(b'O', &index.to_string()),
             FromInit::MapMount(index) => tagged(b'M', &index.to_string()),
+            FromInit::ProcAround => tagged(b'A', ""),
             FromInit::RunHooks => tagged(b'H', ""),
             FromInit::Limits => tagged(b'L', ""),
             FromInit::Created => tagged(b'C', ""),
@@ -144,6 +151,7 @@ impl Channel {
             b'P' => FromInit::Spawned(text.parse().context("pid of init")?),
             b'O' => FromInit::OpenMount(text.parse().context("number of a mount")?),
             b'M' => FromInit::MapMount(text.parse().context("number of a mount")?),
+            b'A' => FromInit::ProcAround,
             b'H' => FromInit::RunHooks,
             b'L' => FromInit::Limits,
             b'C' => FromInit::Created,
@@ -162,6 +170,7 @@ impl Channel {
             ToInit::IdsMapped => tagged(b'i', ""),
             ToInit::Opened => tagged(b'o', ""),
             ToInit::Mapped => tagged(b'm', ""),
+            ToInit::Granted => tagged(b'g', ""),
             ToInit::HooksDone => tagged(b'h', ""),
             ToInit::LimitsSet => tagged(b'l', ""),
             ToInit::Commit => tagged(b'c', ""),
@@ -184,6 +193,7 @@ impl Channel {
             b'i' => ToInit::IdsMapped,
             b'o' => ToInit::Opened,
             b'm' => ToInit::Mapped,
+            b'g' => ToInit::Granted,
             b'h' => ToInit::HooksDone,
             b'l' => ToInit::LimitsSet,
             b'c' => ToInit::Commit,
@@ -238,6 +248,7 @@ mod tests {
             FromInit::Spawned(7),
             FromInit::OpenMount(3),
             FromInit::MapMount(4),
+            FromInit::ProcAround,
             FromInit::RunHooks,
             FromInit::Limits,
             FromInit::Created,

@@ -24,6 +24,24 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     row!(
         Runtime,
+        F151,
+        what_it_borrows_of_proc_cannot_be_written,
+        "proc_pid_oom_score_adj(5): the file's owner may raise it; an outer process is not the container's to rate"
+    ),
+    row!(
+        Runtime,
+        F151,
+        root_of_the_host_lends_no_proc,
+        "feature table: what covers /proc is named, and no container sees the host's processes for it"
+    ),
+    row!(
+        Runtime,
+        F151,
+        options_of_proc_are_given_or_refused,
+        "proc(5): hidepid= is asked for so that processes are not seen"
+    ),
+    row!(
+        Runtime,
         F152,
         sys_is_bound_where_no_sysfs_can_be_mounted,
         "crun: a user namespace without a network namespace may mount no sysfs; the host's is bound, read-only"
@@ -96,6 +114,56 @@ fn the_error_names_what_the_outer_container_masks(case: &Case<'_>) -> Verdict {
     let container = case.container(config)?;
     let outcome = case.call(&nested(&container, "/proc/fs")?)?.refuses()?;
     outcome.says(&["/proc/fs"])?;
+    Ok(())
+}
+
+/// With a process of the outer namespace whose owner is the container's root.
+fn what_it_borrows_of_proc_cannot_be_written(case: &Case<'_>) -> Verdict {
+    let config = one_id(&["user", "mount", "pid", "ipc", "uts", "network"])
+        .sh("n=0; for score in /proc/[0-9]*/oom_score_adj; do \
+         { echo 1000 > $score; } 2>/dev/null && n=$((n + 1)); done; echo wrote $n");
+    let container = case.container(config)?;
+    let outcome = case.call(&nested(&container, "/proc/fs")?)?;
+    // A runtime that starts nothing here lets nothing be written either.
+    if outcome.clone().succeeds().is_ok() {
+        ensure_eq!(outcome.text(), "wrote 0", "outer processes changed");
+    }
+    Ok(())
+}
+
+/// Of a container with a user namespace of its own, started by root of the host.
+fn below_a_cover(case: &Case<'_>, config: Config) -> Verdict<Invocation> {
+    let container = opened(case, config)?;
+    let dir = container.dir();
+    let command = container.command(&["run", "--bundle", &dir])?;
+    Ok(command.within(&[
+        "unshare",
+        "-m",
+        "--propagation",
+        "private",
+        "sh",
+        "-ec",
+        "mount --bind /dev/null /proc/version; exec \"$@\"",
+        "sh",
+    ]))
+}
+
+fn root_of_the_host_lends_no_proc(case: &Case<'_>) -> Verdict {
+    let call = below_a_cover(case, mapped().sh("ls -d /proc/[0-9]*"))?;
+    case.call(&call)?.refuses()?.says(&["/proc/version"])?;
+    Ok(())
+}
+
+fn options_of_proc_are_given_or_refused(case: &Case<'_>) -> Verdict {
+    let config = one_id(&["user", "mount", "pid", "ipc", "uts", "network"])
+        .retain("/mounts", |mount| mount["type"] != "proc")
+        .mount("/proc", "proc", "proc", &["hidepid=2"])
+        .sh("grep ' /proc ' /proc/self/mountinfo");
+    let container = case.container(config)?;
+    let outcome = case.call(&nested(&container, "/proc/fs")?)?;
+    if outcome.clone().succeeds().is_ok() {
+        ensure!(outcome.text().contains("hidepid"), "dropped in\n{outcome}");
+    }
     Ok(())
 }
 

@@ -292,8 +292,12 @@ impl Mounter<'_> {
             .map(SyscallError::errno);
         let namespaces = self.around.namespaces;
         let instead = match (filesystem.fs_type.as_str(), errno) {
-            ("proc", Some(Errno::EPERM)) => nested::proc(namespaces),
-            ("sysfs", Some(Errno::EPERM)) => nested::sys(namespaces, attributes),
+            ("proc", Some(Errno::EPERM)) => self
+                .is_as_bound(filesystem)
+                .and_then(|()| nested::proc(namespaces, self.around.channel)),
+            ("sysfs", Some(Errno::EPERM)) => self
+                .is_as_bound(filesystem)
+                .and_then(|()| nested::sys(namespaces)),
             ("devpts", Some(Errno::EINVAL)) => {
                 return Err(error)
                     .context("is the group of option gid= mapped into the user namespace?");
@@ -307,6 +311,21 @@ impl Mounter<'_> {
         };
         self.change(&tree, attributes, Reach::One)?;
         Ok(tree)
+    }
+
+    /// Whether a read-only bind of the one around has all that is asked for.
+    fn is_as_bound(&self, filesystem: &Filesystem) -> Result<()> {
+        let name = &filesystem.fs_type;
+        if let Some((key, _)) = filesystem.options.first() {
+            bail!("no new {name} can be mounted here, and the one around cannot be given {key:?}");
+        }
+        if self.step.recursive.clear & nested::HELD != 0 {
+            bail!(
+                "no new {name} can be mounted here, and the one around is bound read-only, nosuid, \
+                 nodev and noexec with all below it, which the recursive options would undo"
+            );
+        }
+        Ok(())
     }
 
     /// Options that the configuration leaves to the runtime.
