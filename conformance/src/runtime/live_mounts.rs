@@ -33,6 +33,18 @@ pub(crate) const ROWS: &[Row] = &[
         a_link_of_the_container_leads_no_live_mount_to_the_host,
         "CVE-2021-30465: a destination is resolved as the container means it, whatever it does meanwhile"
     ),
+    row!(
+        Runtime,
+        F040,
+        a_link_of_the_container_unmounts_nothing_of_proc,
+        "config-linux.md: maskedPaths MUST NOT be readable, readonlyPaths stay read-only, whatever the container puts where a mount was"
+    ),
+    row!(
+        Runtime,
+        F040,
+        nested_mounts_are_removed_by_the_list_that_made_them,
+        "crun(1): mounts remove CONTAINER FILE: a JSON list of mounts"
+    ),
 ];
 
 /// Calls `mounts add` or `mounts remove` with this list.
@@ -158,7 +170,72 @@ fn a_link_of_the_container_leads_no_live_mount_to_the_host(case: &Case<'_>) -> V
     for destination in ["/proc-link/attr", "/proc/self/attr", "/"] {
         mounts(&container, "add", &entry(destination))?.refuses()?;
     }
-    mounts(&container, "remove", &entry("/link/below"))?.succeeds()?;
+    mounts(&container, "remove", &entry(&format!("{outside}/below")))?.succeeds()?;
     container.exec(&["cat", &inside])?.refuses()?;
+    Ok(())
+}
+
+fn a_link_of_the_container_unmounts_nothing_of_proc(case: &Case<'_>) -> Verdict {
+    let config = Config::new()
+        .args(&["sleep", "60"])
+        .set("/linux/readonlyPaths", json!(["/proc/sys"]))
+        .set("/linux/maskedPaths", json!(["/proc/keys"]));
+    let container = case.container(config)?;
+    container.up()?;
+    let covers = || -> Verdict<String> {
+        let script = "awk '$5 ~ \"^/proc/\" {print $5, $6}' /proc/self/mountinfo";
+        Ok(container.exec(&["sh", "-c", script])?.succeeds()?.text())
+    };
+    let before = covers()?;
+    ensure!(before.contains("/proc/sys ro"), "the masks: {before}");
+    let entry = |options: &[&str]| {
+        json!([
+        { "destination": "/data/x", "type": "tmpfs", "source": "x", "options": options }])
+    };
+    mounts(&container, "add", &entry(&[]))?.succeeds()?;
+    for target in ["/proc/sys", "/proc/keys"] {
+        let script = format!(
+            "[ -d /data2 ] || mv /data /data2; rm -rf /data; mkdir /data; ln -s {target} /data/x"
+        );
+        container.exec(&["sh", "-c", &script])?.succeeds()?;
+        mounts(&container, "remove", &entry(&[]))?.refuses()?;
+        ensure_eq!(
+            covers()?,
+            before,
+            "after a remove through a link to {target}"
+        );
+        mounts(&container, "add", &entry(&["remount", "rw"]))?.refuses()?;
+        ensure_eq!(
+            covers()?,
+            before,
+            "after a remount through a link to {target}"
+        );
+    }
+    let script = "rm -rf /data; ln -s /proc /data";
+    container.exec(&["sh", "-c", script])?.succeeds()?;
+    for destination in ["/data/sys", "/proc/sys", "/proc/keys"] {
+        let list = json!([{ "destination": destination, "type": "bind", "source": "/x" }]);
+        mounts(&container, "remove", &list)?.refuses()?;
+        ensure_eq!(covers()?, before, "after a remove of {destination}");
+    }
+    Ok(())
+}
+
+fn nested_mounts_are_removed_by_the_list_that_made_them(case: &Case<'_>) -> Verdict {
+    let container = case.container(Config::new().args(&["sleep", "60"]))?;
+    container.up()?;
+    let tmpfs =
+        |destination: &str| json!({ "destination": destination, "type": "tmpfs", "source": "t" });
+    let list = json!([tmpfs("/made/a"), tmpfs("/made/a/b"), tmpfs("/made/c")]);
+    mounts(&container, "add", &list)?.succeeds()?;
+    // One that is not there: the others stay.
+    let more = json!([tmpfs("/made/a"), tmpfs("/made/nothing")]);
+    mounts(&container, "remove", &more)?.refuses()?;
+    ensure!(
+        look(&container)?.contains("/made/a/b"),
+        "a refused remove took a mount away"
+    );
+    mounts(&container, "remove", &list)?.succeeds()?;
+    ensure_eq!(look(&container)?, "", "what was removed");
     Ok(())
 }

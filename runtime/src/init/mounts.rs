@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::mount::MsFlags;
 use nix::sys::stat::{SFlag, fstat};
-use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
+use nix::sys::statfs::{FsType, PROC_SUPER_MAGIC, SYSFS_MAGIC, fstatfs};
 use sys::SyscallError;
 use sys::mount::{FsContext, MountAttr, Reach, attr};
 use sys::root::{Links, Missing};
@@ -26,21 +26,57 @@ use crate::sync::{Channel, FromInit, ToInit};
 #[must_use = "the mounts are still writable until finish()"]
 pub struct Mounted {
     readonly: Vec<OwnedFd>,
+    /// In a container that lives: every mount that was attached, in order.
+    pub attached: Vec<OwnedFd>,
 }
 
 impl Mounted {
     /// Makes them read-only.
-    pub fn finish(self) -> Result<()> {
+    pub fn finish(&mut self) -> Result<()> {
         let readonly = MountAttr {
             set: attr::RDONLY,
             ..MountAttr::default()
         };
-        for mount in self.readonly {
+        for mount in std::mem::take(&mut self.readonly) {
             sys::mount::mount_setattr(&mount, readonly, Reach::One)
                 .context("make a mount read-only")?;
         }
         Ok(())
     }
+}
+
+/// The file system root at `step`'s destination in a container that lives and may have replaced
+/// any directory of its own meanwhile: no link leads there, and it hides nothing of `/proc` and
+/// `/sys`, whose masks and read-only parts are mounts, too.
+pub fn live_place(root: &Rootfs, step: &MountStep) -> Result<OwnedFd> {
+    let destination = &step.destination;
+    let refuse = |reason: &str| {
+        bail!(
+            "config.json {}/destination: {destination:?} {reason}",
+            step.pointer
+        )
+    };
+    let guarded = ["/proc", "/sys"];
+    if guarded
+        .iter()
+        .any(|guarded| destination.starts_with(guarded))
+    {
+        return refuse("is in /proc or /sys, which stay as they were created");
+    }
+    let place = match root.root().lookup(destination, Links::Refused) {
+        Err(error) if error.errno() == Errno::ELOOP => {
+            return refuse("is reached by a symbolic link, which the container may have made");
+        }
+        other => other?,
+    };
+    if is_proc_or_sys(fstatfs(&place)?.filesystem_type()) {
+        return refuse("is part of a procfs or sysfs, which stay as they were created");
+    }
+    Ok(place)
+}
+
+fn is_proc_or_sys(found: FsType) -> bool {
+    found == PROC_SUPER_MAGIC || found == SYSFS_MAGIC
 }
 
 /// Whether the container's `/dev` is a directory of the host, which is left as it is.
@@ -144,7 +180,7 @@ impl Mounter<'_> {
                 source,
                 reach,
                 link,
-            } => self.bind(source, *reach, *link),
+            } => self.bind(source, *reach, *link, mounted),
             What::Symlink(text) => self.symlink(text),
             What::Filesystem(filesystem) => self.filesystem(filesystem, mounted),
             What::Cgroup => self.cgroup(mounted),
@@ -152,7 +188,7 @@ impl Mounter<'_> {
         }
     }
 
-    fn bind(&self, source: &Path, reach: Reach, link: Link) -> Result<()> {
+    fn bind(&self, source: &Path, reach: Reach, link: Link, mounted: &mut Mounted) -> Result<()> {
         let tree = self.source_tree(source, reach, link)?;
         let directory = sys::root::kind(&tree)? == SFlag::S_IFDIR;
         let missing = if directory {
@@ -176,7 +212,7 @@ impl Mounter<'_> {
         self.change(&tree, self.step.attributes, Reach::One)?;
         self.change(&tree, self.step.recursive, Reach::Recursive)?;
         self.map_ids(&tree)?;
-        self.place(&tree, &target)
+        self.place(&tree, &target, mounted)
     }
 
     /// A detached copy of the source, by this process or, where its user may not look, by the
@@ -258,7 +294,7 @@ impl Mounter<'_> {
         }
         self.change(&mount, self.step.recursive, Reach::Recursive)?;
         self.map_ids(&mount)?;
-        self.place(&mount, &target)?;
+        self.place(&mount, &target, mounted)?;
         if later {
             mounted.readonly.push(mount);
         }
@@ -369,14 +405,14 @@ impl Mounter<'_> {
                 } else {
                     self.bound(shown, attributes)?
                 };
-                self.place(&mount, &target)
+                self.place(&mount, &target, mounted)
             }
             View::Hierarchies { list, namespaced } => {
                 let mut context = FsContext::open("tmpfs")?;
                 context.set("mode", Some("755"))?;
                 context.set("source", Some("tmpfs"))?;
                 let mount = context.mount(attributes & !attr::RDONLY)?;
-                self.place(&mount, &target)?;
+                self.place(&mount, &target, mounted)?;
                 for hierarchy in list {
                     self.hierarchy(hierarchy, *namespaced, attributes)?;
                 }
@@ -444,11 +480,11 @@ impl Mounter<'_> {
     }
 
     fn remount(&self) -> Result<()> {
-        let mount = self
-            .around
-            .root
-            .root()
-            .lookup(&self.step.destination, Links::InRoot)?;
+        let root = self.around.root;
+        let mount = match self.around.sources {
+            Sources::Own => root.root().lookup(&self.step.destination, Links::InRoot)?,
+            Sources::Runtime => live_place(root, self.step)?,
+        };
         self.change(&mount, self.step.attributes, Reach::One)?;
         self.change(&mount, self.step.recursive, Reach::Recursive)?;
         self.propagate(&mount)
@@ -513,8 +549,15 @@ impl Mounter<'_> {
         })
     }
 
-    fn place(&self, mount: &OwnedFd, target: &OwnedFd) -> Result<()> {
-        sys::mount::move_mount(mount, target)?;
+    fn place(&self, mount: &OwnedFd, target: &OwnedFd, mounted: &mut Mounted) -> Result<()> {
+        if self.around.sources == Sources::Runtime {
+            // Before, so that a failure leaves nothing that cannot be undone.
+            let kept = mount.try_clone().context("fcntl(F_DUPFD_CLOEXEC)")?;
+            sys::mount::move_mount(mount, target)?;
+            mounted.attached.push(kept);
+        } else {
+            sys::mount::move_mount(mount, target)?;
+        }
         self.propagate(mount)
     }
 

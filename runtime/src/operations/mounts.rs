@@ -5,7 +5,7 @@
 //! stays outside of the container's pid namespace and cannot be traced.
 
 use std::fs::File;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -13,13 +13,13 @@ use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use sys::Errno;
 use sys::process::{CloneArgs, Cloned, clone3};
-use sys::root::{Links, Root};
+use sys::root::Root;
 
 use crate::cgroup_view::View;
 use crate::container::{Container, Status};
 use crate::container_id::ContainerId;
 use crate::fault::{Code, Fault};
-use crate::init::mounts::{Around, Mounted, Sources};
+use crate::init::mounts::{Around, Mounted, Sources, live_place};
 use crate::init::rootfs::{Rootfs, open_path, open_place};
 use crate::launch::{IdNamespaces, join_in_passes};
 use crate::plan::mounts::{self, What};
@@ -218,10 +218,7 @@ impl Worker<'_> {
         let root = Rootfs::entered(Root::new(root));
         match self.change {
             Change::Add => self.add(&root),
-            Change::Remove => self
-                .steps
-                .iter()
-                .try_for_each(|step| self.remove(&root, step)),
+            Change::Remove => self.remove(&root),
         }
     }
 
@@ -236,34 +233,41 @@ impl Worker<'_> {
             sources: Sources::Runtime,
         };
         let mut mounted = Mounted::default();
-        for (index, step) in self.steps.iter().enumerate() {
-            if let Err(error) = around.perform(index, step, &mut mounted) {
-                for made in self.steps[..index].iter().rev() {
-                    if !matches!(made.what, What::Remount) {
-                        // The error that led here is the one to report.
-                        let _ = self.remove(root, made);
-                    }
-                }
-                return Err(error);
+        let made = self.steps.iter().enumerate();
+        let made = made
+            .map(|(index, step)| around.perform(index, step, &mut mounted))
+            .collect::<Result<()>>()
+            .and_then(|()| mounted.finish());
+        if made.is_err() {
+            for mount in mounted.attached.iter().rev() {
+                // The error that led here is the one to report.
+                let _ = self.inside.proc.detach(mount);
             }
         }
-        mounted.finish()
+        made
     }
 
-    /// Detaches what is mounted on top at the destination of `step`.
-    fn remove(&self, root: &Rootfs, step: &MountStep) -> Result<()> {
+    /// Detaches what is mounted at the destinations: all of them are looked up before the first
+    /// goes, and the last goes first, since a mount takes along what is mounted in it.
+    fn remove(&self, root: &Rootfs) -> Result<()> {
+        let places = self.steps.iter().map(|step| live_place(root, step));
+        let places: Vec<OwnedFd> = places.collect::<Result<_>>()?;
+        for (step, place) in self.steps.iter().zip(&places).rev() {
+            self.detach(step, place)?;
+        }
+        Ok(())
+    }
+
+    fn detach(&self, step: &MountStep, place: &OwnedFd) -> Result<()> {
         let destination = &step.destination;
-        let place = root.root().lookup(destination, Links::InRoot)?;
-        match self.inside.proc.detach(&place) {
+        match self.inside.proc.detach(place) {
             Err(error) if error.errno() == Errno::EINVAL => {
                 bail!(
-                    "{} /destination: nothing is mounted at {destination:?}",
+                    "{}/destination: nothing is mounted at {destination:?}",
                     step.pointer
                 )
             }
-            other => other.with_context(|| {
-                format!("unmount {destination:?} (descriptor {})", place.as_raw_fd())
-            }),
+            other => other.with_context(|| format!("unmount {destination:?}")),
         }
     }
 }
