@@ -233,10 +233,9 @@ impl Worker<'_> {
             sources: Sources::Runtime,
         };
         let mut mounted = Mounted::default();
-        let made = self.steps.iter().enumerate();
-        let made = made
-            .map(|(index, step)| around.perform(index, step, &mut mounted))
-            .collect::<Result<()>>()
+        let mut steps = self.steps.iter().enumerate();
+        let made = steps
+            .try_for_each(|(index, step)| around.perform(index, step, &mut mounted))
             .and_then(|()| mounted.finish());
         if made.is_err() {
             for mount in mounted.attached.iter().rev() {
