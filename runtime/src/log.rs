@@ -168,6 +168,8 @@ pub fn report(fault: &Fault) {
             Code::Failed => String::new(),
             _ => format!("davit: hint: {}\n", printable(fault.remedy())),
         };
+        // A usage error begins with the program's name, as runc's does.
+        let message = message.strip_prefix("davit: ").unwrap_or(&message);
         stderr(&format!("davit: {message}\n{hint}"));
     }
 }

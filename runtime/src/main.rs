@@ -54,7 +54,12 @@ fn perform(argv: impl IntoIterator<Item = OsString>) -> Result<u8> {
         Args::Refuse(misuse) => refuse(&misuse),
         Args::Perform(global, operation) => {
             // First of all: every number that is opened from here on is ours, not the caller's.
-            inherited::claim(operation.preserved_fds())?;
+            let claimed = inherited::claim(operation.preserved_fds());
+            // Before `exec` an error must not look like the status of the program.
+            match operation {
+                Operation::Exec(..) => claimed.context(ExecFailed)?,
+                _ => claimed?,
+            }
             log::init(global.log.as_ref(), global.log_format, global.log_level)?;
             log::debug(&format!("{operation:?}"));
             dispatch(&global, operation)

@@ -1,5 +1,6 @@
 //! Limits of a container as the kernel has them, on whichever version of cgroups the machine is.
 
+use crate::case::Case;
 use crate::container::Container;
 use crate::row::{Failure, Verdict};
 
@@ -38,6 +39,19 @@ pub(crate) fn directory(container: &Container<'_>, controller: &str) -> Verdict<
         Version::V1 => format!("/sys/fs/cgroup/{controller}{}", container.cgroup),
         Version::V2 => format!("/sys/fs/cgroup{}", container.cgroup),
     })
+}
+
+/// Whether the machine has the file of a limit, told by a cgroup of this row's own.
+pub(crate) fn offers(case: &Case<'_>, (controller, v1, v2): Limit) -> Verdict<bool> {
+    let (mount, file) = match version(controller)? {
+        Version::V1 => (format!("/sys/fs/cgroup/{controller}"), v1),
+        Version::V2 => ("/sys/fs/cgroup".into(), v2),
+    };
+    let group = format!("{mount}/{}-probe", case.cgroup_prefix());
+    case.sh(&format!("mkdir {group}"))?;
+    let there = case.holds(&format!("test -e {group}/{file}"));
+    case.sh(&format!("rmdir {group}"))?;
+    there
 }
 
 /// What the kernel has in the file of a limit.

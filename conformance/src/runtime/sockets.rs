@@ -146,11 +146,41 @@ fn a_service_that_ends_unready_does_not_hold_the_start(case: &Case<'_>) -> Verdi
     Ok(())
 }
 
-/// A descriptor of a process, by what the kernel tells of it (pidfd_open(2)).
-fn is_pidfd(descriptor: &impl AsRawFd) -> Verdict<bool> {
+/// The process that a descriptor is of, as this process counts, by what the kernel tells of it
+/// (pidfd_open(2)).
+fn process_of(descriptor: &impl AsRawFd) -> Verdict<u64> {
     let path = format!("/proc/self/fdinfo/{}", descriptor.as_raw_fd());
     let text = std::fs::read_to_string(path)?;
-    Ok(text.lines().any(|line| line.starts_with("Pid:")))
+    let pid = text.lines().find_map(|line| line.strip_prefix("Pid:"));
+    pid.and_then(|pid| pid.trim().parse().ok())
+        .ok_or_else(|| Failure(format!("what came is no pidfd:\n{text}")))
+}
+
+/// The same for a pid of the row's host, which counts on its own.
+fn process_here(case: &Case<'_>, pid: &str) -> Verdict<u64> {
+    let seen = case.sh(&format!("grep ^NSpid: /proc/{pid}/status"))?;
+    let inside: Vec<&str> = seen.split_whitespace().skip(1).collect();
+    // The outer number is not shown inside: the start time tells one from the other.
+    let start = case.sh(&format!("sed 's/.*) //' /proc/{pid}/stat | cut -d' ' -f20"))?;
+    let processes = std::fs::read_dir("/proc")?.flatten();
+    let numbers = processes.filter_map(|entry| entry.file_name().to_string_lossy().parse().ok());
+    let same = |number: &u64| {
+        let status = std::fs::read_to_string(format!("/proc/{number}/status")).unwrap_or_default();
+        let stat = std::fs::read_to_string(format!("/proc/{number}/stat")).unwrap_or_default();
+        let pids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+        let ends = pids.is_some_and(|pids| {
+            let pids: Vec<&str> = pids.split_whitespace().collect();
+            pids.ends_with(&inside)
+        });
+        let after = stat.rsplit_once(") ").map(|(_, after)| after);
+        ends && after.and_then(|after| after.split(' ').nth(19)) == Some(start.as_str())
+    };
+    let found: Option<u64> = { numbers }.find(same);
+    found.ok_or_else(|| {
+        Failure(format!(
+            "process {pid} of the host is not seen from outside"
+        ))
+    })
 }
 
 fn the_pidfd_socket_receives_init(case: &Case<'_>) -> Verdict {
@@ -165,7 +195,8 @@ fn the_pidfd_socket_receives_init(case: &Case<'_>) -> Verdict {
     let pidfd = received
         .master
         .ok_or_else(|| Failure("not one descriptor came".into()))?;
-    ensure!(is_pidfd(&pidfd)?, "what came is no pidfd");
+    let init = process_here(case, &container.pid()?.to_string())?;
+    ensure_eq!(process_of(&pidfd)?, init, "the process of the pidfd");
     ensure_eq!(received.payload, b"standard", "text beside it");
     Ok(())
 }
@@ -175,7 +206,19 @@ fn the_pidfd_socket_receives_an_exec(case: &Case<'_>) -> Verdict {
     let container = case.container(Config::new().args(&["sleep", "60"]))?;
     container.up()?;
     let path = case.path("pidfd.sock");
-    let exec = ["exec", "--pidfd-socket", &path, &container.id, "sleep", "1"];
+    let pid_file = case.path("exec.pid");
+    let exec = [
+        "exec",
+        "--detach",
+        "--pidfd-socket",
+        &path,
+        "--pid-file",
+        &pid_file,
+    ];
+    let exec: Vec<&str> = exec
+        .into_iter()
+        .chain([container.id.as_str(), "sleep", "30"])
+        .collect();
     let exec = case.runtime(&exec)?.spawn()?;
     let received = socket.receive(Duration::from_secs(5));
     exec.wait()?.succeeds()?;
@@ -183,7 +226,8 @@ fn the_pidfd_socket_receives_an_exec(case: &Case<'_>) -> Verdict {
     let pidfd = received
         .master
         .ok_or_else(|| Failure("not one descriptor came".into()))?;
-    ensure!(is_pidfd(&pidfd)?, "what came is no pidfd");
+    let process = process_here(case, &case.read("exec.pid")?)?;
+    ensure_eq!(process_of(&pidfd)?, process, "the process of the pidfd");
     ensure_eq!(received.payload, b"setns", "text beside it");
     Ok(())
 }

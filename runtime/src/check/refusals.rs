@@ -38,7 +38,10 @@ pub(super) fn all(dir: &Path, text: &[u8]) -> Vec<Finding> {
     );
     // What is refused on version 1 and on version 2 alike is wrong everywhere.
     let on = |hierarchies| {
-        let mut found = Found::default();
+        let mut found = Found {
+            taken_out: found.taken_out.clone(),
+            ..Found::default()
+        };
         let judge = judge_on(Host::able(), Some(hierarchies));
         cut_down(rest.clone(), Cause::Configuration, &mut found, judge);
         found
@@ -59,6 +62,8 @@ pub(super) fn all(dir: &Path, text: &[u8]) -> Vec<Finding> {
 struct Found {
     pointers: BTreeSet<String>,
     findings: Vec<Finding>,
+    /// Places that a cure took away: that they are missing is no finding.
+    taken_out: BTreeSet<String>,
 }
 
 impl Found {
@@ -89,30 +94,48 @@ fn cut_down(
     judge: impl Fn(&Document) -> Option<Refusal>,
 ) -> Document {
     let mut refusal = judge(&document);
+    // Each place gets a stand-in once: two that contradict each other would take turns for ever.
+    // After that every cure makes the document smaller.
+    let mut stood_in = BTreeSet::new();
     while let Some(refused) = refusal.filter(|_| found.findings.len() < MOST) {
         let place = document.original(&refused.pointer);
-        found.add(place.clone(), refused.reason, cause);
-        let cured = cures(&document, &refused.pointer).find_map(|rest| {
+        if !found.taken_out.contains(&place) {
+            found.add(place.clone(), refused.reason, cause);
+        }
+        let first = stood_in.insert(place.clone());
+        let cured = cures(&document, &refused.pointer, first).find_map(|(rest, without)| {
             let next = judge(&rest);
             let same = |next: &Refusal| rest.original(&next.pointer) == place;
-            (!next.as_ref().is_some_and(same)).then_some((rest, next))
+            (!next.as_ref().is_some_and(same)).then_some((rest, next, without))
         });
-        let Some((rest, next)) = cured else { break };
+        let Some((rest, next, without)) = cured else {
+            break;
+        };
+        found.taken_out.extend(without);
         (document, refusal) = (rest, next);
     }
     document
 }
 
-/// The configuration without what is refused, the smallest change first.
-fn cures<'a>(document: &'a Document, pointer: &'a str) -> impl Iterator<Item = Document> + 'a {
-    let stands_in = substitute(pointer).and_then(|value| document.with(pointer, value));
+/// The configuration without what is refused, the smallest change first: something that stands in
+/// for it if `may_stand_in`, else less and less; with the place of what was taken out.
+fn cures<'a>(
+    document: &'a Document,
+    pointer: &'a str,
+    may_stand_in: bool,
+) -> impl Iterator<Item = (Document, Option<String>)> + 'a {
+    let substitute = may_stand_in.then(|| substitute(pointer)).flatten();
+    let stands_in = substitute.and_then(|value| document.with(pointer, value));
     let parents = std::iter::successors(Some(pointer), |at| at.rsplit_once('/').map(|(at, _)| at));
     let element = document.element(pointer);
     let ways = [Some(pointer), element].into_iter().flatten();
     let without = ways.chain(parents.skip(1));
+    let without =
+        without.filter_map(|at| Some((document.without(at)?, Some(document.original(at)))));
     stands_in
         .into_iter()
-        .chain(without.filter_map(|at| document.without(at)))
+        .map(|rest| (rest, None))
+        .chain(without)
 }
 
 /// What stands in for a property that has to be there, so that the rest can be judged.

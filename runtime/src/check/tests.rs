@@ -354,3 +354,35 @@ fn a_check_ends_whatever_the_configuration_is() {
         }
     }
 }
+
+/// Each of these has two faults whose stand-ins contradict each other.
+#[test]
+fn mappings_that_contradict_each_other_are_reported_and_end() {
+    let map =
+        |inside: u32, size: u32| json!([{"containerID": inside, "hostID": 1000, "size": size}]);
+    let spaces = json!([{"type": "pid"}, {"type": "mount"}, {"type": "user"}]);
+    for (uids, gids) in [
+        (map(1, 10), map(1, 10)),
+        (map(0, 0), map(0, 0)),
+        (map(0, 0), map(0, 1)),
+        (map(0, 100), map(1, 100)),
+    ] {
+        let config = with(&[
+            ("/linux/namespaces", spaces.clone()),
+            ("/linux/uidMappings", uids),
+            ("/linux/gidMappings", gids),
+        ]);
+        let findings = report(&config);
+        let places = pointers(&findings, Severity::Error);
+        assert!(
+            places
+                .iter()
+                .any(|place| place.starts_with("/process/user/")),
+            "{places:?}"
+        );
+        assert!(
+            !places.contains(&"/process"),
+            "the program is there: {places:?}"
+        );
+    }
+}

@@ -65,10 +65,11 @@ const NAMES: [(&str, i32); 36] = [
     ("RTMAX", 64),
 ];
 
-/// A signal by number, `TERM`, `SIGTERM`, `RTMIN+3`, in any case.
+/// A signal by number, `TERM`, `SIGTERM`, `RTMIN+3`, in any case. 0 only asks whether somebody is
+/// there (kill(2)).
 pub fn parse(text: &str) -> Result<i32> {
     if let Ok(number) = text.parse::<i32>() {
-        return if (1..=64).contains(&number) {
+        return if (0..=64).contains(&number) {
             Ok(number)
         } else {
             bail!("unknown signal {text:?}")
@@ -95,6 +96,7 @@ mod tests {
     #[test]
     fn names_and_numbers_in_any_case() {
         for (text, number) in [
+            ("0", 0),
             ("15", 15),
             ("TERM", 15),
             ("sigterm", 15),
@@ -105,7 +107,7 @@ mod tests {
             assert_eq!(parse(text).unwrap(), number, "{text}");
         }
         for bad in [
-            "", "0", "65", "-1", "FOO", "SIG", "TERM+1", "RTMIN+99", "RTMIN+x",
+            "", "65", "-1", "FOO", "SIG", "TERM+1", "RTMIN+99", "RTMIN+x",
         ] {
             assert!(parse(bad).is_err(), "{bad:?}");
         }

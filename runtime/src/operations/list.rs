@@ -41,8 +41,8 @@ pub fn run(root: &StateRoot, format: Format) -> Result<String> {
         }
     }
     match format {
-        Format::Json if shown.is_empty() => Ok("null".into()),
-        Format::Json => serde_json::to_string(&shown).context("encode the list"),
+        Format::Json if shown.is_empty() => Ok("null\n".into()),
+        Format::Json => Ok(serde_json::to_string(&shown).context("encode the list")? + "\n"),
         Format::Table | Format::Quiet => Ok(table(&shown)),
     }
 }
