@@ -20,6 +20,7 @@ mod hooks_around; // where hooks run, and when they are not due
 mod identity; // pids that come again, parents that go
 mod idmap;
 mod labels; // security modules, keyrings, handlers
+mod left_open; // found by breaking the code
 mod lifecycle;
 mod limits; // limits as the kernel has them, on either version of cgroups
 mod live_mounts;
@@ -74,6 +75,7 @@ pub(crate) const ROWS: &[&[Row]] = &[
     identity::ROWS,
     checkpoint::ROWS,
     clients::ROWS,
+    left_open::ROWS,
     seccomp_filters::ROWS,
     notify::ROWS,
     labels::ROWS,
