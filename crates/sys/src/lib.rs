@@ -14,6 +14,7 @@ pub mod interface; // lo up
 pub mod kernel_file; // files of cgroupfs and procfs: one write, one command
 pub mod memfd; // sealed copies
 pub mod mount; // mounts by descriptor, pivot_root
+pub mod mountinfo; // what is mounted where
 pub mod namespace; // network namespaces, and running code inside one
 pub mod poll; // waiting for a descriptor, with a deadline
 pub mod process; // clone3, pidfds, waiting, scheduling

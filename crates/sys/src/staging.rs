@@ -7,9 +7,7 @@
 //! remounting, and moved to its place by `MS_MOVE`; a descriptor stays good through all of it.
 //! Every place is named as `/proc/self/fd/N`, so no path of a container is resolved here either.
 
-use std::ffi::OsStr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -21,6 +19,7 @@ use nix::sys::statvfs::{FsFlags, fstatvfs};
 
 use crate::error::{Result, SyscallError, SyscallResult};
 use crate::mount::{MountAttr, Reach, attr};
+use crate::mountinfo::{self, Mount};
 use crate::root::{kind, mount_id};
 
 const PATH: OFlag = OFlag::O_PATH.union(OFlag::O_CLOEXEC);
@@ -184,7 +183,7 @@ pub(crate) fn set_attributes(tree: impl AsFd, change: MountAttr, reach: Reach) -
     }
     let tree = tree.as_fd();
     let id = mount_id(tree)?;
-    let mut table = mounts()?;
+    let mut table = mountinfo::own()?;
     if table.iter().all(|mount| mount.id != id) {
         // mount(2) changes nothing that is detached.
         staged(kind(tree)?, |place| {
@@ -192,7 +191,7 @@ pub(crate) fn set_attributes(tree: impl AsFd, change: MountAttr, reach: Reach) -
                 .call(|| format!("open({place:?}, O_PATH)"))?;
             crate::mount::move_mount(tree, place)
         })?;
-        table = mounts()?;
+        table = mountinfo::own()?;
     }
     change_one(tree, change)?;
     if reach == Reach::One {
@@ -287,51 +286,9 @@ fn flags_of(attributes: u64) -> MsFlags {
     flags
 }
 
-/// A line of `/proc/self/mountinfo`.
-#[derive(Debug)]
-struct Mounted {
-    id: u64,
-    parent: u64,
-    point: PathBuf,
-}
-
-fn mounts() -> Result<Vec<Mounted>> {
-    let path = "/proc/self/mountinfo";
-    let text = std::fs::read(path).call(|| format!("read({path:?})"))?;
-    let line = |line: &[u8]| {
-        let mut fields = line.split(|&byte| byte == b' ');
-        let number = |field: &[u8]| std::str::from_utf8(field).ok()?.parse().ok();
-        let (id, parent) = (number(fields.next()?)?, number(fields.next()?)?);
-        let point = unescaped(fields.nth(2)?);
-        Some(Mounted { id, parent, point })
-    };
-    Ok(text.split(|&byte| byte == b'\n').filter_map(line).collect())
-}
-
-/// Blanks and the like are written as three octal digits there (proc_pid_mountinfo(5)).
-fn unescaped(field: &[u8]) -> PathBuf {
-    let mut bytes = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((&first, after)) = rest.split_first() {
-        let octal = after.get(..3).filter(|_| first == b'\\');
-        let code = octal.and_then(|digits| std::str::from_utf8(digits).ok());
-        match code.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &after[3..];
-            }
-            None => {
-                bytes.push(first);
-                rest = after;
-            }
-        }
-    }
-    PathBuf::from(OsStr::from_bytes(&bytes))
-}
-
 /// Everything that is mounted on the mount `top` or below it.
-fn below(table: &[Mounted], top: u64) -> Vec<&Mounted> {
-    let mut found: Vec<&Mounted> = Vec::new();
+fn below(table: &[Mount], top: u64) -> Vec<&Mount> {
+    let mut found: Vec<&Mount> = Vec::new();
     let mut parents = vec![top];
     while let Some(parent) = parents.pop() {
         for mount in table
@@ -367,17 +324,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_blank_in_a_mount_point_is_read_back() {
-        assert_eq!(unescaped(b"/a\\040b\\134"), Path::new("/a b\\"));
-        assert_eq!(unescaped(b"/a\\04"), Path::new("/a\\04"));
-    }
-
-    #[test]
     fn the_mounts_below_one_are_found_at_any_depth() {
-        let mount = |id, parent| Mounted {
+        let mount = |id, parent| Mount {
             id,
             parent,
+            device: String::new(),
+            root: PathBuf::new(),
             point: PathBuf::new(),
+            fs_type: String::new(),
         };
         let table = [
             mount(1, 1),

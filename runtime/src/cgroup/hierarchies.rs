@@ -174,8 +174,8 @@ impl Mount {
         let options = String::from_utf8_lossy(fields.get(separator + 3)?).into_owned();
         Some(Self {
             version,
-            root: unescape(fields.get(3)?),
-            point: unescape(fields.get(4)?),
+            root: sys::mountinfo::unescape(fields.get(3)?),
+            point: sys::mountinfo::unescape(fields.get(4)?),
             options: options.split(',').map(str::to_owned).collect(),
         })
     }
@@ -228,31 +228,6 @@ pub(super) fn words(text: &[u8]) -> Vec<String> {
         .split_whitespace()
         .map(str::to_owned)
         .collect()
-}
-
-/// Undoes the kernel's `\040`: blank, tab, newline and backslash are written in octal.
-fn unescape(field: &[u8]) -> PathBuf {
-    let mut bytes = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let [first, others @ ..] = rest {
-        rest = others;
-        match (*first, others) {
-            (
-                b'\\',
-                [
-                    a @ b'0'..=b'3',
-                    b @ b'0'..=b'7',
-                    c @ b'0'..=b'7',
-                    after @ ..,
-                ],
-            ) => {
-                bytes.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
-                rest = after;
-            }
-            (byte, _) => bytes.push(byte),
-        }
-    }
-    PathBuf::from(OsStr::from_bytes(&bytes))
 }
 
 #[cfg(test)]
@@ -327,7 +302,10 @@ mod tests {
 
     #[test]
     fn escaped_blanks_are_read() {
-        assert_eq!(unescape(br"/a\040b\134c\9"), Path::new(r"/a b\c\9"));
+        assert_eq!(
+            sys::mountinfo::unescape(br"/a\040b\134c\9"),
+            Path::new(r"/a b\c\9")
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use nix::sys::stat::SFlag;
 use sys::Errno;
 use sys::mount::Reach;
@@ -33,36 +33,20 @@ impl MountInfo {
     /// The mounts that process `pid` sees.
     pub fn of(pid: &str) -> Result<Vec<Self>> {
         let path = format!("/proc/{pid}/mountinfo");
-        let text = std::fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
-        Ok(text.lines().filter_map(Self::parse).collect())
-    }
-
-    fn parse(line: &str) -> Option<Self> {
-        let (mount, fs) = line.split_once(" - ")?;
-        let mut fields = mount.split(' ').skip(2);
-        let device = fields.next()?.to_owned();
-        let mut path = || Some(PathBuf::from(unescape(fields.next()?)));
-        Some(Self {
-            device,
-            root: path()?,
-            place: path()?,
-            fs_type: fs.split(' ').next()?.to_owned(),
-        })
+        let mounts = sys::mountinfo::read(Path::new(&path))?;
+        Ok(mounts.into_iter().map(Self::from).collect())
     }
 }
 
-/// Undoes the kernel's `\040`.
-fn unescape(field: &str) -> String {
-    [
-        ("\\040", " "),
-        ("\\011", "\t"),
-        ("\\012", "\n"),
-        ("\\134", "\\"),
-    ]
-    .iter()
-    .fold(field.to_owned(), |text, (code, byte)| {
-        text.replace(code, byte)
-    })
+impl From<sys::mountinfo::Mount> for MountInfo {
+    fn from(mount: sys::mountinfo::Mount) -> Self {
+        Self {
+            device: mount.device,
+            root: mount.root,
+            place: mount.point,
+            fs_type: mount.fs_type,
+        }
+    }
 }
 
 /// Where the mounts `inside` a container come from outside, of which `outside` is seen here and
@@ -245,7 +229,8 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Vec<MountInfo> {
-        text.lines().filter_map(MountInfo::parse).collect()
+        let mounts = sys::mountinfo::parse(text.as_bytes());
+        mounts.into_iter().map(MountInfo::from).collect()
     }
 
     const INSIDE: &str = "\

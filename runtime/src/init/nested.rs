@@ -85,13 +85,14 @@ fn bound(around: &OwnedFd) -> Result<OwnedFd> {
 
 /// What to do about a procfs that cannot be mounted.
 fn covered(why: &str) -> String {
-    let text = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    let points = text.lines().filter_map(|line| line.split(' ').nth(4));
+    let mounts = sys::mountinfo::own().unwrap_or_default();
     // An empty directory of the kernel's may be covered by anybody.
-    let points =
-        points.filter(|point| point.starts_with("/proc/") && *point != "/proc/sys/fs/binfmt_misc");
-    let points: Vec<&str> = points.collect();
+    let harmless = Path::new("/proc/sys/fs/binfmt_misc");
+    let points = mounts.iter().map(|mount| mount.point.as_path());
+    let points = points.filter(|point| {
+        point.starts_with("/proc") && *point != Path::new("/proc") && *point != harmless
+    });
+    let points: Vec<_> = points.map(|point| point.display().to_string()).collect();
     if points.is_empty() {
         return format!("no new procfs can be mounted here, {why}");
     }

@@ -127,19 +127,14 @@ pub fn change_root_only(path: &Path) -> Result<()> {
 /// mount a fresh, unmasked procfs as long as it sees a full one (the kernel's
 /// `mount_too_revealing`).
 fn detach_host_file_systems(rootfs: &Path) -> Result<()> {
-    let text =
-        std::fs::read_to_string("/proc/self/mountinfo").context("read /proc/self/mountinfo")?;
-    let full = |line: &str| {
-        let (before, after) = line.split_once(" - ")?;
-        let mut fields = before.split(' ');
-        let (root, point) = (fields.nth(3)?, fields.next()?);
-        let reveals = root == "/" && matches!(after.split(' ').next()?, "proc" | "sysfs");
-        (reveals && !Path::new(point).starts_with(rootfs)).then(|| point.to_owned())
+    let reveals = |mount: &sys::mountinfo::Mount| {
+        mount.root == Path::new("/") && matches!(mount.fs_type.as_str(), "proc" | "sysfs")
     };
-    let points: Vec<String> = text.lines().filter_map(full).collect();
+    let mut points = sys::mountinfo::own()?;
+    points.retain(|mount| reveals(mount) && !mount.point.starts_with(rootfs));
     // The last mounted is on top.
-    for point in points.iter().rev() {
-        sys::mount::detach(Path::new(point)).context("hide a procfs of the host for --no-pivot")?;
+    for mount in points.iter().rev() {
+        sys::mount::detach(&mount.point).context("hide a procfs of the host for --no-pivot")?;
     }
     Ok(())
 }
