@@ -3,12 +3,20 @@
 use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;
 
+/// The longest expression: the library's parser calls itself for every parenthesis, and our stack
+/// is to hold that.
+const MAX_LENGTH: usize = 1024;
+/// The most that all repetitions `{m,n}` of an expression together may come to: the library copies
+/// what is repeated, and those within others multiply.
+const MAX_COPIES: usize = 1024;
+
 /// A compiled expression.
 pub struct Regex(libc::regex_t);
 
 impl Regex {
     /// Compiles `text`; an error is what the library says is wrong with it.
     pub fn new(text: &str) -> std::result::Result<Self, String> {
+        check_size(text)?;
         let text = CString::new(text).map_err(|_| "a NUL in it".to_owned())?;
         let mut compiled = MaybeUninit::<libc::regex_t>::uninit();
         let flags = libc::REG_EXTENDED | libc::REG_NOSUB;
@@ -32,6 +40,28 @@ impl Regex {
         // match is written anywhere.
         unsafe { libc::regexec(&raw const self.0, text.as_ptr(), 0, none, 0) == 0 }
     }
+}
+
+/// Refuses what would take the library more stack or time than anybody has.
+fn check_size(text: &str) -> std::result::Result<(), String> {
+    if text.len() > MAX_LENGTH {
+        return Err(format!("{} bytes long, more than {MAX_LENGTH}", text.len()));
+    }
+    // Taken as if each were within all others, which is never too little.
+    let counts = text.split('{').skip(1).filter_map(|after| {
+        let bounds = after.split('}').next()?;
+        let most = bounds.split(',').filter_map(|number| number.parse().ok());
+        most.max()
+    });
+    let copies = counts.fold(1_usize, |all, count: usize| {
+        all.saturating_mul(count.max(1))
+    });
+    if copies > MAX_COPIES {
+        return Err(format!(
+            "its repetitions {{m,n}} come to {copies}, more than {MAX_COPIES}"
+        ));
+    }
+    Ok(())
 }
 
 /// The words of the library for a failed regcomp.
@@ -82,6 +112,18 @@ mod tests {
             assert_eq!(regex.matches(text), expected, "{text:?}");
         }
         assert!(Regex::new("b").unwrap().matches("abc"));
+    }
+
+    #[test]
+    fn one_that_takes_all_stack_or_time_is_refused() {
+        let deep = "(".repeat(50_000) + &")".repeat(50_000);
+        assert!(Regex::new(&deep).unwrap_err().contains("more than 1024"));
+        for endless in ["(((a{1,200}){1,200}){1,200}){1,200}", "a{40}{40}"] {
+            assert!(Regex::new(endless).unwrap_err().contains("repetitions"));
+        }
+        let allowed = "(".repeat(512) + &")".repeat(512);
+        assert!(Regex::new(&allowed).is_ok());
+        assert!(Regex::new("^[a-f0-9]{64}-[0-9]{1,3}$").is_ok());
     }
 
     #[test]
