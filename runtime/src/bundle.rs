@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -39,7 +40,10 @@ impl Bundle {
 pub fn read_config(dir: &Path, config: Option<&Path>) -> Result<(PathBuf, Vec<u8>)> {
     let dir = std::fs::canonicalize(dir).with_context(|| format!("bundle {dir:?}"))?;
     let path = config.map_or_else(|| dir.join("config.json"), Path::to_owned);
-    match File::open(&path) {
+    // A FIFO would be waited for without end.
+    let mut options = File::options();
+    let options = options.read(true).custom_flags(libc::O_NONBLOCK);
+    match options.open(&path) {
         Ok(file) => {
             let text = read(file).with_context(|| format!("read {path:?}"))?;
             Ok((dir, text))
@@ -56,6 +60,9 @@ pub fn read_config(dir: &Path, config: Option<&Path>) -> Result<(PathBuf, Vec<u8
 }
 
 fn read(file: File) -> Result<Vec<u8>> {
+    if !file.metadata()?.is_file() {
+        bail!("it is no regular file");
+    }
     let mut text = Vec::new();
     file.take(MAX_CONFIG + 1).read_to_end(&mut text)?;
     if text.len() as u64 > MAX_CONFIG {
@@ -103,6 +110,18 @@ pub fn warn_of_ignored(process: &oci::Process) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fifo_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.json");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let error = read_config(dir.path(), None).unwrap_err();
+        assert!(
+            format!("{error:#}").contains("no regular file"),
+            "{error:#}"
+        );
+    }
 
     #[test]
     fn the_pointer_of_a_wrong_type_is_named() {

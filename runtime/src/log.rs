@@ -6,7 +6,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -129,10 +129,17 @@ fn open_file(path: &Path) -> Result<File> {
         .append(true)
         .create(true)
         .mode(0o644)
-        .custom_flags(libc::O_CLOEXEC | libc::O_SYNC);
-    options
-        .open(path)
-        .with_context(|| format!("open log file {path:?}"))
+        // A FIFO that nobody reads must hold no container up, neither now nor when it is full.
+        .custom_flags(libc::O_CLOEXEC | libc::O_SYNC | libc::O_NONBLOCK);
+    options.open(path).with_context(|| match is_fifo(path) {
+        true => format!("open log file {path:?}, a FIFO that nobody reads"),
+        false => format!("open log file {path:?}"),
+    })
+}
+
+fn is_fifo(path: &Path) -> bool {
+    path.metadata()
+        .is_ok_and(|about| about.file_type().is_fifo())
 }
 
 fn connect(path: &str) -> Result<UnixDatagram> {
@@ -323,6 +330,21 @@ mod tests {
         assert_eq!(value["level"], "error");
         assert_eq!(value["code"], "no-space");
         assert_eq!(value["hint"], "make \"room\"");
+    }
+
+    #[test]
+    fn a_fifo_without_a_reader_is_an_error_and_with_one_a_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let error = open_file(&path).unwrap_err();
+        assert!(error.to_string().contains("nobody reads"), "{error}");
+        let mut options = OpenOptions::new();
+        let reader = options.read(true).custom_flags(libc::O_NONBLOCK);
+        let _reader = reader.open(&path).unwrap();
+        let mut log = open_file(&path).unwrap();
+        // Full at last, and an error then.
+        while log.write_all(&[b'x'; 4096]).is_ok() {}
     }
 
     #[test]
