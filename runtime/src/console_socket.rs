@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
-use sys::Dir;
+use sys::{Dir, Errno};
 
+use crate::fault::{Code, Fault};
 use crate::launch::{Attachment, Request};
 use crate::plan::Process;
 
@@ -96,6 +97,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Connects to the stream socket at `path`, also one longer than the 108 bytes of unix(7). An
 /// owner that does not answer makes this, and every send, fail instead of hang.
 pub fn connect_to(path: &Path) -> Result<OwnedFd> {
+    connect_within(path, PATIENCE)
+}
+
+fn connect_within(path: &Path, patience: Duration) -> Result<OwnedFd> {
     let context = || format!("connect to the socket {path:?}");
     let absolute = std::path::absolute(path)?;
     let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else {
@@ -113,14 +118,46 @@ pub fn connect_to(path: &Path) -> Result<OwnedFd> {
         SockFlag::SOCK_CLOEXEC,
         None,
     )?;
-    sys::socket::limit_waiting(&stream, PATIENCE)?;
+    sys::socket::limit_waiting(&stream, patience)?;
     let address = UnixAddr::new(Path::new(&short)).with_context(context)?;
-    connect(stream.as_raw_fd(), &address).with_context(context)?;
-    Ok(stream)
+    match connect(stream.as_raw_fd(), &address) {
+        Ok(()) => Ok(stream),
+        Err(Errno::EAGAIN) => bail!(busy(format!(
+            "connect to the socket {path:?}: Resource temporarily unavailable (EAGAIN)"
+        ))),
+        Err(error) => Err(error).with_context(context),
+    }
+}
+
+/// EAGAIN of a socket is not that of fork(2).
+fn busy(message: String) -> Fault {
+    let hint = "its owner accepts no connection: see whether it still runs, or has a backlog";
+    Fault::new(Code::Timeout, message).hint(hint)
 }
 
 /// Sends `pidfd` to the socket at `path`, with `kind` for its text.
 pub fn send_pidfd(path: &Path, pidfd: &OwnedFd, kind: &str) -> Result<()> {
     let socket = connect_to(path)?;
     sys::socket::send(&socket, kind.as_bytes(), &[pidfd.as_fd()]).context("send the pidfd")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::socket::{Backlog, bind, listen};
+
+    #[test]
+    fn a_full_backlog_is_no_lack_of_processes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("console.sock");
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let owner = socket(AddressFamily::Unix, SockType::Stream, flags, None).unwrap();
+        bind(owner.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
+        listen(&owner, Backlog::new(0).unwrap()).unwrap();
+        let patience = Duration::from_millis(20);
+        let _first = connect_within(&path, patience).unwrap();
+        let fault = Fault::of(&connect_within(&path, patience).unwrap_err());
+        assert_eq!(fault.code(), Code::Timeout, "{fault}");
+        assert!(fault.remedy().contains("accepts no connection"), "{fault}");
+    }
 }

@@ -187,11 +187,21 @@ fn kind(error: &anyhow::Error) -> Code {
     if error.is::<NotFound>() {
         return Code::NotFound;
     }
+    let of_socket = |cause: &(dyn std::error::Error + 'static)| {
+        let call = cause.downcast_ref::<SyscallError>()?.call();
+        Some(
+            ["sendmsg(", "recvmsg(", "connect(", "accept4("]
+                .iter()
+                .any(|name| call.starts_with(name)),
+        )
+    };
     match error.chain().find_map(errno) {
         Some(Errno::ENOSPC | Errno::EDQUOT) => Code::NoSpace,
         Some(Errno::EMFILE | Errno::ENFILE) => Code::NoDescriptors,
         Some(Errno::EROFS) => Code::ReadOnly,
         Some(Errno::ENOMEM) => Code::NoMemory,
+        // A partner that takes nothing is not a lack of processes.
+        Some(Errno::EAGAIN) if error.chain().find_map(of_socket) == Some(true) => Code::Timeout,
         Some(Errno::EAGAIN) => Code::NoProcesses,
         Some(Errno::EACCES | Errno::EPERM) => Code::Permission,
         Some(Errno::EBUSY | Errno::EADDRINUSE | Errno::ETXTBSY) => Code::Busy,
@@ -243,6 +253,13 @@ mod tests {
     fn an_errno_tells_the_kind_where_nothing_else_does() {
         let full: anyhow::Error = SyscallError::new("write(3)", Errno::ENOSPC).into();
         assert_eq!(Fault::of(&full.context("save")).code(), Code::NoSpace);
+        for (call, code) in [
+            ("clone3(0)", Code::NoProcesses),
+            ("sendmsg(5, 10 bytes)", Code::Timeout),
+        ] {
+            let again: anyhow::Error = SyscallError::new(call, Errno::EAGAIN).into();
+            assert_eq!(Fault::of(&again.context("create")).code(), code, "{call}");
+        }
         let io = std::io::Error::from_raw_os_error(Errno::EMFILE as i32);
         let io = Err::<(), _>(io).context("open").unwrap_err();
         assert_eq!(Fault::of(&io).code(), Code::NoDescriptors);
