@@ -29,12 +29,9 @@ pub struct Membership {
 
 /// Where resctrl is mounted.
 pub fn mount_point() -> Option<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
-    mounts.lines().find_map(|line| {
-        let (place, kind) = line.split_once(" - ")?;
-        let place = place.split(' ').nth(4)?;
-        kind.starts_with("resctrl ").then(|| place.into())
-    })
+    let mounts = sys::mountinfo::own().ok()?;
+    let found = mounts.into_iter().find(|mount| mount.fs_type == "resctrl");
+    found.map(|mount| mount.point)
 }
 
 /// What divides the cache, under `info`.
@@ -51,6 +48,16 @@ pub fn is_enabled(root: Option<&Path>, kinds: &[&str]) -> bool {
 }
 
 impl Membership {
+    /// The lines of `schemata`, without the blanks that align them.
+    pub fn schemata(&self) -> Result<String> {
+        let text = fs::read_to_string(self.group.join("schemata"))
+            .with_context(|| format!("read {:?}", self.group.join("schemata")))?;
+        Ok(text
+            .lines()
+            .map(|line| format!("{}\n", line.trim()))
+            .collect())
+    }
+
     /// Writes lines of `schemata` of the control group; the kernel takes all of them or none.
     pub fn set_schemata(&self, lines: &str) -> Result<()> {
         Ok(kernel_file::write(
@@ -265,6 +272,10 @@ mod tests {
         member.configure(&wanted).unwrap();
         let monitor = member.monitor.clone().unwrap();
         put(&monitor, "tasks", "");
+        assert_eq!(
+            member.schemata().unwrap(),
+            "L3:0=00f;1=ff\nMB:0=100;1=100\n"
+        );
         member.admit(Pid::from_raw(77)).unwrap();
         let read = |name: &str| fs::read_to_string(root.path().join(name)).unwrap();
         assert_eq!(read("batch/tasks"), "77");

@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use systemd::{Instance, Manager};
 
 use super::unit::{Properties, Unit};
-use super::update::Update;
+use super::update::{Applied, Update};
 use super::{Error, Plan};
 
 /// A connection to the manager, and the unit that is wanted of it.
@@ -84,10 +84,21 @@ impl Existing<'_> {
 
     /// Tells systemd of new limits; at its next reload it would put the old ones back.
     pub fn set_limits(&self, update: &Update) -> Result<(), Error> {
+        self.set(|version| {
+            let mut properties = Properties::default();
+            properties.add_limits(update.plan(), version);
+            properties
+        })
+    }
+
+    /// Tells systemd of the limits that there were before, when something later failed.
+    pub fn take_back(&self, applied: &Applied<'_>) -> Result<(), Error> {
+        self.set(|version| applied.former_properties(version))
+    }
+
+    fn set(&self, properties: impl Fn(u32) -> Properties) -> Result<(), Error> {
         let mut manager = self.connect()?;
-        let mut properties = Properties::default();
-        let version = manager.version()?;
-        properties.add_limits(update.plan(), version);
+        let properties = properties(manager.version()?);
         if properties.0.is_empty() {
             return Ok(());
         }

@@ -172,23 +172,32 @@ impl Properties {
 
     /// The limits of a plan, as far as this version of systemd knows them.
     pub(super) fn add_limits(&mut self, plan: &Plan, version: u32) {
+        let steps = plan.groups.iter().flat_map(|group| &group.steps);
+        let writes = steps.flat_map(|step| match step {
+            Step::Write(write) => std::slice::from_ref(write),
+            Step::AnyOrder(writes) => writes.as_slice(),
+        });
+        let files: Vec<_> = writes.flat_map(|write| &write.files).collect();
+        let files = files.iter().map(|(file, value)| (&**file, &**value));
+        self.add_files(&mut files.into_iter(), version);
+    }
+
+    /// What files of cgroups with these values are to systemd.
+    pub(super) fn add_files(
+        &mut self,
+        files: &mut dyn Iterator<Item = (&str, &str)>,
+        version: u32,
+    ) {
         let mut quota = (None, None);
-        for write in plan.groups.iter().flat_map(|group| {
-            group.steps.iter().flat_map(|step| match step {
-                Step::Write(write) => std::slice::from_ref(write),
-                Step::AnyOrder(writes) => writes.as_slice(),
-            })
-        }) {
-            for (file, value) in &write.files {
-                match file.as_str() {
-                    "cpu.cfs_quota_us" => quota.0 = Some(value.clone()),
-                    "cpu.cfs_period_us" => quota.1 = value.parse().ok(),
-                    "cpu.max" => {
-                        let (max, period) = value.split_once(' ').unwrap_or((value, "100000"));
-                        quota = (Some(max.to_owned()), period.parse().ok());
-                    }
-                    _ => self.add_limit(file, value, version),
+        for (file, value) in files {
+            match file {
+                "cpu.cfs_quota_us" => quota.0 = Some(value.to_owned()),
+                "cpu.cfs_period_us" => quota.1 = value.parse().ok(),
+                "cpu.max" => {
+                    let (max, period) = value.split_once(' ').unwrap_or((value, "100000"));
+                    quota = (Some(max.to_owned()), period.parse().ok());
                 }
+                _ => self.add_limit(file, value, version),
             }
         }
         if quota != (None, None) {

@@ -14,6 +14,7 @@ use sys::{Dir, Errno, kernel_file};
 use super::group::{enable_controllers, explain, open, read};
 use super::hierarchies::words;
 use super::plan::{Missing, Plan, PlannedGroup, Step, Version, Write};
+use super::unit::Properties;
 use super::{Cgroup, Error, Hierarchies, Hierarchy};
 
 /// A checked change.
@@ -305,6 +306,18 @@ impl Applied<'_> {
     /// the kernel has accepted before.
     pub fn take_back(self) {
         self.0.iter().rev().for_each(put_back);
+    }
+
+    /// What was in the files, as the properties of a unit of systemd.
+    pub(super) fn former_properties(&self, version: u32) -> Properties {
+        let mut properties = Properties::default();
+        // A file that was written twice was first what it was before.
+        let files = self.0.iter().rev().flat_map(|old| {
+            let values = old.values.iter();
+            values.map(|value| (old.file, value.trim()))
+        });
+        properties.add_files(&mut files.into_iter(), version);
+        properties
     }
 }
 

@@ -179,9 +179,10 @@ pub fn run(root: &StateRoot, id: &str, flags: &Flags) -> Result<()> {
     )?;
     let config = config_after(&container, &patch, flags)?;
     let applied = update.apply().with_context(context)?;
+    let unit = container.record()?.unit();
     let rest = || {
         schemata.iter().try_for_each(Schemata::write)?;
-        if let Some(unit) = container.record()?.unit() {
+        if let Some(unit) = &unit {
             // systemd rounds quotas, and the files have the last word.
             unit.set_limits(&update)?;
             update.apply()?;
@@ -191,6 +192,12 @@ pub fn run(root: &StateRoot, id: &str, flags: &Flags) -> Result<()> {
     };
     let done: Result<()> = rest();
     if done.is_err() {
+        // systemd writes files, too, so those come last.
+        let told = unit.iter().try_for_each(|unit| unit.take_back(&applied));
+        told.unwrap_or_else(|error| {
+            log::warn(&format!("systemd keeps the refused limits: {error}"));
+        });
+        schemata.iter().for_each(Schemata::take_back);
         applied.take_back();
     }
     done.with_context(context)
@@ -200,6 +207,8 @@ pub fn run(root: &StateRoot, id: &str, flags: &Flags) -> Result<()> {
 struct Schemata<'a> {
     group: &'a Membership,
     lines: String,
+    /// All lines as they were.
+    former: String,
 }
 
 impl<'a> Schemata<'a> {
@@ -220,15 +229,25 @@ impl<'a> Schemata<'a> {
         let group = record.intel_rdt.as_ref();
         let group =
             group.context("updating a non-existent Intel RDT configuration is not supported")?;
+        let former = group.schemata()?;
         let lines = texts.iter().flat_map(|text| text.lines());
         Ok(Some(Self {
             group,
+            former,
             lines: lines.map(|line| format!("{line}\n")).collect(),
         }))
     }
 
     fn write(&self) -> Result<()> {
         self.group.set_schemata(&self.lines)
+    }
+
+    fn take_back(&self) {
+        if let Err(error) = self.group.set_schemata(&self.former) {
+            log::warn(&format!(
+                "the old schemata could not be set back: {error:#}"
+            ));
+        }
     }
 }
 
@@ -318,6 +337,29 @@ fn bytes(text: &str) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "a temporary directory")]
+    fn schemata_that_are_taken_back_are_as_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("schemata");
+        std::fs::write(&file, "L3:0=f\n").unwrap();
+        let group = Membership {
+            group: dir.path().to_owned(),
+            made: false,
+            monitor: None,
+        };
+        let former = group.schemata().unwrap();
+        let change = Schemata {
+            group: &group,
+            lines: "L3:0=3\n".into(),
+            former,
+        };
+        change.write().unwrap();
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "L3:0=3\n");
+        change.take_back();
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "L3:0=f\n");
+    }
 
     #[test]
     fn sizes_have_binary_suffixes_in_any_case() {

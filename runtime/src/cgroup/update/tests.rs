@@ -387,3 +387,24 @@ fn memory_and_swap_rise_and_fall_together() {
         assert_eq!(both == limit.to_string(), limit > 0, "{both}");
     }
 }
+
+#[test]
+fn a_unit_gets_back_what_was_in_the_files() {
+    use systemd::Value::U64;
+    let host = Fake::v2(&[("cpu.max", "50000 100000\n"), ("pids.max", "max\n")]);
+    let update = host
+        .plan(json!({"cpu": {"quota": 30000}, "pids": {"limit": 7}}))
+        .unwrap();
+    let applied = update.apply().unwrap();
+    let mut told = applied.former_properties(252).0;
+    told.sort_by(|one, other| one.0.cmp(&other.0));
+    let expected = [
+        ("CPUQuotaPerSecUSec", 500_000),
+        ("CPUQuotaPeriodUSec", 100_000),
+        ("TasksMax", u64::MAX),
+    ];
+    assert_eq!(
+        told,
+        expected.map(|(name, value)| (name.to_owned(), U64(value)))
+    );
+}
