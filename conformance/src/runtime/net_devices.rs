@@ -48,6 +48,10 @@ ip -6 addr add fd97::2/64 dev dvtA nodad
 ip link set dvtB up
 ip link set dvtA up";
 
+/// Routes of the device that no address brings with it.
+const ROUTES: &str = "ip route add 10.98.0.0/16 via 10.97.0.9 dev dvtA
+ip route add 10.99.0.0/16 dev dvtA";
+
 /// What `ip` says of the device on the host.
 const LOOK: &str = "ip -o addr show dvtA scope global | awk '{ print $3, $4 }'
 ip -o link show dvtA | grep -o 'mtu [0-9]*\\|link/ether [0-9a-f:]*\\|[<,]UP'";
@@ -81,12 +85,14 @@ fn a_network_device_moves_with_its_addresses(case: &Case<'_>) -> Verdict {
 
 fn a_network_device_is_back_when_the_create_fails(case: &Case<'_>) -> Verdict {
     case.sh(MAKE)?;
-    let before = case.sh(LOOK)?;
+    case.sh(ROUTES)?;
+    let look = format!("{LOOK}\nip -4 route show dev dvtA | sort");
+    let before = case.sh(&look)?;
     let devices = json!({ "dvtA": { "name": "eth7" } });
     let no_program = moving(devices.clone()).args(&["/no/such/program"]);
     case.container(no_program)?.create()?.refuses()?;
     ensure_eq!(
-        case.sh(LOOK)?,
+        case.sh(&look)?,
         before,
         "the device after a create without program"
     );
@@ -95,7 +101,7 @@ fn a_network_device_is_back_when_the_create_fails(case: &Case<'_>) -> Verdict {
         .args(&["true"]);
     case.container(hook)?.create()?.refuses()?;
     ensure_eq!(
-        case.sh(LOOK)?,
+        case.sh(&look)?,
         before,
         "the device after a hook that failed"
     );
@@ -103,7 +109,7 @@ fn a_network_device_is_back_when_the_create_fails(case: &Case<'_>) -> Verdict {
     let half = moving(json!({ "dvtA": {}, "dvtZ": {} })).args(&["true"]);
     case.container(half)?.create()?.refuses()?;
     ensure_eq!(
-        case.sh(LOOK)?,
+        case.sh(&look)?,
         before,
         "the device after another was missing"
     );

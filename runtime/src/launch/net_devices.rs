@@ -9,8 +9,10 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use netlink::Socket;
 use netlink::device::{Device, LostAddress};
+use netlink::route::Route;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
+use sys::Errno;
 
 use crate::plan::{Kind, NetDevice};
 
@@ -27,6 +29,7 @@ struct Link {
     host_name: String,
     was_up: bool,
     addresses: Vec<LostAddress>,
+    routes: Vec<Route>,
     /// Its number in the container.
     index: u32,
 }
@@ -75,6 +78,8 @@ impl Moved {
             );
         }
         let addresses = self.host.addresses_to_keep(found.index)?;
+        let mut routes = self.host.routes()?;
+        routes.retain(|route| route.link == Some(found.index));
         let outcome = self.host.move_device(found.index, namespace, &device.name);
         // Even if it was refused: a name that was taken meanwhile is noticed after the move.
         let arrived = self.inside.devices()?;
@@ -84,6 +89,7 @@ impl Moved {
                 host_name: device.host_name.clone(),
                 was_up: found.is_up,
                 addresses,
+                routes,
                 index: there.index,
             });
         }
@@ -110,6 +116,33 @@ impl Moved {
         }
     }
 
+    /// Sets the routes again that went with the device; those that the kernel makes of addresses
+    /// are there already.
+    fn give_routes_back(&mut self, link: &Link, index: u32) {
+        // A gateway must be reachable first.
+        let (through, direct): (Vec<_>, Vec<_>) = link
+            .routes
+            .iter()
+            .partition(|route| route.gateway.is_some());
+        for route in direct.into_iter().chain(through) {
+            let route = Route {
+                link: Some(index),
+                ..route.clone()
+            };
+            match self.host.add_route(&route) {
+                Err(error) if error.errno() != Some(Errno::EEXIST) => {
+                    let name = &link.host_name;
+                    crate::log::warn(&format!(
+                        "network device {name:?} is back on the host without its route to {}, \
+                         which is to be set again: {error}",
+                        route.destination
+                    ));
+                }
+                _ => {}
+            }
+        }
+    }
+
     fn give_one_back(&mut self, link: &Link) -> Result<()> {
         self.inside
             .move_device(link.index, &self.host_namespace, &link.host_name)?;
@@ -122,6 +155,7 @@ impl Moved {
         if link.was_up {
             self.host.set_device_up(back.index)?;
         }
+        self.give_routes_back(link, back.index);
         Ok(())
     }
 }
