@@ -36,6 +36,12 @@ pub(crate) const ROWS: &[Row] = &[
     row!(
         Runtime,
         F230,
+        a_checkpoint_that_fails_ends_nothing,
+        "runtime.md: an error must leave the environment as if the operation had not been tried"
+    ),
+    row!(
+        Runtime,
+        F230,
         mounts_and_pipes_come_back,
         "criu(8), --external mnt: a bind mount of config.json; --inherit-fd: a pipe of the caller"
     ),
@@ -304,6 +310,19 @@ fn a_checkpoint_may_leave_the_container_running(case: &Case<'_>) -> Verdict {
     container.delete_force()?.succeeds()?;
     restore(&container, &[])?.succeeds()?;
     goes_on(&container, 10)
+}
+
+fn a_checkpoint_that_fails_ends_nothing(case: &Case<'_>) -> Verdict {
+    let container = counting(case)?;
+    // Where the runtimes write down the standard streams, nothing can be written.
+    std::fs::create_dir_all(case.dir().join("images/descriptors.json/taken"))?;
+    if checkpoint(&container, &[])?.success() {
+        return Ok(());
+    }
+    ensure_eq!(container.state()?["status"], "running", "status");
+    let seen = count(&container)?;
+    reached(&container, seen)?;
+    Ok(())
 }
 
 fn a_container_that_does_not_run_is_not_checkpointed(case: &Case<'_>) -> Verdict {

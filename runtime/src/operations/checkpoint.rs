@@ -108,11 +108,12 @@ fn checkpoint(container: Container, request: &Request) -> Result<()> {
         track_memory: request.extent == Extent::Memory,
         lazy_pages: request.common.is_lazy(),
     })?;
-    dump(&mut worker, request, &options, &work, status)?;
-    drop(worker);
+    // Before the dump: nothing that may fail comes between the container's end and its removal.
     if request.extent != Extent::Memory {
         images.save_descriptors(&record.external_descriptors)?;
     }
+    dump(&mut worker, request, &options, &work, status)?;
+    drop(worker);
     if request.extent == Extent::All {
         return container
             .destroy()
