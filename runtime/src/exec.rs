@@ -1,14 +1,17 @@
 //! `exec`: one more process in a running container.
 //!
-//! A stage joins init's namespaces and clones the process into them. The container can see that
-//! one from its first moment, so it stands on the container's root, is neither dumpable nor made
-//! of the host's file (`exe_seal`), and holds no directory of the host (CVE-2016-9962,
-//! CVE-2024-21626). The configuration is the copy that `create` made; the bundle is not looked
-//! at.
+//! A stage joins init's cgroups and namespaces, closes all that it needed for that, and only then
+//! clones the process. The container can see that one from its first moment, and with
+//! CAP_SYS_PTRACE can open what it has open. So it is born on the container's root, neither
+//! dumpable nor made of the host's file (`exe_seal`), in its cgroups, and with no descriptors but
+//! those that are meant for it, the sockets of the conversation and the console's
+//! (CVE-2016-9962, CVE-2024-21626). The configuration is the copy that `create` made; the bundle
+//! is not looked at.
 
 use std::convert::Infallible;
 use std::ffi::CString;
 use std::fs::{self, File};
+use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -17,7 +20,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
-use nix::sys::wait::waitpid;
+use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
 use nix::unistd::Pid;
 
 use sys::process::{CLONE_PARENT, CloneArgs, Cloned, clone3, setns_raw};
@@ -94,6 +97,7 @@ pub fn run(container: &Container, request: &Request) -> Result<u8> {
         selinux,
         channel: theirs,
         stage_channel: None,
+        is_placed_later: false,
         cgroup: joined_cgroup(&cgroup, request, pid)?,
         cgroup_files: cgroup.join_files()?,
         init,
@@ -115,7 +119,7 @@ pub fn run(container: &Container, request: &Request) -> Result<u8> {
             .json("running", record.init_process_pid)?;
         notify_listener::hand_over(&agent, guest, &state)
     };
-    let (pid, pidfd) = spawn(guest, record.unit())?;
+    let (pid, pidfd) = spawn(guest, record.unit(), &ours)?;
     let group = record.intel_rdt.as_ref();
     let admitted = group.map_or(Ok(()), |group| group.admit(pid));
     let started =
@@ -306,58 +310,51 @@ impl Joined {
 /// Clones the process by a stage in between, which joins everything while nobody in the
 /// container can see it: a process in the container's pid namespace that still stands on the
 /// host's root would hand that root, `/proc/<pid>/root`, to whoever may trace it.
-fn spawn(mut guest: Guest<'_>, unit: Option<Existing<'_>>) -> Result<(Pid, OwnedFd)> {
-    // A conversation of its own: on the guest's, the guest may be faster than the stage.
-    let (ours, theirs) = Channel::pair()?;
-    guest.stage_channel = Some(theirs);
+fn spawn(
+    mut guest: Guest<'_>,
+    unit: Option<Existing<'_>>,
+    channel: &Channel,
+) -> Result<(Pid, OwnedFd)> {
     if nix::unistd::geteuid().is_root() {
         // Before the first clone, which inherits it. Without root the runtime itself could not
         // write to its child's /proc files.
         nix::sys::prctl::set_dumpable(false).context("prctl(PR_SET_DUMPABLE, 0)")?;
     }
-    // Births into a cgroup are checked against the parent's rights, and a stage in the
-    // container's user namespace has none over the host's cgroups.
-    let cgroup = guest
-        .cgroup
-        .as_ref()
-        .filter(|_| guest.joined.has(Kind::User));
-    let mut to_be_taken = None;
-    let mut born = clone_into(0, cgroup);
-    if let Some(user_unit) = unit.filter(|unit| unit.user && born.as_ref().is_err_and(is_denied)) {
-        // The way from our session's slice into that of the user's manager leads through
-        // cgroups of root; systemd may go it.
-        to_be_taken = Some(user_unit);
-        born = clone_into(0, None);
+    if let Some(born) = guest.spawn(unit)? {
+        return Ok(born);
     }
-    let born = born.context("clone the stage")?;
-    let Cloned::Parent { pid: stage, .. } = born else {
-        guest.stage()
+    // There is no room for a stage and a process, but a version 1 cgroup takes in whoever is
+    // moved there, however full it is: one may look at a container that has reached its limit.
+    guest.is_placed_later = true;
+    let Some((pid, pidfd)) = guest.spawn(unit)? else {
+        bail!("clone the process: EAGAIN (too many processes of this user, or of this machine?)")
     };
-    drop(guest);
-    let heard = ours.hear();
-    waitpid(stage, None).context("wait for the stage")?;
-    match heard? {
-        Some(FromInit::Spawned(pid)) => {
-            let pid = Pid::from_raw(pid);
-            // Our child, not yet reaped: the number is still its own.
-            let pidfd = sys::process::pidfd_open(pid)?;
-            if let Some(Err(error)) = to_be_taken.map(|unit| unit.attach(pid)) {
-                let _ = sys::process::pidfd_send_signal(&pidfd, nix::libc::SIGKILL);
-                let _ = waitpid(pid, None);
-                return Err(error).context("join the container's cgroup");
-            }
-            Ok((pid, pidfd))
-        }
-        Some(FromInit::Failed(reason)) => bail!(reason),
-        other => bail!("the stage said {other:?}"),
+    let placed = guest.place(pid);
+    if let Err(error) = placed.and_then(|()| channel.answer(&ToInit::Placed, &[])) {
+        let _ = sys::process::pidfd_send_signal(&pidfd, nix::libc::SIGKILL);
+        let _ = waitpid(pid, None);
+        return Err(error);
     }
+    Ok((pid, pidfd))
+}
+
+/// The process that the stage says it has cloned. In its first moment that one has the stage's
+/// socket, too, so what is said is believed of a child alone.
+fn child(pid: Pid) -> Result<(Pid, OwnedFd)> {
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    waitid(Id::Pid(pid), flags).with_context(|| format!("{pid} is no child of the runtime"))?;
+    // Our child, not yet reaped: the number is still its own.
+    Ok((pid, sys::process::pidfd_open(pid)?))
 }
 
 fn is_denied(error: &anyhow::Error) -> bool {
-    let errno = error
+    matches!(errno_of(error), Some(Errno::EACCES | Errno::EPERM))
+}
+
+fn errno_of(error: &anyhow::Error) -> Option<Errno> {
+    error
         .downcast_ref::<SyscallError>()
-        .map(SyscallError::errno);
-    matches!(errno, Some(Errno::EACCES | Errno::EPERM))
+        .map(SyscallError::errno)
 }
 
 fn clone_into(flags: u64, cgroup: Option<&Dir>) -> Result<Cloned> {
@@ -414,6 +411,8 @@ struct Guest<'a> {
     selinux: Option<String>,
     channel: Channel,
     stage_channel: Option<Channel>,
+    /// Whether the runtime takes the process to its version 1 cgroups, which has to be waited for.
+    is_placed_later: bool,
     cgroup: Option<Dir>,
     cgroup_files: Vec<OwnedFd>,
     init: OwnedFd,
@@ -426,11 +425,61 @@ struct Guest<'a> {
 }
 
 impl Guest<'_> {
+    /// Clones the stage, and answers whom that has cloned; `None` if a version 1 cgroup is full.
+    fn spawn(&mut self, unit: Option<Existing<'_>>) -> Result<Option<(Pid, OwnedFd)>> {
+        // A conversation of its own: on the guest's, the guest may be faster than the stage.
+        let (ours, theirs) = Channel::pair()?;
+        self.stage_channel = Some(theirs);
+        let mut to_be_taken = None;
+        let mut born = clone_into(0, self.cgroup.as_ref());
+        if let Some(user_unit) =
+            unit.filter(|unit| unit.user && born.as_ref().is_err_and(is_denied))
+        {
+            // The way from our session's slice into that of the user's manager leads through
+            // cgroups of root; systemd may go it.
+            to_be_taken = Some(user_unit);
+            born = clone_into(0, None);
+        }
+        let born = born.context("clone the stage")?;
+        let Cloned::Parent { pid: stage, .. } = born else {
+            self.stage()
+        };
+        self.stage_channel = None;
+        let heard = ours.hear();
+        waitpid(stage, None).context("wait for the stage")?;
+        match heard? {
+            Some(FromInit::Spawned(pid)) => {
+                let (pid, pidfd) = child(Pid::from_raw(pid))?;
+                if let Some(Err(error)) = to_be_taken.map(|unit| unit.attach(pid)) {
+                    let _ = sys::process::pidfd_send_signal(&pidfd, nix::libc::SIGKILL);
+                    let _ = waitpid(pid, None);
+                    return Err(error).context("join the container's cgroup");
+                }
+                Ok(Some((pid, pidfd)))
+            }
+            Some(FromInit::Full) => Ok(None),
+            Some(FromInit::Failed(reason)) => bail!(reason),
+            other => bail!("the stage said {other:?}"),
+        }
+    }
+
+    /// Moves the process from outside. This waits for a lock of the whole machine.
+    fn place(&mut self, pid: Pid) -> Result<()> {
+        for file in std::mem::take(&mut self.cgroup_files) {
+            File::from(file)
+                .write_all(pid.to_string().as_bytes())
+                .with_context(|| format!("join a cgroup: write(tasks, \"{pid}\")"))?;
+        }
+        Ok(())
+    }
+
     /// The stage: joins the container and clones the guest into its pid namespace, as a sibling.
-    fn stage(mut self) -> ! {
+    fn stage(&mut self) -> ! {
+        let may_be_full = !self.cgroup_files.is_empty() && !self.is_placed_later;
         let message = match self.join_and_clone() {
             Ok(Cloned::Child) => self.run(),
             Ok(Cloned::Parent { pid, .. }) => FromInit::Spawned(pid.as_raw()),
+            Err(error) if may_be_full && errno_of(&error) == Some(Errno::EAGAIN) => FromInit::Full,
             Err(error) => FromInit::Failed(Fault::of(&error)),
         };
         if let Some(channel) = &self.stage_channel {
@@ -445,20 +494,26 @@ impl Guest<'_> {
         sys::process::reset_signals()?;
         // A clone inherits what the next execve shall wear, and after the join no procfs of the
         // host is in reach.
-        let (proc, selinux) = (HostProc::open()?, self.selinux.as_deref());
-        Labels::open_for(&proc, self.process, selinux)?.apply()?;
+        Labels::open_for(&HostProc::open()?, self.process, self.selinux.as_deref())?.apply()?;
+        if let Some(mask) = &self.process.exec_cpu_affinity.0 {
+            sys::process::set_cpu_affinity(mask)?;
+        }
+        // A clone inherits cgroups as well, and nothing that it could be followed by into them.
+        if !self.is_placed_later {
+            init::join_cgroups(std::mem::take(&mut self.cgroup_files))?;
+        }
         self.join()?;
         if let Some(name) = &self.keyring {
             credentials::join_keyring(name, self.joined.has(Kind::User))?;
         }
-        let cgroup = self
-            .cgroup
-            .as_ref()
-            .filter(|_| !self.joined.has(Kind::User));
-        clone_into(CLONE_PARENT, cgroup).context("clone the process")
+        let socket = |channel: &Channel| channel.socket().as_raw_fd();
+        let mut kept = self.descriptors_inside();
+        kept.extend(self.stage_channel.as_ref().map(socket));
+        sys::process::close_inherited(&kept)?;
+        clone_into(CLONE_PARENT, None).context("clone the process")
     }
 
-    fn run(mut self) -> ! {
+    fn run(&mut self) -> ! {
         let error = match self.live() {
             Ok(never) => match never {},
             Err(error) => error,
@@ -469,18 +524,12 @@ impl Guest<'_> {
     }
 
     fn live(&mut self) -> Result<Infallible> {
-        let (initial, last) = &self.process.exec_cpu_affinity;
-        if let Some(mask) = initial {
-            sys::process::set_cpu_affinity(mask)?;
-        }
-        init::join_cgroups(std::mem::take(&mut self.cgroup_files))?;
-        if let Some(namespace) = self.joined.cgroups.take() {
-            // Not before it is in its cgroup: from inside, a process that is elsewhere may not
-            // be born there (cgroups(7), "nsdelegate").
-            setns_raw(&namespace, Kind::Cgroup.clone_flag())
-                .context("join the cgroup namespace")?;
-        }
+        // The stage's socket goes as well.
         sys::process::close_inherited(&self.descriptors_inside())?;
+        if self.is_placed_later {
+            self.channel.expect(&ToInit::Placed)?;
+        }
+        let (initial, last) = &self.process.exec_cpu_affinity;
         match last {
             Some(mask) => sys::process::set_cpu_affinity(mask)?,
             // As in init: the cpuset decides.
@@ -535,11 +584,7 @@ impl Guest<'_> {
                 .iter()
                 .map(|stage| stage.socket().as_raw_fd()),
         );
-        let cgroup = self.cgroup.iter().map(|cgroup| cgroup.as_fd().as_raw_fd());
-        owned
-            .chain(cgroup)
-            .chain(self.descriptors_inside())
-            .collect()
+        owned.chain(self.descriptors_inside()).collect()
     }
 
     /// The numbers of what the guest goes on with, where the container can see it.
@@ -577,6 +622,9 @@ impl Guest<'_> {
             // Unmapped root: whoever the process is to be is set later all the same.
             let _ = sys::credentials::set_gid(0);
             let _ = sys::credentials::set_uid(0);
+        }
+        if let Some(namespace) = &self.joined.cgroups {
+            setns_raw(namespace, Kind::Cgroup.clone_flag()).context("join the cgroup namespace")?;
         }
         Ok(())
     }

@@ -33,7 +33,7 @@
 //!
 //! `start` speaks the end of the same protocol over a connection to the start socket. With a
 //! user namespace that is joined by path there is a process between the two (see `launch`),
-//! whose one message is `Spawned(pid)`.
+//! whose one message is `Spawned(pid)`; so there is with `exec`, where it may also be `Full`.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -46,6 +46,8 @@ use crate::fault::Fault;
 pub enum FromInit {
     /// The process in between has cloned init, whose pid in the runtime's namespace this is.
     Spawned(i32),
+    /// The process in between found a cgroup without room for one more.
+    Full,
     /// Open and clone the source of bind mount number n.
     OpenMount(usize),
     /// Map the ids of the mount attached, which is for mount number n.
@@ -122,6 +124,7 @@ impl Channel {
     fn say(&self, message: &FromInit, fds: &[BorrowedFd<'_>]) -> Result<()> {
         let bytes = match message {
             FromInit::Spawned(pid) => tagged(b'P', &pid.to_string()),
+            FromInit::Full => tagged(b'E', ""),
             FromInit::OpenMount(index) => tagged(b'O', &index.to_string()),
             FromInit::MapMount(index) => tagged(b'M', &index.to_string()),
             FromInit::ProcAround => tagged(b'A', ""),
@@ -149,6 +152,7 @@ impl Channel {
         let text = String::from_utf8_lossy(text);
         let message = match tag {
             b'P' => FromInit::Spawned(text.parse().context("pid of init")?),
+            b'E' => FromInit::Full,
             b'O' => FromInit::OpenMount(text.parse().context("number of a mount")?),
             b'M' => FromInit::MapMount(text.parse().context("number of a mount")?),
             b'A' => FromInit::ProcAround,

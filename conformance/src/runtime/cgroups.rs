@@ -46,6 +46,12 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     row!(
         Runtime,
+        F179,
+        exec_looks_into_a_full_container,
+        "v1 pids.rst: organisational operations are not blocked by cgroup policies"
+    ),
+    row!(
+        Runtime,
         F173,
         an_absolute_cgroups_path_starts_at_the_mount,
         "config-linux.md: cgroupsPath: an absolute path MUST be relative to the cgroups mount point"
@@ -197,6 +203,24 @@ fn a_memory_limit_holds(case: &Case<'_>) -> Verdict {
 fn a_pids_limit_is_set(case: &Case<'_>) -> Verdict {
     let container = up_with(case, "pids", &[("pids", json!({ "limit": 7 }))])?;
     ensure_eq!(container.cgroup_file("pids", "pids.max")?, "7", "pids.max");
+    Ok(())
+}
+
+fn exec_looks_into_a_full_container(case: &Case<'_>) -> Verdict {
+    let container = up_with(case, "pids", &[("pids", json!({ "limit": 1 }))])?;
+    // More than once: whether a program with threads finds room is a race.
+    for _ in 0..60 {
+        container.exec(&["true"])?.succeeds()?;
+    }
+    let seen = container.exec(&["cat", "/proc/self/cgroup"])?;
+    let seen = seen.succeeds()?.text();
+    let own = case.call(&case.host.command(["cat", "/proc/self/cgroup"]))?;
+    let own = own.succeeds()?.text();
+    let stayed: Vec<_> = seen
+        .lines()
+        .filter(|line| line.contains(":pids:") && own.contains(line))
+        .collect();
+    ensure!(stayed.is_empty(), "outside of the container's: {stayed:?}");
     Ok(())
 }
 

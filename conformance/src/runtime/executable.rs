@@ -28,6 +28,12 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     row!(
         Runtime,
+        F221,
+        no_directory_of_the_host_is_reached_through_exec,
+        "CVE-2016-9962, CVE-2024-21626: what the runtime has open must not be reached through a process that just joined"
+    ),
+    row!(
+        Runtime,
         F222,
         a_preserved_fd_that_is_closed_is_refused,
         "runc-run(8): --preserve-fds N passes the caller's descriptors, never one of the runtime's own"
@@ -47,10 +53,15 @@ const ATTACK: &str = "touch /going /ready
 
 /// A container that attacks, already at it.
 fn attacker<'a>(case: &'a Case<'a>, extra: &[&str]) -> Verdict<Container<'a>> {
+    at_work(case, extra, ATTACK)
+}
+
+/// A container with `extra` capabilities, whose `script` has made /ready.
+fn at_work<'a>(case: &'a Case<'a>, extra: &[&str], script: &str) -> Verdict<Container<'a>> {
     let default = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"];
     let names = [&default, extra].concat();
     let sets = testbed::config::capabilities(&names);
-    let config = Config::new().set("/process/capabilities", sets).sh(ATTACK);
+    let config = Config::new().set("/process/capabilities", sets).sh(script);
     let container = case.container(config)?;
     container.up()?;
     let ready = container.bundle.in_rootfs("/ready");
@@ -166,6 +177,35 @@ fn a_process_of_exec_is_not_readable_before_its_program_runs(case: &Case<'_>) ->
         .exec(&["/busybox-other", "sleep", "1"])?
         .succeeds()?;
     ensure!(holds(&container), "the attack sees nothing at all");
+    Ok(())
+}
+
+/// Goes up from every directory that a process has open: whoever comes to another root than the
+/// container's own has got out.
+const CLIMB: &str = "touch /ready
+    while :; do for f in /proc/[0-9]*/fd/*; do if cd -P $f; then
+        cd -P ../../../../../../../../../../../..
+        [ . -ef / ] || echo $f >>/found
+        cd /
+    fi; done; done 2>/dev/null";
+
+fn no_directory_of_the_host_is_reached_through_exec(case: &Case<'_>) -> Verdict {
+    let container = at_work(case, &["CAP_SYS_PTRACE"], CLIMB)?;
+    let found = container.bundle.in_rootfs("/found");
+    for _ in 0..100 {
+        container.exec(&["true"])?.succeeds()?;
+    }
+    let out = std::fs::read_to_string(&found).unwrap_or_default();
+    ensure!(
+        out.is_empty(),
+        "ways out of the container during 100 execs: {out}"
+    );
+    // What has one open on purpose is seen.
+    case.sh(&format!(
+        "nsenter -t {} -p sleep 1 3</etc",
+        container.pid()?
+    ))?;
+    ensure!(found.exists(), "the attack sees nothing at all");
     Ok(())
 }
 
