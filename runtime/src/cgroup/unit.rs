@@ -492,4 +492,87 @@ mod tests {
         assert_eq!(quota("max", 100_000), Value::U64(u64::MAX));
         assert_eq!(quota("-1", 100_000), Value::U64(u64::MAX));
     }
+
+    /// The property that a file's value becomes, if there is one.
+    fn property(file: &str, value: &str, version: u32) -> Option<(String, Value)> {
+        let mut list = Properties::default();
+        list.add_limit(file, value, version);
+        list.0.pop()
+    }
+
+    #[test]
+    fn every_limit_has_its_property() {
+        for (file, name) in [
+            ("cpu.weight", "CPUWeight"),
+            ("cpu.shares", "CPUShares"),
+            ("memory.max", "MemoryMax"),
+            ("memory.limit_in_bytes", "MemoryLimit"),
+            ("memory.high", "MemoryHigh"),
+            ("memory.low", "MemoryLow"),
+            ("memory.min", "MemoryMin"),
+            ("memory.swap.max", "MemorySwapMax"),
+            ("pids.max", "TasksMax"),
+            ("io.weight", "IOWeight"),
+            ("blkio.weight", "BlockIOWeight"),
+        ] {
+            let wanted = |value| Some((name.to_owned(), Value::U64(value)));
+            assert_eq!(property(file, "77", 252), wanted(77), "{file}");
+            assert_eq!(property(file, "max", 252), wanted(INFINITY), "{file}");
+        }
+        let bits = |name: &str| {
+            Some((
+                name.to_owned(),
+                Value::Array("y".into(), vec![Value::Byte(4)]),
+            ))
+        };
+        assert_eq!(property("cpuset.cpus", "2", 252), bits("AllowedCPUs"));
+        assert_eq!(
+            property("cpuset.mems", "2", 252),
+            bits("AllowedMemoryNodes")
+        );
+        let idle = Some(("CPUWeight".to_owned(), Value::U64(0)));
+        assert_eq!(property("cpu.idle", "1", 252), idle);
+        assert_eq!(property("hugetlb.2MB.max", "1", 252), None);
+    }
+
+    #[test]
+    fn an_older_systemd_is_not_told_what_it_does_not_know() {
+        assert_eq!(property("memory.min", "1", 239), None);
+        assert_eq!(property("cpuset.cpus", "0", 243), None);
+        assert_eq!(property("cpu.idle", "1", 251), None);
+        let names = |version| {
+            let mut list = Properties::default();
+            list.add_quota(Some("50000"), 100_000, version);
+            list.0.into_iter().map(|(name, _)| name).collect::<Vec<_>>()
+        };
+        assert_eq!(names(241), ["CPUQuotaPerSecUSec"]);
+        assert_eq!(names(242), ["CPUQuotaPerSecUSec", "CPUQuotaPeriodUSec"]);
+    }
+
+    #[test]
+    fn a_scope_is_delegated_and_forgotten_and_a_user_s_has_no_devices() {
+        let plan = Plan::nowhere(None).unwrap();
+        let names = |user: bool| -> Vec<(String, Value)> {
+            let unit = Unit::plan(None, "web", user).unwrap();
+            let none = BTreeMap::new();
+            unit.properties("web", Some(7), &plan, 252, &none)
+                .unwrap()
+                .0
+        };
+        let of = |list: &[(String, Value)], wanted: &str| {
+            let found = list.iter().find(|(name, _)| name == wanted);
+            found.map(|(_, value)| value.clone())
+        };
+        let (root, user) = (names(false), names(true));
+        assert_eq!(of(&root, "Delegate"), Some(Value::Bool(true)));
+        assert_eq!(
+            of(&root, "CollectMode"),
+            Some(Value::str("inactive-or-failed"))
+        );
+        assert_eq!(of(&root, "Slice"), Some(Value::str("system.slice")));
+        assert_eq!(of(&user, "Slice"), Some(Value::str("user.slice")));
+        assert!(of(&root, "DevicePolicy").is_some());
+        assert_eq!(of(&user, "DevicePolicy"), None);
+        assert_eq!(of(&user, "DeviceAllow"), None);
+    }
 }
