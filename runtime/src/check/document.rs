@@ -24,6 +24,12 @@ impl Document {
         self.value.to_string()
     }
 
+    /// Whether the array at `pointer` is empty because all its elements were taken out.
+    pub(super) fn was_emptied(&self, pointer: &str) -> bool {
+        let now = self.value.pointer(pointer).and_then(Value::as_array);
+        now.is_some_and(Vec::is_empty) && self.removed.contains_key(&self.original(pointer))
+    }
+
     /// The pointer that the value at `pointer` had before anything was taken out.
     pub(super) fn original(&self, pointer: &str) -> String {
         let mut original = String::new();

@@ -99,7 +99,9 @@ fn cut_down(
     let mut stood_in = BTreeSet::new();
     while let Some(refused) = refusal.filter(|_| found.findings.len() < MOST) {
         let place = document.original(&refused.pointer);
-        if !found.taken_out.contains(&place) {
+        // That it is missing is our own doing.
+        let own = found.taken_out.contains(&place) || document.was_emptied(&refused.pointer);
+        if !own {
             found.add(place.clone(), refused.reason, cause);
         }
         let first = stood_in.insert(place.clone());

@@ -205,6 +205,37 @@ pub struct IdMaps {
     pub gids: Vec<IdRange>,
 }
 
+/// Refuses what the kernel would (user_namespaces(7)): a range of nothing, two that overlap on
+/// either side, more than it takes.
+fn sound(at: &str, ranges: &[IdRange]) -> Result<()> {
+    const MOST: usize = 340;
+    if ranges.len() > MOST {
+        return Err(Refusal::new(at, format!("more than {MOST} ranges")));
+    }
+    let meet = |a: u32, b: u32, one: &IdRange, other: &IdRange| {
+        let (a, b) = (u64::from(a), u64::from(b));
+        a < b + u64::from(other.size) && b < a + u64::from(one.size)
+    };
+    for (index, range) in ranges.iter().enumerate() {
+        let here = || format!("{at}/{index}");
+        if range.size == 0 {
+            return Err(Refusal::new(
+                format!("{}/size", here()),
+                "the range maps no id",
+            ));
+        }
+        let earlier = ranges[..index].iter().position(|other| {
+            meet(range.inside, other.inside, range, other)
+                || meet(range.outside, other.outside, range, other)
+        });
+        if let Some(earlier) = earlier {
+            let reason = format!("the range overlaps {at}/{earlier}");
+            return Err(Refusal::new(here(), reason));
+        }
+    }
+    Ok(())
+}
+
 impl IdMaps {
     /// Reads the mappings (config-linux.md, "User namespace mappings"); none without a new
     /// user namespace. `own` are those of an ordinary user who lists none.
@@ -243,7 +274,11 @@ impl IdMaps {
                 },
                 "user namespaces enabled, but no namespace path to join nor mappings to apply specified",
             )),
-            (true, _) => Ok(Some(maps)),
+            (true, _) => {
+                sound("/linux/uidMappings", &maps.uids)?;
+                sound("/linux/gidMappings", &maps.gids)?;
+                Ok(Some(maps))
+            }
         }
     }
 
@@ -405,6 +440,25 @@ mod tests {
         assert!(IdMaps::plan(Some(&linux), &namespaces, || None).is_err());
         let own = || Some(IdMaps::default());
         assert_eq!(IdMaps::plan(Some(&linux), &namespaces, own), Ok(own()));
+    }
+
+    #[test]
+    fn ranges_that_the_kernel_would_not_take_are_refused_by_their_place() {
+        let range = |inside, outside, size| IdRange {
+            inside,
+            outside,
+            size,
+        };
+        let place = |ranges: &[IdRange]| sound("/m", ranges).map_err(|refused| refused.pointer);
+        assert_eq!(place(&[range(0, 1000, 10), range(10, 2000, 10)]), Ok(()));
+        assert_eq!(place(&[range(0, 0, u32::MAX)]), Ok(()));
+        let inside = [range(0, 1000, 10), range(5, 3000, 10)];
+        assert_eq!(place(&inside), Err("/m/1".into()));
+        let outside = [range(0, 1000, 10), range(100, 1009, 1)];
+        assert_eq!(place(&outside), Err("/m/1".into()));
+        assert_eq!(place(&[range(0, 1000, 0)]), Err("/m/0/size".into()));
+        let many: Vec<IdRange> = (0..341).map(|id| range(id, id, 1)).collect();
+        assert_eq!(place(&many), Err("/m".into()));
     }
 
     #[test]

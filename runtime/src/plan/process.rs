@@ -152,6 +152,10 @@ fn args(process: &oci::Process, at: &str) -> Result<Vec<CString>> {
     if args.is_empty() {
         return Err(Refusal::new(format!("{at}/args"), "args must not be empty"));
     }
+    if args[0].is_empty() {
+        let reason = "exec: \"\": executable file not found in $PATH";
+        return Err(Refusal::new(format!("{at}/args/0"), reason));
+    }
     let each = args.iter().enumerate();
     each.map(|(index, arg)| c_string(arg, || format!("{at}/args/{index}")))
         .collect()
