@@ -376,7 +376,7 @@ fn joined_cgroup(cgroup: &Cgroup, request: &Request, init: i32) -> Result<Option
 /// has none in a cgroup that passes controllers on (cgroups(7), "no internal processes"), and an
 /// init such as systemd's makes cgroups and moves into one. Looked at while this process still
 /// sees the host's /proc.
-fn inhabitable(own: Dir, init: i32) -> Result<Dir> {
+pub fn inhabitable(own: Dir, init: i32) -> Result<Dir> {
     const ENOUGH: u64 = 4096;
     match own.read("cgroup.subtree_control", ENOUGH) {
         Ok(controllers) if controllers.trim_ascii().is_empty() => Ok(own),

@@ -191,7 +191,7 @@ impl Init<'_> {
             return rootfs::change_root_only(&plan.rootfs.path);
         }
         let root = rootfs::Rootfs::mount(plan, &self.inheritance.channel)?;
-        let mut mounted = mounts::mount_all(plan, &root, &self.inheritance)?;
+        let mut mounted = mounts::mount_all(plan, &root, &self.inheritance, proc)?;
         if !mounts::dev_is_bound(plan) {
             devices::make_all(plan, &root)?;
         }

@@ -62,6 +62,19 @@ impl HostProc {
         Ok(File::from(found))
     }
 
+    /// Opens the very file that `place` is open on, which was only looked at (`O_PATH`).
+    pub fn reopen(&self, place: &OwnedFd, flags: OFlag) -> Result<OwnedFd> {
+        use std::os::fd::AsRawFd;
+        let path = format!("self/fd/{}", place.as_raw_fd());
+        nix::fcntl::openat(
+            &self.0,
+            path.as_str(),
+            flags | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        )
+        .with_context(|| format!("open(\"/proc/{path}\", {flags:?})"))
+    }
+
     /// Detaches the mount whose root `place` is open on, of whatever mount namespace this process
     /// is in by now; `EINVAL` if it is the root of none.
     pub fn detach(&self, place: &OwnedFd) -> sys::Result<()> {

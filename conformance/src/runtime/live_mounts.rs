@@ -45,6 +45,18 @@ pub(crate) const ROWS: &[Row] = &[
         nested_mounts_are_removed_by_the_list_that_made_them,
         "crun(1): mounts remove CONTAINER FILE: a JSON list of mounts"
     ),
+    row!(
+        Runtime,
+        F040,
+        a_live_mount_does_not_cover_the_root,
+        "crun(1): mounts add: the container goes on with what it sees"
+    ),
+    row!(
+        Runtime,
+        F040,
+        a_live_copy_is_charged_to_the_container,
+        "config-linux.md: resources.memory: limit in bytes"
+    ),
 ];
 
 /// Calls `mounts add` or `mounts remove` with this list.
@@ -237,5 +249,46 @@ fn nested_mounts_are_removed_by_the_list_that_made_them(case: &Case<'_>) -> Verd
     );
     mounts(&container, "remove", &list)?.succeeds()?;
     ensure_eq!(look(&container)?, "", "what was removed");
+    Ok(())
+}
+
+fn a_live_mount_does_not_cover_the_root(case: &Case<'_>) -> Verdict {
+    let container = case.container(Config::new().args(&["sleep", "60"]))?;
+    std::os::unix::fs::symlink("/", container.bundle.in_rootfs("/slash"))?;
+    container.up()?;
+    let list = json!([{ "destination": "/slash", "type": "tmpfs", "source": "t" }]);
+    mounts(&container, "add", &list)?.refuses()?;
+    container.exec(&["ls", "/proc/self"])?.succeeds()?;
+    // Only the destination says what goes.
+    mounts(
+        &container,
+        "add",
+        &json!([{ "destination": "/made/a", "type": "tmpfs" }]),
+    )?
+    .succeeds()?;
+    mounts(&container, "remove", &json!([{ "destination": "/made/a" }]))?.succeeds()?;
+    ensure_eq!(look(&container)?, "", "what was removed");
+    Ok(())
+}
+
+fn a_live_copy_is_charged_to_the_container(case: &Case<'_>) -> Verdict {
+    ensure!(
+        testbed::requires::has_cgroup_v1("memory"),
+        "SKIP: cgroup v1 controller memory"
+    );
+    let memory = json!({ "limit": 16_777_216, "swap": 16_777_216 });
+    let config = Config::new()
+        .args(&["sleep", "60"])
+        .set("/linux/resources/memory", memory);
+    let container = case.container(config)?;
+    let big = container.bundle.in_rootfs("/big");
+    std::fs::create_dir(&big)?;
+    std::fs::write(big.join("zeros"), vec![0; 64 << 20])?;
+    container.up()?;
+    let small = json!([{ "destination": "/made/a", "type": "tmpfs", "source": "t" }]);
+    mounts(&container, "add", &small)?.succeeds()?;
+    let list = json!([{ "destination": "/big", "type": "tmpfs", "source": "t",
+                        "options": ["tmpcopyup", "size=128m"] }]);
+    mounts(&container, "add", &list)?.refuses()?;
     Ok(())
 }

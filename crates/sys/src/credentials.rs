@@ -70,23 +70,31 @@ pub fn capset(caps: ProcessCaps) -> Result<()> {
 }
 
 /// The highest capability number that this kernel knows.
-pub fn last_cap() -> u32 {
+pub fn last_cap() -> Result<u32> {
+    last_known(|number| prctl(libc::PR_CAPBSET_READ, number, 0))
+}
+
+fn last_known(read: impl Fn(u64) -> nix::Result<()>) -> Result<u32> {
     // PR_CAPBSET_READ answers EINVAL beyond the last one; bisecting 64 needs six calls.
     let (mut known, mut unknown) = (0, 64);
     while unknown - known > 1 {
         let middle = (known + unknown) / 2;
-        if prctl(libc::PR_CAPBSET_READ, middle, 0).is_ok() {
-            known = middle
-        } else {
-            unknown = middle
+        match read(middle) {
+            Ok(()) => known = middle,
+            Err(Errno::EINVAL) => unknown = middle,
+            // A sandbox's refusal says nothing of the kernel: those above would be kept.
+            Err(errno) => {
+                let call = format!("prctl(PR_CAPBSET_READ, {middle})");
+                return Err(SyscallError::new(call, errno));
+            }
         }
     }
-    known as u32
+    Ok(known as u32)
 }
 
 /// Takes every capability up to [`last_cap`] that is not in `keep` out of the bounding set.
 pub fn limit_bounding_set(keep: CapSet) -> Result<()> {
-    for number in (0..=last_cap()).filter(|&number| !keep.contains(number)) {
+    for number in (0..=last_cap()?).filter(|&number| !keep.contains(number)) {
         prctl(libc::PR_CAPBSET_DROP, number.into(), 0)
             .call(|| format!("prctl(PR_CAPBSET_DROP, {number})"))?;
     }
@@ -206,4 +214,29 @@ pub fn join_session_keyring(name: &std::ffi::CStr, add: u32) -> Result<()> {
     Errno::result(result)
         .map(drop)
         .call(|| format!("keyctl(SETPERM, {ring}, {permissions:#x})"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_einval_ends_the_capabilities() {
+        let kernel = |number| {
+            if number <= 40 {
+                Ok(())
+            } else {
+                Err(Errno::EINVAL)
+            }
+        };
+        assert_eq!(last_known(kernel).unwrap(), 40);
+        let sandbox = |number| {
+            if number <= 20 {
+                Ok(())
+            } else {
+                Err(Errno::EPERM)
+            }
+        };
+        assert_eq!(last_known(sandbox).unwrap_err().errno(), Errno::EPERM);
+    }
 }

@@ -325,6 +325,38 @@ pub fn mount_id(fd: impl AsFd) -> Result<u64> {
         .ok_or_else(|| SyscallError::new(format!("read({path:?})"), Errno::ENODATA))
 }
 
+/// The same id without a procfs; `None` before Linux 5.8.
+pub fn mount_id_of(fd: impl AsFd) -> Result<Option<u64>> {
+    let found = statx(fd)?;
+    Ok((found.stx_mask & libc::STATX_MNT_ID != 0).then_some(found.stx_mnt_id))
+}
+
+/// Whether the open file is the root of its mount; `None` before Linux 5.8.
+pub fn is_mount_root(fd: impl AsFd) -> Result<Option<bool>> {
+    let found = statx(fd)?;
+    let bit = libc::STATX_ATTR_MOUNT_ROOT as u64;
+    let known = found.stx_attributes_mask & bit != 0;
+    Ok(known.then_some(found.stx_attributes & bit != 0))
+}
+
+fn statx(fd: impl AsFd) -> Result<libc::statx> {
+    let number = fd.as_fd().as_raw_fd();
+    // SAFETY: a struct of integers, for which zero is a value.
+    let mut found: libc::statx = unsafe { std::mem::zeroed() };
+    // SAFETY: the path is a NUL-terminated constant, the struct outlives the call.
+    let result = unsafe {
+        libc::statx(
+            number,
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            libc::STATX_MNT_ID,
+            &raw mut found,
+        )
+    };
+    Errno::result(result).call(|| format!("statx({number}, \"\", AT_EMPTY_PATH)"))?;
+    Ok(found)
+}
+
 /// The names and `..` of a path, last one first.
 fn components(path: &Path) -> Vec<OsString> {
     let names = path.components().filter_map(|component| match component {

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::mount::MsFlags;
-use nix::sys::stat::{SFlag, fstat};
+use nix::sys::stat::{FileStat, SFlag, fstat};
 use nix::sys::statfs::{FsType, PROC_SUPER_MAGIC, SYSFS_MAGIC, fstatfs};
 use sys::SyscallError;
 use sys::mount::{FsContext, MountAttr, Reach, attr};
@@ -19,6 +19,7 @@ use super::rootfs::{Rootfs, fetch, is_denied, open_path, open_place};
 use crate::cgroup_view::View;
 use crate::plan::mounts::{AttrChange, Filesystem, Link, What, may_cover_in_proc};
 use crate::plan::{Kind, MountStep, Namespaces, Plan};
+use crate::procfs::HostProc;
 use crate::sync::{Channel, FromInit, ToInit};
 
 /// Mounts that are to become read-only when nothing is made below them any more.
@@ -69,6 +70,9 @@ pub fn live_place(root: &Rootfs, step: &MountStep) -> Result<OwnedFd> {
         }
         other => other?,
     };
+    if sys::root::is_mount_root(&place)? == Some(false) {
+        return refuse("is no mount: nothing is mounted there");
+    }
     if is_proc_or_sys(fstatfs(&place)?.filesystem_type()) {
         return refuse("is part of a procfs or sysfs, which stay as they were created");
     }
@@ -98,13 +102,19 @@ fn label_option<'a>(filesystem: &Filesystem, label: Option<&'a str>) -> Option<&
 }
 
 /// Performs every step of the plan in order.
-pub fn mount_all(plan: &Plan, root: &Rootfs, inheritance: &Inheritance) -> Result<Mounted> {
+pub fn mount_all(
+    plan: &Plan,
+    root: &Rootfs,
+    inheritance: &Inheritance,
+    proc: &HostProc,
+) -> Result<Mounted> {
     let around = Around {
         root,
         channel: &inheritance.channel,
         cgroup_view: &inheritance.cgroup_view,
         namespaces: &plan.namespaces,
         mount_label: plan.mount_label.as_deref(),
+        proc,
         sources: Sources::Own,
     };
     let mut mounted = Mounted::default();
@@ -126,6 +136,8 @@ pub struct Around<'a> {
     pub namespaces: &'a Namespaces,
     /// SELinux: label of the mounts.
     pub mount_label: Option<&'a str>,
+    /// The host's procfs.
+    pub proc: &'a HostProc,
     /// Who opens the sources of bind mounts.
     pub sources: Sources,
 }
@@ -290,7 +302,7 @@ impl Mounter<'_> {
             .new_instance(filesystem, &target, attributes)
             .or_else(|error| self.instead_of(filesystem, error, attributes))?;
         if filesystem.copy_up {
-            super::copy_up::copy(&target, &mount)?;
+            super::copy_up::copy(self.around.proc, &target, &mount)?;
         }
         self.change(&mount, self.step.recursive, Reach::Recursive)?;
         self.map_ids(&mount)?;
@@ -504,8 +516,26 @@ impl Mounter<'_> {
                 }
             }
         };
+        self.refuse_root(&target)?;
         self.refuse_inside_proc(&target)?;
         Ok(target)
+    }
+
+    /// Refuses a destination that a link has led to the container's root: what is mounted there
+    /// covers everything, and the container goes on in what is covered.
+    fn refuse_root(&self, target: &OwnedFd) -> Result<()> {
+        let root = self.around.root.root();
+        let identity = |stat: FileStat| (stat.st_dev, stat.st_ino);
+        if identity(fstat(target)?) != identity(fstat(root)?)
+            || sys::root::mount_id_of(target)? != sys::root::mount_id_of(root)?
+        {
+            return Ok(());
+        }
+        bail!(
+            "config.json {}/destination: {:?} leads to the container's root",
+            self.step.pointer,
+            self.step.destination
+        )
     }
 
     /// Refuses a destination that a link of the image has led into `/proc`.

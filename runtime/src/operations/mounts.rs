@@ -5,19 +5,22 @@
 //! stays outside of the container's pid namespace and cannot be traced.
 
 use std::fs::File;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
+use nix::sys::stat::{Mode, umask};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
-use sys::Errno;
 use sys::process::{CloneArgs, Cloned, clone3};
 use sys::root::Root;
+use sys::{Dir, Errno};
 
+use crate::cgroup::systemd::Existing;
 use crate::cgroup_view::View;
 use crate::container::{Container, Status};
 use crate::container_id::ContainerId;
+use crate::exec::inhabitable;
 use crate::fault::{Code, Fault};
 use crate::init::mounts::{Around, Mounted, Sources, live_place};
 use crate::init::rootfs::{Rootfs, open_path, open_place};
@@ -66,14 +69,21 @@ fn perform(container: &Container, change: Change, file: &Path) -> Result<()> {
         maps: (!maps.uids.is_empty()).then_some(&maps),
         in_namespace: namespaces.is_private(Kind::User),
     };
-    let steps = read(file, &record.bundle, ids)?;
+    let steps = read(file, change, &record.bundle, ids)?;
     if change == Change::Add {
         steps.iter().try_for_each(|step| check(step, &namespaces))?;
     }
     let init = container.init()?;
     let label = spec.linux().as_ref().and_then(|l| l.mount_label().clone());
     let (ours, theirs) = Channel::pair()?;
+    let cgroups = match change {
+        Change::Add => Some(Cgroups::open(container, record.init_process_pid)?),
+        // Takes nothing, and a paused cgroup would hold it.
+        Change::Remove => None,
+    };
     let worker = Worker {
+        cgroups,
+        unit: record.unit(),
         inside: Inside::open(record.init_process_pid)?,
         steps: &steps,
         change,
@@ -83,18 +93,26 @@ fn perform(container: &Container, change: Change, file: &Path) -> Result<()> {
     };
     // Asked after: what was opened by number belongs to the process that was checked.
     sys::process::pidfd_send_signal(&init, 0).context("container not running")?;
-    let pid = worker.spawn()?;
+    let pid = worker.spawn(&ours)?;
     let outcome = serve(&ours, &steps, Pid::from_raw(record.init_process_pid));
     drop(ours);
     waitpid(pid, None).context("wait for the child in its mount namespace")?;
     outcome
 }
 
-fn read(file: &Path, bundle: &Path, ids: mounts::Ids<'_>) -> Result<Vec<MountStep>> {
+fn read(
+    file: &Path,
+    change: Change,
+    bundle: &Path,
+    ids: mounts::Ids<'_>,
+) -> Result<Vec<MountStep>> {
     let text = std::fs::read(file).with_context(|| format!("open {file:?}"))?;
     let listed: Vec<oci::Mount> =
         oci::from_slice(&text).map_err(|problems| anyhow!("{file:?} {problems}"))?;
-    Ok(mounts::plan(&listed, "", bundle, ids)?)
+    Ok(match change {
+        Change::Add => mounts::plan(&listed, "", bundle, ids)?,
+        Change::Remove => mounts::places(&listed)?,
+    })
 }
 
 /// Refuses what only init can mount.
@@ -180,7 +198,32 @@ impl Inside {
     }
 }
 
+/// The container's cgroups, which answer for what is filled and opened on its behalf.
+struct Cgroups {
+    /// Of version 2, to be born in.
+    unified: Option<Dir>,
+    /// Of version 1, to be joined.
+    files: Vec<OwnedFd>,
+}
+
+impl Cgroups {
+    fn open(container: &Container, init: i32) -> Result<Self> {
+        if container.status() == Status::Paused {
+            let text = "cannot mount in a paused container: resume it first";
+            bail!(Fault::new(Code::Paused, text))
+        }
+        let cgroup = container.cgroup()?;
+        let own = cgroup.directory()?;
+        Ok(Self {
+            unified: own.map(|own| inhabitable(own, init)).transpose()?,
+            files: cgroup.join_files()?,
+        })
+    }
+}
+
 struct Worker<'a> {
+    cgroups: Option<Cgroups>,
+    unit: Option<Existing<'a>>,
     inside: Inside,
     steps: &'a [MountStep],
     change: Change,
@@ -190,12 +233,23 @@ struct Worker<'a> {
 }
 
 impl Worker<'_> {
-    fn spawn(self) -> Result<Pid> {
+    fn spawn(mut self, ours: &Channel) -> Result<Pid> {
         if nix::unistd::geteuid().is_root() {
             // Before the clone, which inherits it: it will be in a user namespace of others.
             nix::sys::prctl::set_dumpable(false).context("prctl(PR_SET_DUMPABLE, 0)")?;
         }
-        let born = clone3(CloneArgs::default()).context("clone a child for the mounts")?;
+        let unified = self.cgroups.as_ref().and_then(|all| all.unified.as_ref());
+        let into = |cgroup| clone3(CloneArgs { flags: 0, cgroup });
+        let mut born = into(unified.map(AsFd::as_fd));
+        let denied =
+            |error: &sys::SyscallError| matches!(error.errno(), Errno::EACCES | Errno::EPERM);
+        // As for `exec`: the user's manager may go where we may not.
+        let unit = self.unit.take();
+        let unit = unit.filter(|unit| unit.user && born.as_ref().is_err_and(denied));
+        if unit.is_some() {
+            born = into(None);
+        }
+        let born = born.context("clone a child for the mounts")?;
         let Cloned::Parent { pid, .. } = born else {
             let message = match self.work() {
                 Ok(()) => FromInit::Created,
@@ -205,10 +259,24 @@ impl Worker<'_> {
             let _ = self.channel.tell(&message);
             sys::process::exit_now(0)
         };
+        let placed = unit.map_or(Ok(()), |unit| unit.attach(pid));
+        let answer = match &placed {
+            Ok(()) => ToInit::Placed,
+            Err(error) => ToInit::Refused(format!("join the container's cgroup: {error:#}")),
+        };
+        // If it is gone, that is heard of by whoever listens to it.
+        let _ = ours.answer(&answer, &[]);
         Ok(pid)
     }
 
-    fn work(&self) -> Result<()> {
+    fn work(&mut self) -> Result<()> {
+        // Waits for its cgroup, and fails with the reason if it cannot be in it.
+        self.channel.expect(&ToInit::Placed)?;
+        if let Some(cgroups) = self.cgroups.take() {
+            crate::init::join_cgroups(cgroups.files)?;
+        }
+        // The caller's would take bits away from what is made and copied.
+        umask(Mode::empty());
         join_in_passes(&self.inside.namespaces)?;
         let root = self
             .inside
@@ -230,6 +298,7 @@ impl Worker<'_> {
             cgroup_view: &View::None,
             namespaces: self.namespaces,
             mount_label: self.label.as_deref(),
+            proc: &self.inside.proc,
             sources: Sources::Runtime,
         };
         let mut mounted = Mounted::default();

@@ -353,15 +353,38 @@ pub fn plan(mounts: &[Mount], at: &str, bundle: &Path, ids: Ids<'_>) -> Result<V
         .collect()
 }
 
-fn step(mount: &Mount, bundle: &Path, ids: Ids<'_>, pointer: String) -> Result<MountStep> {
+/// The places alone, of mounts that are to go.
+pub fn places(mounts: &[Mount]) -> Result<Vec<MountStep>> {
+    let steps = mounts.iter().enumerate().map(|(index, mount)| {
+        let pointer = format!("/{index}");
+        Ok(MountStep {
+            what: What::Remount,
+            destination: destination(mount, &pointer)?,
+            attributes: AttrChange::default(),
+            recursive: AttrChange::default(),
+            propagation: Vec::new(),
+            id_map: None,
+            target_link: Link::Followed,
+            pointer,
+        })
+    });
+    steps.collect()
+}
+
+fn destination(mount: &Mount, pointer: &str) -> Result<PathBuf> {
     let destination = clean(mount.destination());
     if destination == Path::new("/") {
         let reason = format!(
             "mount destination {:?} is on the top of rootfs",
             mount.destination()
         );
-        return Err(Refusal::new(pointer + "/destination", reason));
+        return Err(Refusal::new(format!("{pointer}/destination"), reason));
     }
+    Ok(destination)
+}
+
+fn step(mount: &Mount, bundle: &Path, ids: Ids<'_>, pointer: String) -> Result<MountStep> {
+    let destination = destination(mount, &pointer)?;
     let given = mount.options().as_deref().unwrap_or_default();
     let options = read_options(given);
     let what = what(mount, &options, bundle, &pointer)?;
