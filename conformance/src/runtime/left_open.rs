@@ -9,6 +9,12 @@ use crate::row::{Demand, Row, Verdict, ensure, ensure_eq, row};
 pub(crate) const ROWS: &[Row] = &[
     row!(
         Runtime,
+        F012,
+        features_names_the_driver_that_the_command_line_has,
+        "features.md, linux.cgroup.systemd: true if the runtime supports system-wide systemd cgroup managers"
+    ),
+    row!(
+        Runtime,
         F036,
         a_missing_preserved_descriptor_is_an_error_of_exec,
         "exec failing before its process runs is 255: 1 would look like the status of the program"
@@ -32,6 +38,22 @@ pub(crate) const ROWS: &[Row] = &[
         "runtime.md: a hook gets the state on stdin; what its runtime's caller has open is not its own"
     ),
 ];
+
+fn features_names_the_driver_that_the_command_line_has(case: &Case<'_>) -> Verdict {
+    let help = case.call(&case.bare_runtime(&["--help"])?)?.succeeds()?;
+    let offered = help.text().contains("systemd-cgroup");
+    let told = case
+        .call(&case.bare_runtime(&["features"])?)?
+        .succeeds()?
+        .stdout;
+    let told: serde_json::Value = serde_json::from_slice(&told)?;
+    ensure_eq!(
+        told["linux"]["cgroup"]["systemd"],
+        offered,
+        "linux.cgroup.systemd beside --help"
+    );
+    Ok(())
+}
 
 fn a_missing_preserved_descriptor_is_an_error_of_exec(case: &Case<'_>) -> Verdict {
     let container = case.container(Config::new().args(&["sleep", "60"]))?;

@@ -84,7 +84,12 @@ const MEMORY_POLICY_FLAGS: [&str; 3] = [
 ];
 
 /// Annotations of config.json that change what we do; a client keeps untrusted ones out.
-const UNSAFE_ANNOTATIONS: [&str; 2] = [criu::CONFIG_ANNOTATION, plan::KEEP_GROUPS];
+/// One that ends in a dot stands for all that begin so (features.md).
+const UNSAFE_ANNOTATIONS: [&str; 3] = [
+    criu::CONFIG_ANNOTATION,
+    plan::KEEP_GROUPS,
+    "org.systemd.property.",
+];
 
 /// The document; `mount_options` are those that `mounts[].options` may have.
 pub fn features(mount_options: &[String]) -> Value {
@@ -114,8 +119,8 @@ fn linux(mount_options: &[String]) -> Value {
         "cgroup": {
             "v1": true,
             "v2": true,
-            "systemd": false,
-            "systemdUser": false,
+            "systemd": true,
+            "systemdUser": true,
             "rdma": true,
         },
         "seccomp": {
