@@ -1,7 +1,7 @@
 # Each target that needs packages names them; see ci/apt.sh.
 TARGET  := $(shell rustc -vV | sed -n 's/^host: //p')
 RELEASE := target/$(TARGET)/release
-PLUGINS := bridge host-local loopback portmap
+PLUGINS := $(patsubst cni-plugins/%/Cargo.toml,%,$(wildcard cni-plugins/*/Cargo.toml))
 SUITE   := target/$(TARGET)/debug/oci-conformance
 
 BASE    := /bin/busybox:busybox-static ip:iproute2 nft:nftables iptables:iptables curl:curl jq:jq strace:strace

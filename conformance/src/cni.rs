@@ -2,11 +2,26 @@
 
 use crate::row::Row;
 
+mod bandwidth;
 mod bridge;
+mod dhcp;
+mod dummy;
+mod firewall;
+mod host_device;
 mod host_local;
+mod ipvlan;
 mod loopback;
+mod macvlan;
 mod portmap;
 mod protocol;
+mod ptp;
+mod sbr;
+mod static_ipam;
+mod suite;
+mod tap;
+mod tuning;
+mod vlan;
+mod vrf;
 
 pub(crate) const ROWS: &[&[Row]] = &[
     protocol::ROWS,
@@ -14,4 +29,19 @@ pub(crate) const ROWS: &[&[Row]] = &[
     host_local::ROWS,
     portmap::ROWS,
     loopback::ROWS,
+    ptp::ROWS,
+    host_device::ROWS,
+    macvlan::ROWS,
+    ipvlan::ROWS,
+    vlan::ROWS,
+    dummy::ROWS,
+    tap::ROWS,
+    dhcp::ROWS,
+    static_ipam::ROWS,
+    tuning::ROWS,
+    firewall::ROWS,
+    bandwidth::ROWS,
+    sbr::ROWS,
+    vrf::ROWS,
+    suite::ROWS,
 ];

@@ -10,6 +10,7 @@ mod check; // prevResult and configuration against the host
 mod config; // the configuration, refused or understood
 mod del; // independent steps, each tolerating that there is nothing to do
 mod gc; // what no valid attachment owns
+mod manual; // what --help and the man page say
 mod topology; // PURE: configuration and IPAM result to addresses, routes, gateways
 
 use cni::{
@@ -24,6 +25,7 @@ pub struct Bridge;
 
 impl Plugin for Bridge {
     const NAME: &'static str = "bridge";
+    const MANUAL: cni_plugin::Manual = manual::MANUAL;
 
     fn add(request: &AddRequest, claim: &mut Claim) -> Result<cni::Result, Error> {
         add::add(request, claim)

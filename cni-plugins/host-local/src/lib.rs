@@ -13,6 +13,7 @@ mod config; // the plugin's keys, parsed into a pool
 mod del; // release
 mod gc; // release what no valid attachment owns
 mod index; // finds an attachment without reading every file
+mod manual; // what --help and the man page say
 mod ranges; // pure: ranges, range sets and what is wrong with them
 pub mod reservations; // the files, their format and their lock
 mod resolv_conf; // resolv.conf(5) -> dns
@@ -34,6 +35,7 @@ pub struct HostLocal;
 
 impl Plugin for HostLocal {
     const NAME: &'static str = "host-local";
+    const MANUAL: cni_plugin::Manual = manual::MANUAL;
 
     fn add(request: &AddRequest, claim: &mut Claim) -> Result<cni::Result, Error> {
         add::add(request, claim)

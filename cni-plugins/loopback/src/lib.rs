@@ -4,6 +4,8 @@
 //! always `lo`. Nothing is claimed, because nothing is made: `lo` exists from the namespace's
 //! first moment. The host's own `lo` is out of reach, `cni_plugin` refuses its namespace first.
 
+mod manual; // what --help and the man page say
+
 use cni::{
     AddRequest, Attempt, CheckRequest, Code, DelRequest, Error, GcRequest, Interface, IpConfig,
     StatusRequest,
@@ -19,6 +21,7 @@ pub struct Loopback;
 
 impl Plugin for Loopback {
     const NAME: &'static str = "loopback";
+    const MANUAL: cni_plugin::Manual = manual::MANUAL;
 
     fn add(request: &AddRequest, _: &mut Claim) -> Result<cni::Result, Error> {
         let prev_result = request.invocation.config.prev_result()?;

@@ -11,6 +11,7 @@ mod del; // remove what the owner has, by whichever back end
 mod gc; // remove what no valid attachment owns
 mod host; // what the host has now: published ports, listening sockets
 mod iptables; // the rules as chains of the nat table
+mod manual; // what --help and the man page say
 mod nftables; // the rules as tables of our own
 mod rules; // PURE: mappings to rules, for both back ends
 
@@ -26,6 +27,7 @@ pub struct Portmap;
 
 impl Plugin for Portmap {
     const NAME: &'static str = "portmap";
+    const MANUAL: cni_plugin::Manual = manual::MANUAL;
 
     fn add(request: &AddRequest, claim: &mut Claim) -> Result<cni::Result, Error> {
         add::add(request, claim)

@@ -1,5 +1,6 @@
 //! What a plugin implements. Printing, exit statuses and the undo are `plugin_main`'s.
 
+use crate::manual::Manual;
 use cni::{AddRequest, CheckRequest, DelRequest, Error, GcRequest, StatusRequest, Version};
 
 /// One CNI plugin.
@@ -11,6 +12,9 @@ pub trait Plugin {
 
     /// The versions it speaks.
     const VERSIONS: &'static [Version] = Version::ALL;
+
+    /// What it tells a person who asks for `--help`.
+    const MANUAL: Manual;
 
     /// Attaches a container.
     ///

@@ -42,6 +42,14 @@ pub fn plugin_main<P: Plugin>() -> ExitCode {
         // What is no UTF-8 fails its check later, with the replacement character visible.
         Some(value.to_string_lossy().into_owned())
     };
+    if let Some(text) = asked_by_hand::<P>(&lookup) {
+        let printed = print(&mut std::io::stdout(), text.as_bytes());
+        return if printed.is_ok() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        };
+    }
     let stdin = std::io::stdin();
     if serve::<P>(
         lookup,
@@ -136,6 +144,19 @@ fn serve<P: Plugin>(
         log(format!("{}: {error}; {unprinted}", P::NAME));
     }
     false
+}
+
+/// The answer to `--help` and `--version`. A runtime gives no arguments; if it sets a command,
+/// arguments are not looked at, as in the reference.
+fn asked_by_hand<P: Plugin>(lookup: impl Fn(&str) -> Option<String>) -> Option<String> {
+    if lookup("CNI_COMMAND").is_some_and(|command| !command.is_empty()) {
+        return None;
+    }
+    match std::env::args_os().nth(1)?.to_str()? {
+        "--help" | "-h" | "help" => Some(banner::<P>() + "\n" + &P::MANUAL.help(P::NAME)),
+        "--version" | "-V" => Some(banner::<P>() + "\n"),
+        _ => None,
+    }
 }
 
 fn banner<P: Plugin>() -> String {
@@ -298,6 +319,7 @@ mod tests {
     use cni::{CheckRequest, GcRequest, StatusRequest};
 
     use super::*;
+    use crate::Manual;
 
     thread_local! {
         static CALLS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
@@ -312,6 +334,12 @@ mod tests {
 
     impl Plugin for Actor {
         const NAME: &'static str = "actor";
+        const MANUAL: Manual = Manual {
+            summary: "does what the network's name says",
+            description: "",
+            keys: &[],
+            example: "{}",
+        };
 
         fn add(request: &AddRequest, claim: &mut Claim) -> Result<cni::Result, Error> {
             note("ADD");

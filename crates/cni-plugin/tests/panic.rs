@@ -3,12 +3,18 @@
 use std::process::Command;
 
 use cni::{AddRequest, CheckRequest, DelRequest, Error, GcRequest, StatusRequest};
-use cni_plugin::{Claim, Plugin, plugin_main};
+use cni_plugin::{Claim, Manual, Plugin, plugin_main};
 
 struct Defective;
 
 impl Plugin for Defective {
     const NAME: &'static str = "defective";
+    const MANUAL: Manual = Manual {
+        summary: "panics",
+        description: "",
+        keys: &[],
+        example: "{}",
+    };
 
     fn add(_: &AddRequest, _: &mut Claim) -> Result<cni::Result, Error> {
         panic!("defect")

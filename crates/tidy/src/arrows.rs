@@ -4,7 +4,7 @@
 use crate::{File, Finding};
 
 /// Ours, and what they may use of ours.
-const ARROWS: [(&str, &[&str]); 15] = [
+const ARROWS: [(&str, &[&str]); 16] = [
     ("crates/cni/", &[]),
     ("crates/spec/", &[]),
     ("crates/sys/", &[]),
@@ -14,6 +14,10 @@ const ARROWS: [(&str, &[&str]); 15] = [
     ("crates/firewall/", &["sys", "netlink"]),
     ("crates/libcni/", &["cni", "sys"]),
     ("crates/cni-plugin/", &["cni", "sys"]),
+    (
+        "crates/interface/",
+        &["cni", "cni-plugin", "sys", "netlink"],
+    ),
     ("crates/testbed/", &["cni", "sys", "netlink"]),
     ("runtime/", &["oci", "sys", "netlink", "systemd"]),
     ("crates/manual/", &["runtime"]),
@@ -21,9 +25,16 @@ const ARROWS: [(&str, &[&str]); 15] = [
     ("conformance/", &["cni", "testbed"]),
     ("bench/", &["cni", "sys", "testbed"]),
 ];
-const PLUGIN: &[&str] = &["cni", "cni-plugin", "sys", "netlink", "firewall"];
+const PLUGIN: &[&str] = &[
+    "cni",
+    "cni-plugin",
+    "interface",
+    "sys",
+    "netlink",
+    "firewall",
+];
 
-const OURS: [&str; 20] = [
+const OURS: [&str; 35] = [
     "cni",
     "oci",
     "sys",
@@ -43,6 +54,21 @@ const OURS: [&str; 20] = [
     "host-local",
     "loopback",
     "portmap",
+    "ptp",
+    "macvlan",
+    "ipvlan",
+    "vlan",
+    "host-device",
+    "dummy",
+    "tap",
+    "static",
+    "dhcp",
+    "tuning",
+    "bandwidth",
+    "sbr",
+    "vrf",
+    "interface",
+    "davit-cni-plugins",
     "davit-cni",
 ];
 

@@ -1,0 +1,5 @@
+//! `bandwidth`.
+
+use crate::row::Row;
+
+pub(crate) const ROWS: &[Row] = &[];

@@ -1,0 +1,5 @@
+//! `dhcp`.
+
+use crate::row::Row;
+
+pub(crate) const ROWS: &[Row] = &[];

@@ -1,0 +1,5 @@
+//! `dummy`.
+
+use crate::row::Row;
+
+pub(crate) const ROWS: &[Row] = &[];

@@ -1,0 +1,5 @@
+//! `firewall`.
+
+use crate::row::Row;
+
+pub(crate) const ROWS: &[Row] = &[];

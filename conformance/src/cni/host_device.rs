@@ -1,0 +1,5 @@
+//! `host-device`.
+
+use crate::row::Row;
+
+pub(crate) const ROWS: &[Row] = &[];

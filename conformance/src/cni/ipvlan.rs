@@ -1,0 +1,5 @@
+//! `ipvlan`.
+
+use crate::row::Row;
+
+pub(crate) const ROWS: &[Row] = &[];

@@ -1,0 +1,5 @@
+//! `macvlan`.
+
+use crate::row::Row;
+
+pub(crate) const ROWS: &[Row] = &[];

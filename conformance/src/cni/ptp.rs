@@ -1,0 +1,5 @@
+//! `ptp`.
+
+use crate::row::Row;
+
+pub(crate) const ROWS: &[Row] = &[];

@@ -1,0 +1,5 @@
+//! `sbr`.
+
+use crate::row::Row;
+
+pub(crate) const ROWS: &[Row] = &[];

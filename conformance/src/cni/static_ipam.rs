@@ -1,0 +1,5 @@
+//! `static`.
+
+use crate::row::Row;
+
+pub(crate) const ROWS: &[Row] = &[];

@@ -1,0 +1,5 @@
+//! `tap`.
+
+use crate::row::Row;
+
+pub(crate) const ROWS: &[Row] = &[];

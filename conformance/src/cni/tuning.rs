@@ -1,0 +1,5 @@
+//! `tuning`.
+
+use crate::row::Row;
+
+pub(crate) const ROWS: &[Row] = &[];

@@ -1,0 +1,5 @@
+//! `vlan`.
+
+use crate::row::Row;
+
+pub(crate) const ROWS: &[Row] = &[];

@@ -1,0 +1,5 @@
+//! `vrf`.
+
+use crate::row::Row;
+
+pub(crate) const ROWS: &[Row] = &[];
