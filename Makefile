@@ -38,7 +38,7 @@ peer-packages: base-packages
 client-packages: base-packages
 	@ci/apt.sh $(CLIENTS)
 
-test: packages fmt-check lint test-unit build conformance conformance-reference demo demo-again demo-crash swap test-containerd ## everything that CI runs
+test: packages fmt-check lint test-unit build conformance demo demo-again demo-crash swap test-containerd ## everything that CI runs
 	@echo 'make test: all green'
 
 fmt-check:
@@ -64,13 +64,20 @@ $(SUITE): FORCE
 FORCE:
 
 # What a machine cannot judge is skipped aloud; .ci/expected-skips says what may be missing on CI.
-RUNTIME ?= $(DAVIT)
-BESIDE  ?= $(foreach peer,$(DAVIT) runc crun,$(if $(filter $(notdir $(RUNTIME)),$(notdir $(peer))),,$(peer)))
-conformance: peer-packages client-packages $(SUITE) build ## the score of RUNTIME=... (davit) beside its peers, and our plugins
-	$(SUITE) --runtime $(RUNTIME) --cni-path $(CURDIR)/out/cni $(BESIDE:%=--beside %)
+# CNI_PATH=DIRECTORY judges plugins alone, those or any other, beside the reference's.
+RUNTIME   ?= $(DAVIT)
+BESIDE    ?= $(foreach peer,$(DAVIT) runc crun,$(if $(filter $(notdir $(RUNTIME)),$(notdir $(peer))),,$(peer)))
+REFERENCE := /usr/lib/cni
+PLUGINS_BESIDE = $(filter-out $(patsubst %/,%,$(1)),$(REFERENCE))
+conformance: peer-packages client-packages $(SUITE) build ## the scores of runtimes and of plugins, beside their peers
+ifdef CNI_PATH
+	$(SUITE) --cni-path $(CNI_PATH) $(addprefix --beside-cni ,$(call PLUGINS_BESIDE,$(CNI_PATH)))
+else
+	$(SUITE) --runtime $(RUNTIME) $(addprefix --beside ,$(BESIDE)) --cni-path $(CURDIR)/out/cni --beside-cni $(REFERENCE)
+endif
 
-conformance-reference: peer-packages $(SUITE) ## judge the reference plugins; their gaps are known
-	$(SUITE) --cni-path /usr/lib/cni
+conformance-reference: peer-packages $(SUITE) ## judge the reference plugins alone; their gaps are known
+	$(SUITE) --cni-path $(REFERENCE)
 
 prove: peer-packages $(SUITE) ## show that every row of the suite can fail
 	$(SUITE) --runtime $$(command -v runc) --cni-path /usr/lib/cni --prove

@@ -52,6 +52,13 @@ fn arguments() -> Command {
             "cni-path",
             "the directory of plugins (or CNI_PATH in the environment)",
         ))
+        .arg(
+            value(
+                "beside-cni",
+                "another directory of plugins to score; repeatable",
+            )
+            .action(ArgAction::Append),
+        )
         .arg(value(
             "subject",
             "the section of known-gaps.toml, instead of one chosen by path",
@@ -116,47 +123,96 @@ fn judge(matches: &ArgMatches) -> Result<bool, String> {
         _ => Format::Human,
     };
     print!("{}", report::written(&judged, format, &again(&subject)));
-    let peers: Vec<&String> = matches.get_many("beside").into_iter().flatten().collect();
-    let peers = judge_peers(&peers, &rows, directory.path(), jobs)?;
-    if format == Format::Human && subject.runtime.is_some() {
-        let mut score = Score::default();
-        score.add(&subject.runtime_name, &judged);
-        for (peer, judged) in &peers {
-            print!("{}", report::trouble(judged, &again(peer)));
-            score.add(&peer.runtime_name, judged);
+    let mut peers = peers(matches)?;
+    judge_peers(&mut peers, &rows, directory.path(), jobs)?;
+    if format == Format::Human {
+        for peer in &peers {
+            print!("{}", report::trouble(&peer.judged, &again(&peer.subject)));
         }
-        print!("{}", score.written(filters.is_empty()));
+        print!("{}", sheets(&subject, &judged, &peers, filters.is_empty()));
     }
     if matches.get_flag("keep") {
         eprintln!("kept: {}", directory.path().display());
     }
     let denied = matches.get_flag("deny-skips");
     let fails = |end: &End| end.is_bad() || denied && matches!(end, End::Skipped(_));
-    let mut all = judged.iter().chain(peers.iter().flat_map(|(_, rows)| rows));
+    let mut all = judged
+        .iter()
+        .chain(peers.iter().flat_map(|peer| &peer.judged));
     Ok(!all.any(|one| fails(&one.end)))
 }
 
-/// The rows for runtimes once more, for each runtime that stands beside the first.
+/// A subject that stands beside the first: a runtime, or a directory of plugins.
+struct Peer {
+    side: Side,
+    subject: Subject,
+    judged: Vec<Judged>,
+}
+
+impl Peer {
+    fn name(&self) -> &str {
+        match self.side {
+            Side::Runtime => &self.subject.runtime_name,
+            Side::Cni => &self.subject.cni_name,
+        }
+    }
+}
+
+/// The subjects of `--beside` and `--beside-cni`, not judged yet.
+fn peers(matches: &ArgMatches) -> Result<Vec<Peer>, String> {
+    let of = |name: &str| -> Vec<String> {
+        let all = matches.get_many(name).into_iter().flatten();
+        all.cloned().collect()
+    };
+    let peer = |side, subject| Peer {
+        side,
+        subject,
+        judged: Vec::new(),
+    };
+    let mut all = Vec::new();
+    for given in of("beside") {
+        all.push(peer(Side::Runtime, Subject::new(path(Some(given))?, None)));
+    }
+    for given in of("beside-cni") {
+        all.push(peer(Side::Cni, Subject::new(None, path(Some(given))?)));
+    }
+    Ok(all)
+}
+
+/// The rows of its side once more, for each subject that stands beside the first.
 fn judge_peers(
-    peers: &[&String],
+    peers: &mut [Peer],
     rows: &[&'static Row],
     directory: &Path,
     jobs: usize,
-) -> Result<Vec<(Subject, Vec<Judged>)>, String> {
-    let rows: Vec<_> = rows
-        .iter()
-        .copied()
-        .filter(|row| row.side == Side::Runtime)
-        .collect();
-    let mut all = Vec::new();
-    for (number, peer) in peers.iter().enumerate() {
-        let subject = Subject::new(path(Some((*peer).clone()))?, None);
+) -> Result<(), String> {
+    for (number, peer) in peers.iter_mut().enumerate() {
+        let mut rows = rows.to_vec();
+        rows.retain(|row| row.side == peer.side);
         let place = directory.join(format!("beside{number}"));
         std::fs::create_dir(&place).map_err(|error| format!("mkdir {place:?}: {error}"))?;
-        let judged = run::run(&rows, &subject, &place, jobs)?;
-        all.push((subject, judged));
+        peer.judged = run::run(&rows, &peer.subject, &place, jobs)?;
     }
-    Ok(all)
+    Ok(())
+}
+
+/// The score sheet of each side that was judged.
+fn sheets(subject: &Subject, judged: &[Judged], peers: &[Peer], whole: bool) -> String {
+    let mut text = String::new();
+    for side in [Side::Runtime, Side::Cni] {
+        let name = match side {
+            Side::Runtime => subject.runtime.as_ref().map(|_| &subject.runtime_name),
+            Side::Cni => subject.cni_path.as_ref().map(|_| &subject.cni_name),
+        };
+        let Some(name) = name else { continue };
+        let mut score = Score::of(side);
+        score.add(name, judged);
+        for peer in peers.iter().filter(|peer| peer.side == side) {
+            score.add(peer.name(), &peer.judged);
+        }
+        text += &score.written(whole);
+    }
+    text
 }
 
 /// The rows that this subject can be asked, narrowed by the filters.

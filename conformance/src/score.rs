@@ -1,18 +1,21 @@
-//! [`Score`]: the features of runtimes, one line each, subjects side by side, and their totals.
+//! [`Score`]: the features of runtimes or of plugins, one line each, subjects side by side, and
+//! their totals.
 //!
 //! A feature passes when one of its rows passed and none failed, and is skipped when the machine
 //! could judge none of its rows. A known gap is a failure here: the list of gaps says what is
 //! expected, not what is good.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 
 use crate::features::FEATURES;
+use crate::plugin_features::{PLUGIN_FEATURES, Reference};
 use crate::row::Side;
 use crate::run::{End, Judged};
 
 /// The columns: what a subject is called, and what became of its rows.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Score<'a> {
+    side: Side,
     subjects: Vec<(String, &'a [Judged])>,
 }
 
@@ -26,6 +29,12 @@ enum Mark {
 }
 
 impl<'a> Score<'a> {
+    /// A sheet of runtimes or of plugins, without a column yet.
+    pub fn of(side: Side) -> Self {
+        let subjects = Vec::new();
+        Self { side, subjects }
+    }
+
     /// Adds a column.
     pub fn add(&mut self, name: &str, judged: &'a [Judged]) {
         self.subjects.push((name.to_owned(), judged));
@@ -36,40 +45,58 @@ impl<'a> Score<'a> {
     pub fn written(&self, whole: bool) -> String {
         let mut text = String::new();
         let mut totals = vec![[0_usize; 3]; self.subjects.len()];
-        for (feature, title) in FEATURES {
+        for (feature, title) in features(self.side) {
             let marks: Vec<Mark> = self.marks(feature);
             if !whole && marks.iter().all(|mark| *mark == Mark::Unasked) {
                 continue;
             }
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{feature}");
             for (mark, total) in marks.iter().zip(&mut totals) {
-                let _ = write!(text, "  {:<8}", mark.word());
                 total[mark.place()] += 1;
             }
-            let _ = writeln!(text, "  {title}{}", missing(&marks));
+            let title = title + &missing(&marks);
+            text += &self.line(feature, marks.iter().map(Mark::word), &title);
         }
-        let _ = write!(text, "    ");
-        for (name, _) in &self.subjects {
-            let _ = write!(text, "  {name:<8}");
-        }
-        text.push('\n');
+        text += &self.line("", self.subjects.iter().map(|(name, _)| name), "");
         for (place, word) in ["passed", "failed", "skipped"].iter().enumerate() {
-            let _ = write!(text, "    ");
-            for total in &totals {
-                let _ = write!(text, "  {:<8}", total[place]);
-            }
-            let _ = writeln!(text, "  {word}");
+            let numbers = totals.iter().map(|total| total[place]);
+            text += &self.line("", numbers, word);
         }
         text
     }
 
+    /// One line: what it is about, a word for each column, and what that means.
+    fn line(&self, head: &str, cells: impl Iterator<Item = impl Display>, end: &str) -> String {
+        let names = self.subjects.iter().map(|(name, _)| name.len());
+        let width = names.max().unwrap_or_default().max(8);
+        let mut line = format!("{head:<4}");
+        for cell in cells {
+            // Writing to a String cannot fail.
+            let _ = write!(line, "  {cell:<width$}");
+        }
+        format!("{line}  {end}").trim_end().to_owned() + "\n"
+    }
+
     fn marks(&self, feature: &str) -> Vec<Mark> {
         let of = |judged: &[Judged]| {
-            let rows = judged.iter().filter(|one| one.row.side == Side::Runtime);
+            let rows = judged.iter().filter(|one| one.row.side == self.side);
             mark(rows.filter(|one| one.row.id == feature).map(|one| &one.end))
         };
         self.subjects.iter().map(|(_, judged)| of(judged)).collect()
+    }
+}
+
+/// Number and title of every feature of a sheet. That of plugins says how the reference does.
+fn features(side: Side) -> Vec<(&'static str, String)> {
+    let plugin = |(feature, state, title): &(&'static str, Reference, &str)| match state {
+        Reference::Unasked => (*feature, format!("(-) {title}")),
+        state => (*feature, format!("({state:?}) {title}")),
+    };
+    match side {
+        Side::Runtime => FEATURES
+            .iter()
+            .map(|(feature, title)| (*feature, (*title).to_owned()))
+            .collect(),
+        Side::Cni => PLUGIN_FEATURES.iter().map(plugin).collect(),
     }
 }
 
@@ -141,7 +168,7 @@ mod tests {
     fn one_failing_row_fails_the_feature_and_a_known_gap_is_one() {
         let good = [judged("F049", End::Passed), judged("F049", failed())];
         let gap = [judged("F049", End::KnownGap("old".into()))];
-        let mut score = Score::default();
+        let mut score = Score::of(Side::Runtime);
         score.add("one", &good);
         score.add("two", &gap);
         let text = score.written(false);
@@ -156,14 +183,14 @@ mod tests {
         let ends = [End::Skipped("a bus".into()), End::Passed];
         assert_eq!(mark(ends.iter()), Mark::Pass);
         let alone = [judged("F049", End::Skipped("a bus".into()))];
-        let mut score = Score::default();
+        let mut score = Score::of(Side::Runtime);
         score.add("one", &alone);
         assert!(score.written(false).contains("(lacking: a bus)"));
     }
 
     #[test]
     fn a_whole_sheet_has_every_feature_and_an_unasked_one_is_a_failure() {
-        let mut score = Score::default();
+        let mut score = Score::of(Side::Runtime);
         score.add("one", &[]);
         let text = score.written(true);
         assert_eq!(text.lines().count(), FEATURES.len() + 4);
@@ -172,10 +199,24 @@ mod tests {
     }
 
     #[test]
-    fn every_runtime_row_belongs_to_a_feature() {
+    fn every_row_belongs_to_a_feature_of_its_side() {
         for row in crate::rows() {
-            let known = FEATURES.iter().any(|(feature, _)| *feature == row.id);
-            assert!(row.side == Side::Cni || known, "{} is no feature", row.id);
+            let mut known = features(row.side).into_iter();
+            let known = known.any(|(feature, _)| feature == row.id);
+            assert!(known, "{} is no feature", row.name());
         }
+    }
+
+    #[test]
+    fn a_sheet_of_plugins_says_how_the_reference_does() {
+        let gap = [judged("PR13", End::KnownGap("never".into()))];
+        let mut score = Score::of(Side::Cni);
+        score.add("reference", &gap);
+        let text = score.written(false);
+        assert!(text.starts_with("PR13  FAIL       (N) "), "{text}");
+        assert_eq!(
+            score.written(true).lines().count(),
+            PLUGIN_FEATURES.len() + 4
+        );
     }
 }

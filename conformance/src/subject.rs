@@ -18,8 +18,9 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// A subject whose names follow from where it lies: the runtime's file name, and
-    /// `reference` for the directories that distributions install the reference plugins to.
+    /// A subject whose names follow from where it lies: the runtime's file name; for plugins
+    /// `reference` in the directories that distributions install those to, `davit-cni` where our
+    /// build puts its own, and otherwise the directory's name.
     pub fn new(runtime: Option<PathBuf>, cni_path: Option<PathBuf>) -> Self {
         let file_name = |path: &PathBuf| Some(path.file_name()?.to_string_lossy().into_owned());
         let reference = ["/usr/lib/cni", "/usr/libexec/cni", "/opt/cni/bin"];
@@ -28,7 +29,8 @@ impl Subject {
             runtime_name: runtime.as_ref().and_then(file_name).unwrap_or_default(),
             cni_name: match &cni_path {
                 Some(path) if is_reference(path) => "reference".into(),
-                _ => "davit-cni".into(),
+                Some(path) if path.ends_with("out/cni") => "davit-cni".into(),
+                other => other.as_ref().and_then(file_name).unwrap_or_default(),
             },
             runtime,
             cni_path,
