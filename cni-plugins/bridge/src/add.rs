@@ -7,23 +7,22 @@
 
 use std::time::{Duration, Instant};
 
-use cni::{AddRequest, Attempt, Code, Error, Interface};
-use cni_plugin::{Claim, delegate};
-use firewall::Owner;
+use cni::{AddRequest, Attempt, Code, Error};
+use cni_plugin::Claim;
 use firewall::masquerade::Masquerade;
 use firewall::spoofing::Guard;
+use interface::link::{interface, interface_inside};
+use interface::setup::{Detection, Setup};
+use interface::{Owner, Sandbox, ipam, on_host, owner, vanished};
 use ipnet::IpNet;
-use netlink::address::{RTNLGRP_IPV6_IFADDR, Settled};
 use netlink::link::{BridgeOptions, PortFlag, PortVlan, RTNLGRP_LINK, Setting, Veth, VlanOf};
 use netlink::{Events, Link, Socket, sysctl};
 use sys::{Errno, NetNs};
 
 use crate::config::{BridgeConfig, Gateway, Vlans};
-use crate::topology::Topology;
-use crate::{in_firewall, on_host, owner};
+use crate::in_firewall;
+use crate::topology::{CONTAINER, Topology};
 
-/// RFC 4862 asks for one probe and one second; a loaded host may be slow with both.
-const DETECTION_PATIENCE: Duration = Duration::from_secs(5);
 /// A port forwards as soon as its carrier is seen, unless somebody switched STP on.
 const PORT_PATIENCE: Duration = Duration::from_secs(3);
 /// How many names for the host's end are tried before giving up.
@@ -52,10 +51,9 @@ struct Job<'a> {
     request: &'a AddRequest,
     config: &'a BridgeConfig,
     owner: Owner,
-    netns: NetNs,
+    sandbox: Sandbox,
     host_netns: NetNs,
     host: Socket,
-    container: Socket,
     bridge: u32,
     port: Link,
     inside: Link,
@@ -64,29 +62,21 @@ struct Job<'a> {
 
 impl<'a> Job<'a> {
     fn prepare(request: &'a AddRequest, config: &'a BridgeConfig) -> Result<Self, Error> {
-        let invocation = &request.invocation;
-        match &config.ipam {
-            Some(ipam) => drop(delegate::find(ipam, &invocation.path)?),
-            None => cni::Result::default().expressible_in(invocation.config.cni_version)?,
-        }
-        let path = &request.netns;
-        let netns =
-            NetNs::open(path).attempt(Code::NETNS, || format!("failed to open netns {path:?}"))?;
+        ipam::refuse_unusable(request)?;
+        let sandbox = Sandbox::open(&request.netns)?;
         let host_netns = NetNs::current().attempt(Code::PLUGIN, || "open own netns".into())?;
         let mut host = on_host(Socket::route(), || "open a route socket".into())?;
-        let container = on_host(Socket::route_in(&netns), || format!("enter netns {path:?}"))?;
         let present = on_host(host.link(&config.bridge), || {
             format!("look up {:?}", config.bridge)
         })?;
         refuse_unsuitable(present.as_ref(), config)?;
         Ok(Self {
-            owner: owner(&invocation.config.name, &request.attachment),
+            owner: owner(&request.invocation.config.name, &request.attachment),
             request,
             config,
-            netns,
+            sandbox,
             host_netns,
             host,
-            container,
             bridge: 0,
             port: Link::default(),
             inside: Link::default(),
@@ -111,9 +101,9 @@ impl<'a> Job<'a> {
                 peer: &peer,
                 peer_netns: &self.host_netns,
             };
-            match self.container.create_veth(&veth) {
+            match self.sandbox.route.create_veth(&veth) {
                 Err(error) if error.errno() == Some(Errno::EEXIST) => {
-                    if on_host(self.container.link(ifname), what)?.is_some() {
+                    if self.sandbox.link(ifname)?.is_some() {
                         let msg = format!("container veth name ({ifname:?}) already exists");
                         return Err(Error::new(Code::PLUGIN, msg).details(netns));
                     }
@@ -144,8 +134,7 @@ impl<'a> Job<'a> {
         };
         let link = on_host(self.host.link(name), what)?;
         refuse_unsuitable(link.as_ref(), self.config)?;
-        let link =
-            link.ok_or_else(|| Error::new(Code::TRY_AGAIN, what()).details("it vanished"))?;
+        let link = link.ok_or_else(|| vanished(what()))?;
         self.bridge = link.index;
         let mut settings = Vec::new();
         // Given an address once, a bridge stops taking that of its lowest port.
@@ -162,14 +151,11 @@ impl<'a> Job<'a> {
     fn make_port(&mut self) -> Result<(), Error> {
         let name = self.port.name.clone();
         let what = || format!("attach {name:?} to bridge {:?}", self.config.bridge);
-        let (host, container) = (&mut self.host, &mut self.container);
-        let gone = || Error::new(Code::PLUGIN, what()).details("it vanished");
-        self.port = on_host(host.link(&name), what)?.ok_or_else(gone)?;
-        self.inside = on_host(
-            container.link(self.request.attachment.ifname.as_str()),
-            what,
-        )?
-        .ok_or_else(gone)?;
+        let gone = || vanished(what());
+        self.port = on_host(self.host.link(&name), what)?.ok_or_else(gone)?;
+        let ifname = self.request.attachment.ifname.as_str();
+        self.inside = self.sandbox.link(ifname)?.ok_or_else(gone)?;
+        let host = &mut self.host;
         refuse_router_advertisements(&name)?;
         let settings = [
             Setting::Master(self.bridge),
@@ -211,62 +197,25 @@ impl<'a> Job<'a> {
     }
 
     fn ask_ipam(&self) -> Result<Option<Topology>, Error> {
-        let Some(ipam) = &self.config.ipam else {
-            return Ok(None);
-        };
-        let assigned = delegate::add(ipam, self.request)?;
-        Topology::new(self.config, &assigned).map(Some)
+        let assigned = ipam::ask(self.request, CONTAINER)?;
+        Ok(assigned.map(|assigned| Topology::new(self.config, assigned)))
     }
 
     fn configure_container(&mut self, topology: Option<&Topology>) -> Result<(), Error> {
         if self.config.leave_container_link_down {
             return Ok(());
         }
-        let ifname = self.ifname();
-        let has_v6 = topology.is_some_and(|topology| topology.families()[1]);
-        let detect = self.config.detect_duplicates;
-        let settings = self.netns.run(|| container_sysctls(ifname, has_v6, detect));
-        settings.attempt(Code::PLUGIN, || format!("configure {ifname:?}"))?;
-        let index = self.inside.index;
-        let awaited = has_v6 && detect;
-        let what = || format!("configure {ifname:?} in {:?}", self.request.netns);
-        for address in topology.iter().flat_map(|topology| topology.addresses()) {
-            on_host(self.container.add_address(index, address), what)?;
-        }
-        on_host(self.container.change_link(index, &[Setting::Up]), what)?;
-        if awaited {
-            self.wait_for_detection()?;
-        }
-        for route in topology
-            .iter()
-            .flat_map(|topology| topology.kernel_routes(index))
-        {
-            on_host(self.container.add_route(&route), what)?;
-        }
-        Ok(())
-    }
-
-    fn wait_for_detection(&mut self) -> Result<(), Error> {
-        let deadline = Instant::now() + DETECTION_PATIENCE;
-        let ifname = self.ifname();
-        let what = || format!("wait for duplicate address detection on {ifname:?}");
-        let events = Events::route_in(&self.netns, RTNLGRP_IPV6_IFADDR);
-        let mut events = on_host(events, what)?;
-        let index = self.inside.index;
-        match on_host(
-            self.container
-                .settle_addresses(index, &mut events, deadline),
-            what,
-        )? {
-            Settled::Usable => Ok(()),
-            Settled::Duplicate(net) => Err(Error::new(
-                Code::PLUGIN,
-                format!("{net} is in use by somebody else"),
-            )),
-            Settled::TooLate => {
-                Err(Error::new(Code::TRY_AGAIN, what()).details("not over in time"))
-            }
-        }
+        let detection = match self.config.detect_duplicates {
+            true => Detection::On,
+            false => Detection::Off,
+        };
+        // Neighbours learn a re-used address's new Ethernet address at once.
+        let setup = Setup {
+            detection,
+            announce: true,
+        };
+        let assigned = topology.map(|topology| &topology.assigned);
+        setup.apply(&mut self.sandbox, &self.inside, assigned)
     }
 
     fn make_gateway(&mut self, topology: &Topology) -> Result<(), Error> {
@@ -281,7 +230,7 @@ impl<'a> Job<'a> {
         for gateway in &topology.gateways {
             self.ensure_address(link, *gateway, &topology.gateways)?;
         }
-        for (used, name) in topology.families().into_iter().zip(FORWARDING) {
+        for (used, name) in topology.assigned.families().into_iter().zip(FORWARDING) {
             if used {
                 let what = || format!("enable forwarding: {name}");
                 sysctl::ensure(name, "1").attempt(Code::PLUGIN, what)?;
@@ -335,7 +284,7 @@ impl<'a> Job<'a> {
     fn ensure_vlan_gateway(&mut self, vlan: u16) -> Result<u32, Error> {
         let name = format!("{}.{vlan}", self.config.bridge);
         let what = || format!("make the VLAN gateway {name:?}");
-        let vanished = || Error::new(Code::TRY_AGAIN, what()).details("it vanished");
+        let vanished = || vanished(what());
         if on_host(self.host.link(&name), what)?.is_none() {
             let veth = Veth {
                 name: &name,
@@ -398,7 +347,7 @@ impl<'a> Job<'a> {
         };
         let masquerade = Masquerade {
             owner: &self.owner,
-            addresses: &topology.addresses(),
+            addresses: &topology.assigned.addresses(),
         };
         in_firewall(masquerade.install(back_end), || {
             "install ipMasq rules".into()
@@ -417,7 +366,7 @@ impl<'a> Job<'a> {
             let port = on_host(self.host.link_by_index(self.port.index), what)?;
             match port {
                 Some(port) if port.is_operational => return Ok(()),
-                None => return Err(Error::new(Code::PLUGIN, what()).details("it vanished")),
+                None => return Err(vanished(what())),
                 Some(_) => {}
             }
             let Some(listening) = &mut events else {
@@ -436,33 +385,25 @@ impl<'a> Job<'a> {
     }
 
     fn result(mut self, topology: Option<Topology>) -> Result<cni::Result, Error> {
-        let topology = topology.unwrap_or_default();
         let mut interfaces = Vec::new();
         let what = || "read back the links".to_owned();
-        for index in [Some(self.bridge), Some(self.port.index)]
-            .into_iter()
-            .flatten()
-        {
+        for index in [self.bridge, self.port.index] {
             interfaces.extend(on_host(self.host.link_by_index(index), what)?.map(interface));
         }
-        let inside = on_host(self.container.link_by_index(self.inside.index), what)?;
-        let sandbox = self.request.netns.clone();
-        interfaces.extend(inside.map(|link| Interface {
-            sandbox,
-            ..interface(link)
-        }));
+        interfaces.push(interface_inside(&mut self.sandbox, self.inside.index)?);
         if let Some(index) = self.vlan_gateway {
             interfaces.extend(on_host(self.host.link_by_index(index), what)?.map(interface));
         }
-        let dns = if self.config.ipam.is_some() {
-            topology.dns
-        } else {
-            self.config.dns.clone()
+        let dns = match &topology {
+            Some(topology) => topology.assigned.dns_or(&self.config.dns),
+            None => self.config.dns.clone(),
         };
+        let assigned = topology.map(|topology| topology.assigned);
+        let assigned = assigned.unwrap_or_default();
         Ok(cni::Result {
             interfaces,
-            ips: topology.ips,
-            routes: topology.routes,
+            ips: assigned.ips,
+            routes: assigned.routes,
             dns,
         })
     }
@@ -501,29 +442,6 @@ fn refuse_router_advertisements(link: &str) -> Result<(), Error> {
     }
 }
 
-fn container_sysctls(ifname: &str, has_v6: bool, detect: bool) -> sys::Result<()> {
-    let v6 = |name: &str| format!("ipv6/conf/{ifname}/{name}");
-    // Neighbours learn a re-used address's new Ethernet address at once.
-    sysctl::ensure(&format!("ipv4/conf/{ifname}/arp_notify"), "1")?;
-    let mut settings = vec![(v6("accept_dad"), if detect { "1" } else { "0" })];
-    if detect {
-        settings.insert(0, (v6("enhanced_dad"), "1"));
-    }
-    if has_v6 {
-        settings.push(("ipv6/conf/lo/disable_ipv6".into(), "0"));
-        settings.push((v6("disable_ipv6"), "0"));
-        settings.push((v6("keep_addr_on_down"), "1"));
-    }
-    for (name, value) in settings {
-        match sysctl::ensure(&name, value) {
-            // A kernel without IPv6 has none of these; with an IPv6 address that is an error.
-            Err(error) if error.errno() == Errno::ENOENT && !has_v6 => {}
-            done => done?,
-        }
-    }
-    Ok(())
-}
-
 /// Gives a port its VLANs. The kernel put it into VLAN 1 when it became a port.
 fn set_vlans(host: &mut Socket, port: u32, vlans: &Vlans) -> Result<(), netlink::Error> {
     if !vlans.keep_default {
@@ -552,13 +470,4 @@ fn set_vlans(host: &mut Socket, port: u32, vlans: &Vlans) -> Result<(), netlink:
         host.add_vlans(VlanOf::Port(port), part)?;
     }
     Ok(())
-}
-
-fn interface(link: Link) -> Interface {
-    Interface {
-        name: link.name,
-        mac: link.mac.map(|mac| mac.to_string()).unwrap_or_default(),
-        mtu: link.mtu,
-        ..Interface::default()
-    }
 }

@@ -1,68 +1,52 @@
 //! CHECK: is the host still as ADD left it? Looks, and changes nothing.
 
 use cni::{Attempt, CheckRequest, Code, Error, Interface};
-use cni_plugin::delegate;
 use firewall::masquerade::Masquerade;
 use firewall::spoofing::Guard;
+use interface::check::{View, same_mac, wrong};
+use interface::{ipam, on_host, owner};
 use ipnet::IpNet;
 use netlink::{Link, Socket, sysctl};
-use sys::NetNs;
 
 use crate::add::FORWARDING;
 use crate::config::{BridgeConfig, Gateway};
-use crate::topology::{CONTAINER, kernel_route};
-use crate::{in_firewall, on_host, owner};
+use crate::in_firewall;
 
 /// Compares configuration and previous result with the host.
 pub(crate) fn check(request: &CheckRequest) -> Result<(), Error> {
     let config = BridgeConfig::parse(&request.invocation)?;
-    let previous = request.invocation.config.prev_result()?;
-    let previous = previous.ok_or_else(|| Error::config("Required prevResult missing"))?;
-    if let Some(ipam) = &config.ipam {
-        delegate::check(ipam, request)?;
-    }
-    let mut view = View::open(request, &config, previous)?;
-    view.check_links()?;
-    view.check_port()?;
+    let mut bridged = Bridged::open(request, &config)?;
+    ipam::check(request)?;
+    bridged.check_links()?;
+    bridged.check_port()?;
     if !config.leave_container_link_down {
-        view.check_addresses()?;
-        view.check_routes()?;
+        bridged.inside.check_addresses()?;
+        bridged.inside.check_routes()?;
     }
-    view.check_gateway()?;
-    view.check_rules()
+    bridged.check_gateway()?;
+    bridged.check_rules()
 }
 
-struct View<'a> {
+/// An attachment as it is now.
+struct Bridged<'a> {
     request: &'a CheckRequest,
     config: &'a BridgeConfig,
-    previous: cni::Result,
     host: Socket,
-    container: Socket,
     bridge: Link,
     port: Link,
-    inside: Link,
+    inside: View,
 }
 
-/// What is wrong with the host, as an error.
-fn wrong(msg: impl Into<String>) -> Error {
-    Error::new(Code::PLUGIN, msg)
-}
-
-impl<'a> View<'a> {
-    fn open(
-        request: &'a CheckRequest,
-        config: &'a BridgeConfig,
-        previous: cni::Result,
-    ) -> Result<Self, Error> {
-        let path = &request.netns;
-        let netns =
-            NetNs::open(path).attempt(Code::NETNS, || format!("failed to open netns {path:?}"))?;
+impl<'a> Bridged<'a> {
+    fn open(request: &'a CheckRequest, config: &'a BridgeConfig) -> Result<Self, Error> {
+        let inside = View::open(request)?;
         let mut host = on_host(Socket::route(), || "open a route socket".into())?;
-        let mut container = on_host(Socket::route_in(&netns), || format!("enter {path:?}"))?;
-        let ifname = request.attachment.ifname.as_str();
-        let bridge = find(&mut host, &config.bridge)?;
-        let inside = find(&mut container, ifname)?;
+        let name = &config.bridge;
+        let bridge = on_host(host.link(name), || format!("look up {name:?}"))?;
+        let bridge = bridge.ok_or_else(|| wrong(format!("link {name:?} is missing")))?;
+        let ifname = &inside.link.name;
         let peer = inside
+            .link
             .peer
             .ok_or_else(|| wrong(format!("{ifname:?} has no other end")))?;
         let port = on_host(host.link_by_index(peer), || {
@@ -73,9 +57,7 @@ impl<'a> View<'a> {
         Ok(Self {
             request,
             config,
-            previous,
             host,
-            container,
             bridge,
             port,
             inside,
@@ -83,29 +65,18 @@ impl<'a> View<'a> {
     }
 
     fn check_links(&self) -> Result<(), Error> {
-        let ifname = self.request.attachment.ifname.as_str();
-        let inside = self.interface(|i| i.name == ifname && !i.sandbox.is_empty())?;
-        if inside.sandbox != self.request.netns {
-            let msg = "Sandbox in prevResult doesn't match configured netns";
-            return Err(
-                wrong(msg).details(format!("{} and {}", inside.sandbox, self.request.netns))
-            );
-        }
         for (link, kind) in [
             (&self.bridge, "bridge"),
             (&self.port, "veth"),
-            (&self.inside, "veth"),
+            (&self.inside.link, "veth"),
         ] {
             if link.kind.as_deref() != Some(kind) {
                 return Err(wrong(format!("{:?} is no {kind}", link.name)));
             }
         }
-        same_mac(inside, &self.inside)?;
-        same_mac(
-            self.interface(|i| i.name == self.port.name && i.sandbox.is_empty())?,
-            &self.port,
-        )?;
-        let bridge = self.interface(|i| i.name == self.bridge.name && i.sandbox.is_empty())?;
+        self.inside.check_interface()?;
+        same_mac(self.on_host(&self.port)?, &self.port)?;
+        let bridge = self.on_host(&self.bridge)?;
         // Without an address of its own a bridge takes the Ethernet address of its lowest port.
         if self.config.gateway != Gateway::None {
             same_mac(bridge, &self.bridge)?;
@@ -114,15 +85,15 @@ impl<'a> View<'a> {
     }
 
     fn check_inside_state(&self) -> Result<(), Error> {
-        let name = &self.inside.name;
-        if !self.config.leave_container_link_down && !self.inside.is_up {
-            return Err(wrong(format!("{name:?} is down")));
+        let link = &self.inside.link;
+        if !self.config.leave_container_link_down && !link.is_up {
+            return Err(wrong(format!("{:?} is down", link.name)));
         }
         match self.config.mtu {
-            Some(mtu) if mtu != self.inside.mtu => Err(wrong(format!(
-                "{name:?} has MTU {}, not {mtu}",
-                self.inside.mtu
-            ))),
+            Some(mtu) if mtu != link.mtu => {
+                let msg = format!("{:?} has MTU {}, not {mtu}", link.name, link.mtu);
+                Err(wrong(msg))
+            }
             _ => Ok(()),
         }
     }
@@ -161,57 +132,6 @@ impl<'a> View<'a> {
         })
     }
 
-    /// The addresses that the previous result gives our interface.
-    fn addresses(&self) -> Vec<IpNet> {
-        let ifname = self.request.attachment.ifname.as_str();
-        let is_ours = |index: usize| {
-            let interface = self.previous.interfaces.get(index);
-            interface.is_some_and(|i| i.name == ifname && !i.sandbox.is_empty())
-        };
-        let ips = self.previous.ips.iter();
-        ips.filter(|ip| is_ours(ip.interface.unwrap_or(CONTAINER)))
-            .map(|ip| ip.address)
-            .collect()
-    }
-
-    fn check_addresses(&mut self) -> Result<(), Error> {
-        let what = || "list addresses".to_owned();
-        let present = on_host(self.container.addresses(self.inside.index), what)?;
-        for wanted in self.addresses() {
-            if !present.iter().any(|address| address.net == wanted) {
-                return Err(wrong(format!(
-                    "{:?} lacks the address {wanted}",
-                    self.inside.name
-                )));
-            }
-        }
-        Ok(())
-    }
-
-    fn check_routes(&mut self) -> Result<(), Error> {
-        let present = on_host(self.container.routes(), || "list routes".into())?;
-        for route in &self.previous.routes {
-            let wanted = kernel_route(route, &self.previous.ips, self.inside.index);
-            let is_it = |found: &netlink::route::Route| {
-                let same = |want: Option<u32>, have| want.is_none() || want == have;
-                found.destination == wanted.destination
-                    && found.gateway == wanted.gateway
-                    && found.link == wanted.link
-                    && found.table.unwrap_or(254) == wanted.table.unwrap_or(254)
-                    && same(wanted.priority, found.priority)
-                    && same(wanted.mtu, found.mtu)
-                    && same(wanted.advmss, found.advmss)
-            };
-            if !present.iter().any(is_it) {
-                return Err(wrong(format!(
-                    "route to {} is missing or differs",
-                    route.dst
-                )));
-            }
-        }
-        Ok(())
-    }
-
     fn check_gateway(&mut self) -> Result<(), Error> {
         if self.config.gateway == Gateway::None {
             return Ok(());
@@ -223,7 +143,7 @@ impl<'a> View<'a> {
             .is_some_and(|vlans| vlans.native.is_some());
         let what = || "list the bridge's addresses".to_owned();
         let present = on_host(self.host.addresses(self.bridge.index), what)?;
-        for ip in &self.previous.ips {
+        for ip in &self.inside.previous.ips {
             let gateway = ip
                 .gateway
                 .and_then(|gw| IpNet::new(gw, ip.address.prefix_len()).ok());
@@ -251,13 +171,13 @@ impl<'a> View<'a> {
         if let Some(back_end) = self.config.masquerade {
             let masquerade = Masquerade {
                 owner: &owner,
-                addresses: &self.addresses(),
+                addresses: &self.inside.addresses(),
             };
             let missing = masquerade.first_missing(back_end);
             let missing = in_firewall(missing, || "look for ipMasq rules".into())?;
             refuse_missing("ipMasq", missing)?;
         }
-        if let Some(mac) = self.inside.mac.filter(|_| self.config.mac_spoof_check) {
+        if let Some(mac) = self.inside.link.mac.filter(|_| self.config.mac_spoof_check) {
             let guard = Guard {
                 owner: &owner,
                 link: &self.port.name,
@@ -272,30 +192,13 @@ impl<'a> View<'a> {
         Ok(())
     }
 
-    fn interface(&self, wanted: impl Fn(&Interface) -> bool) -> Result<&Interface, Error> {
-        let mut interfaces = self.previous.interfaces.iter();
-        let missing = || wrong("prevResult lacks the bridge, the host's veth or the container's");
+    /// What prevResult says of a link of the host.
+    fn on_host(&self, link: &Link) -> Result<&Interface, Error> {
+        let mut interfaces = self.inside.previous.interfaces.iter();
         interfaces
-            .find(|interface| wanted(interface))
-            .ok_or_else(missing)
+            .find(|each| each.name == link.name && each.sandbox.is_empty())
+            .ok_or_else(|| wrong(format!("prevResult lacks {:?}", link.name)))
     }
-}
-
-fn find(socket: &mut Socket, name: &str) -> Result<Link, Error> {
-    let link = on_host(socket.link(name), || format!("look up {name:?}"))?;
-    link.ok_or_else(|| wrong(format!("link {name:?} is missing")))
-}
-
-fn same_mac(interface: &Interface, link: &Link) -> Result<(), Error> {
-    let present = link.mac.map(|mac| mac.to_string()).unwrap_or_default();
-    if interface.mac.is_empty() || interface.mac.eq_ignore_ascii_case(&present) {
-        return Ok(());
-    }
-    let msg = format!(
-        "{:?} has Ethernet address {present}, not {}",
-        link.name, interface.mac
-    );
-    Err(wrong(msg))
 }
 
 fn refuse_missing(of: &str, missing: Option<firewall::Rule>) -> Result<(), Error> {

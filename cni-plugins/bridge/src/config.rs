@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use cni::{Args, Dns, Error, IfName, Invocation};
 use firewall::BackEnd;
+use interface::keys;
 use netlink::Mac;
 use serde::Deserialize;
 
@@ -26,7 +27,6 @@ pub(crate) struct BridgeConfig {
     pub(crate) detect_duplicates: bool,
     pub(crate) leave_container_link_down: bool,
     pub(crate) mac: Option<Mac>,
-    pub(crate) ipam: Option<String>,
     pub(crate) dns: Dns,
 }
 
@@ -123,29 +123,28 @@ struct Trunk {
 impl BridgeConfig {
     /// Reads configuration and `CNI_ARGS`.
     pub(crate) fn parse(invocation: &Invocation) -> Result<Self, Error> {
-        let keys: Keys = invocation.config.keys()?;
+        let raw: Keys = invocation.config.keys()?;
         let ipam = invocation.config.ipam_type()?;
-        refuse_conflicts(&keys, ipam.as_deref())?;
-        keys.bridge.parse::<IfName>().map_err(|error| {
-            let msg = format!("bridge: {:?} cannot be the name of a bridge", keys.bridge);
+        refuse_conflicts(&raw, ipam.as_deref())?;
+        raw.bridge.parse::<IfName>().map_err(|error| {
+            let msg = format!("bridge: {:?} cannot be the name of a bridge", raw.bridge);
             Error::config(msg).details(error)
         })?;
         Ok(Self {
-            gateway: gateway(&keys),
-            force_address: keys.force_address,
-            masquerade: masquerade(&keys)?,
-            mtu: mtu(keys.mtu)?,
-            hairpin: keys.hairpin_mode,
-            promiscuous: keys.promisc_mode,
-            isolated: keys.port_isolation,
-            vlans: vlans(&keys)?,
-            mac_spoof_check: keys.macspoofchk,
-            detect_duplicates: keys.enabledad,
-            leave_container_link_down: keys.disable_container_interface,
-            mac: mac(&keys, &invocation.args)?,
-            ipam,
+            gateway: gateway(&raw),
+            force_address: raw.force_address,
+            masquerade: masquerade(&raw)?,
+            mtu: keys::mtu(raw.mtu)?,
+            hairpin: raw.hairpin_mode,
+            promiscuous: raw.promisc_mode,
+            isolated: raw.port_isolation,
+            vlans: vlans(&raw)?,
+            mac_spoof_check: raw.macspoofchk,
+            detect_duplicates: raw.enabledad,
+            leave_container_link_down: raw.disable_container_interface,
+            mac: mac(&raw, &invocation.args)?,
             dns: invocation.config.dns()?,
-            bridge: keys.bridge,
+            bridge: raw.bridge,
         })
     }
 }
@@ -182,29 +181,13 @@ fn masquerade(keys: &Keys) -> Result<Option<BackEnd>, Error> {
     }
 }
 
-fn mtu(mtu: i64) -> Result<Option<u32>, Error> {
-    match u32::try_from(mtu) {
-        Ok(0) => Ok(None),
-        Ok(mtu @ 68..=65535) => Ok(Some(mtu)),
-        _ => Err(Error::config(format!(
-            "mtu: {mtu} is not between 68 and 65535"
-        ))),
-    }
-}
-
-fn mac(keys: &Keys, args: &str) -> Result<Option<Mac>, Error> {
+fn mac(raw: &Keys, args: &str) -> Result<Option<Mac>, Error> {
     let args = Args::parse(args, &["MAC"])?;
-    let sources = [
-        ("runtimeConfig.mac", keys.runtime_config.mac.as_str()),
-        ("args.cni.mac", keys.args.cni.mac.as_str()),
+    keys::mac(&[
+        ("runtimeConfig.mac", &raw.runtime_config.mac),
+        ("args.cni.mac", &raw.args.cni.mac),
         ("CNI_ARGS MAC", args.value("MAC").unwrap_or_default()),
-    ];
-    let Some((key, text)) = sources.into_iter().find(|(_, text)| !text.is_empty()) else {
-        return Ok(None);
-    };
-    text.parse()
-        .map(Some)
-        .map_err(|error| Error::config(format!("{key}: {error}")))
+    ])
 }
 
 fn vlans(keys: &Keys) -> Result<Option<Vlans>, Error> {

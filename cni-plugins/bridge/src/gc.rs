@@ -4,12 +4,12 @@
 //! bridge itself is shared with whoever else uses it, and stays.
 
 use cni::{Error, GcRequest, NetworkName, ValidAttachments};
-use cni_plugin::delegate;
-use firewall::{Owner, Stamp, masquerade, spoofing};
+use firewall::{Stamp, masquerade, spoofing};
+use interface::removal::first_error;
+use interface::{Owner, ipam, on_host};
 use netlink::Socket;
 
-use crate::del::first_error;
-use crate::{in_firewall, on_host};
+use crate::in_firewall;
 
 /// Frees what is stale; without a list nothing is known to be.
 pub(crate) fn gc(request: &GcRequest) -> Result<(), Error> {
@@ -19,12 +19,12 @@ pub(crate) fn gc(request: &GcRequest) -> Result<(), Error> {
     };
     let tokens = tokens(network, valid);
     let is_valid = |token: &str| tokens.iter().any(|valid| valid == token);
-    let ipam = request.invocation.config.ipam_type()?;
     // As with DEL: no address is released while a link may still have it.
     let ports = delete_ports(network, is_valid);
-    let released = match ipam.filter(|_| ports.is_ok()) {
-        Some(ipam) => delegate::gc(&ipam, request),
-        None => Ok(()),
+    let released = if ports.is_ok() {
+        ipam::gc(request)
+    } else {
+        Ok(())
     };
     first_error([
         ports,
@@ -39,14 +39,8 @@ pub(crate) fn gc(request: &GcRequest) -> Result<(), Error> {
 }
 
 fn tokens(network: &NetworkName, valid: &ValidAttachments) -> Vec<String> {
-    let token = |(container, ifname): (&str, &str)| {
-        let owner = Owner {
-            network: network.to_string(),
-            container: container.into(),
-            ifname: ifname.into(),
-        };
-        owner.token()
-    };
+    let token =
+        |(container, ifname): (&str, &str)| Owner::new(network.as_str(), container, ifname).token();
     valid.iter().map(token).collect()
 }
 

@@ -13,12 +13,11 @@ mod gc; // what no valid attachment owns
 mod manual; // what --help and the man page say
 mod topology; // PURE: configuration and IPAM result to addresses, routes, gateways
 
-use cni::{
-    AddRequest, Attachment, Attempt, CheckRequest, Code, DelRequest, Error, GcRequest, NetworkName,
-    StatusRequest,
-};
-use cni_plugin::{Claim, Plugin, delegate};
-use firewall::Owner;
+use cni::{AddRequest, Attempt, CheckRequest, Code, DelRequest, Error, GcRequest, StatusRequest};
+use cni_plugin::{Claim, Plugin};
+use interface::ipam;
+
+use crate::config::BridgeConfig;
 
 /// The plugin.
 pub struct Bridge;
@@ -44,31 +43,12 @@ impl Plugin for Bridge {
     }
 
     fn status(request: &StatusRequest) -> Result<(), Error> {
-        match request.invocation.config.ipam_type()? {
-            Some(ipam) => delegate::status(&ipam, request),
-            None => Ok(()),
-        }
+        BridgeConfig::parse(&request.invocation)?;
+        ipam::status(request)
     }
 }
 
-fn owner(network: &NetworkName, attachment: &Attachment) -> Owner {
-    Owner {
-        network: network.to_string(),
-        container: attachment.container_id.to_string(),
-        ifname: attachment.ifname.to_string(),
-    }
-}
-
-/// The host refused something: code 100, or 11 when it may work later.
-fn on_host<T>(
-    result: Result<T, netlink::Error>,
-    what: impl FnOnce() -> String,
-) -> Result<T, Error> {
-    let late = matches!(result, Err(netlink::Error::Timeout { .. }));
-    result.attempt(if late { Code::TRY_AGAIN } else { Code::PLUGIN }, what)
-}
-
-/// As [`on_host`], for rules.
+/// The firewall refused something: code 100, or 11 when it may work later.
 fn in_firewall<T>(result: firewall::Result<T>, what: impl FnOnce() -> String) -> Result<T, Error> {
     let late = matches!(&result, Err(error) if error.is_transient());
     result.attempt(if late { Code::TRY_AGAIN } else { Code::PLUGIN }, what)

@@ -2,96 +2,42 @@
 
 use std::net::IpAddr;
 
-use cni::{Dns, Error, IpConfig, Route};
+use cni::{IpConfig, Route};
+use interface::Assigned;
 use ipnet::IpNet;
 
 use crate::config::{BridgeConfig, Gateway};
 
 /// Index of the container's interface in the result: bridge, host veth, container.
 pub(crate) const CONTAINER: usize = 2;
-/// rtnetlink(7): destinations at or beyond this scope are on the link and have no gateway.
-const SCOPE_LINK: u8 = 253;
 const MAIN_TABLE: u32 = 254;
 
 /// Addresses, routes and gateways, each in the order in which they are made.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Topology {
-    /// The result's addresses, gateways filled in.
-    pub(crate) ips: Vec<IpConfig>,
-    /// The result's routes, default route included.
-    pub(crate) routes: Vec<Route>,
+    /// The container's side: gateways filled in, default route included.
+    pub(crate) assigned: Assigned,
     /// The bridge's own addresses.
     pub(crate) gateways: Vec<IpNet>,
-    /// The result's `dns`: the configuration's if anything is set there, else the IPAM plugin's.
-    pub(crate) dns: Dns,
 }
 
 impl Topology {
     /// Decides.
-    pub(crate) fn new(config: &BridgeConfig, ipam: &cni::Result) -> Result<Self, Error> {
-        if ipam.ips.is_empty() {
-            return Err(Error::config("IPAM plugin returned missing IP config"));
+    pub(crate) fn new(config: &BridgeConfig, mut assigned: Assigned) -> Self {
+        for ip in &mut assigned.ips {
+            let invented =
+                || first_address(&ip.address).filter(|_| config.gateway != Gateway::None);
+            ip.gateway = ip.gateway.or_else(invented);
         }
-        let ips: Vec<_> = ipam
-            .ips
-            .iter()
-            .map(|ip| with_gateway(ip, config.gateway))
-            .collect();
-        let mut routes = without_duplicates(&ipam.routes);
+        let Assigned { ips, routes, .. } = &mut assigned;
         if config.gateway == Gateway::DefaultRoute {
-            add_default_routes(&ips, &mut routes);
+            add_default_routes(ips, routes);
         }
         let gateways = match config.gateway {
             Gateway::None => Vec::new(),
-            Gateway::Address | Gateway::DefaultRoute => gateways(&ips),
+            Gateway::Address | Gateway::DefaultRoute => gateways(ips),
         };
-        let dns = if config.dns.is_empty() {
-            &ipam.dns
-        } else {
-            &config.dns
-        };
-        Ok(Self {
-            ips,
-            routes,
-            gateways,
-            dns: dns.clone(),
-        })
-    }
-
-    /// The container's addresses.
-    pub(crate) fn addresses(&self) -> Vec<IpNet> {
-        self.ips.iter().map(|ip| ip.address).collect()
-    }
-
-    /// The container's routes as the kernel takes them, over the link `link`.
-    pub(crate) fn kernel_routes(&self, link: u32) -> Vec<netlink::route::Route> {
-        self.routes
-            .iter()
-            .map(|route| kernel_route(route, &self.ips, link))
-            .collect()
-    }
-
-    /// Whether a protocol is in use: IPv4, IPv6.
-    pub(crate) fn families(&self) -> [bool; 2] {
-        [true, false].map(|v4| self.ips.iter().any(|ip| ip.address.addr().is_ipv4() == v4))
-    }
-}
-
-/// A route of a result as the kernel takes it.
-pub(crate) fn kernel_route(route: &Route, ips: &[IpConfig], link: u32) -> netlink::route::Route {
-    let some = |number: u32| Some(number).filter(|number| *number != 0);
-    let on_link = route.scope.is_some_and(|scope| scope >= SCOPE_LINK);
-    let inherited = || gateway_of_family(ips, route.dst.addr().is_ipv4());
-    let gateway = route
-        .gw
-        .or_else(|| if on_link { None } else { inherited() });
-    netlink::route::Route {
-        table: route.table,
-        scope: route.scope,
-        priority: some(route.priority),
-        mtu: some(route.mtu),
-        advmss: some(route.advmss),
-        ..netlink::route::Route::new(route.dst.trunc(), gateway, link)
+        Self { assigned, gateways }
     }
 }
 
@@ -106,27 +52,6 @@ fn add_default_routes(ips: &[IpConfig], routes: &mut Vec<Route>) {
         if !routes.iter().any(is_default) {
             routes.push(Route::new(any(is_v4), ip.gateway));
         }
-    }
-}
-
-fn without_duplicates(routes: &[Route]) -> Vec<Route> {
-    let mut kept = Vec::<Route>::new();
-    for route in routes {
-        if !kept.contains(route) {
-            kept.push(route.clone());
-        }
-    }
-    kept
-}
-
-fn with_gateway(ip: &IpConfig, gateway: Gateway) -> IpConfig {
-    let invented = (gateway != Gateway::None)
-        .then(|| first_address(&ip.address))
-        .flatten();
-    IpConfig {
-        address: ip.address,
-        gateway: ip.gateway.or(invented),
-        interface: Some(CONTAINER),
     }
 }
 
@@ -154,12 +79,6 @@ fn gateways(ips: &[IpConfig]) -> Vec<IpNet> {
     nets
 }
 
-fn gateway_of_family(ips: &[IpConfig], is_v4: bool) -> Option<IpAddr> {
-    ips.iter()
-        .filter_map(|ip| ip.gateway)
-        .find(|gateway| gateway.is_ipv4() == is_v4)
-}
-
 fn is_any(net: &IpNet) -> bool {
     net.prefix_len() == 0
 }
@@ -177,7 +96,7 @@ mod tests {
     use std::fmt::Write;
 
     use cni::config::Unchecked;
-    use cni::{Environment, Request, Version};
+    use cni::{Environment, Error, Request, Version};
 
     use super::*;
 
@@ -207,15 +126,16 @@ mod tests {
     fn decided(keys: &str, ipam: &str) -> String {
         let ipam = serde_json::from_str(ipam).unwrap();
         let ipam = cni::Result::from_json(&ipam, Version::NEWEST).unwrap();
-        let topology = Topology::new(&config(keys).unwrap(), &ipam).unwrap();
+        let assigned = Assigned::new(ipam, CONTAINER).unwrap();
+        let topology = Topology::new(&config(keys).unwrap(), assigned);
         let mut text = String::new();
-        for address in topology.addresses() {
+        for address in topology.assigned.addresses() {
             writeln!(text, "container {address}").unwrap();
         }
         for gateway in &topology.gateways {
             writeln!(text, "bridge {gateway}").unwrap();
         }
-        for route in topology.kernel_routes(7) {
+        for route in topology.assigned.kernel_routes(7) {
             write!(
                 text,
                 "route {} dev {}",
@@ -285,12 +205,6 @@ mod tests {
         let expected = "container 10.1.0.5/24\ncontainer 10.2.0.5/24\n\
              bridge 10.1.0.1/24\nbridge 10.2.0.1/24\n";
         assert_eq!(decided(r#","isGateway":true"#, ipam), expected);
-    }
-
-    #[test]
-    fn a_result_without_an_address_is_refused() {
-        let error = Topology::new(&config("").unwrap(), &cni::Result::default()).unwrap_err();
-        assert_eq!(error.msg, "IPAM plugin returned missing IP config");
     }
 
     #[test]

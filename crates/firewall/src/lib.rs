@@ -17,7 +17,6 @@ mod expression; // matches and verdicts as nftables expressions, both directions
 pub mod iptables; // the iptables-restore applier
 pub mod masquerade; // `ipMasq`: containers leave with the host's address
 pub mod nftables; // the nfnetlink applier
-mod owner;
 mod rule;
 pub mod spoofing; // `macspoofchk`: containers send with their own Ethernet address
 

@@ -17,8 +17,8 @@ use crate::back_end::{BackEnd, PATIENCE};
 use crate::error::{Error, Result};
 use crate::iptables::{self, Iptables, Saved, Script, target_of, value_of};
 use crate::nftables::{Base, Family, Hook, Installed, Nftables, Table, Transaction};
-use crate::owner::{Owner, Stamp, legacy_chain};
 use crate::rule::{Match, Rule, Test, Verdict};
+use owner::{Owner, Stamp, legacy_chain};
 
 const TABLE: Table = Table {
     family: Family::Inet,

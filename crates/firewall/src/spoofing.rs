@@ -14,8 +14,8 @@ use sys::Errno;
 
 use crate::error::{Error, Result};
 use crate::nftables::{Base, Family, Hook, Nftables, Table, Transaction};
-use crate::owner::{Owner, Stamp};
 use crate::rule::{Match, Rule, Test, Verdict};
+use owner::{Owner, Stamp};
 
 const TABLE: Table = Table {
     family: Family::Bridge,

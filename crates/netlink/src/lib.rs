@@ -11,6 +11,7 @@ mod error;
 pub mod link; // bridges, veth pairs, bridge ports and their VLANs
 pub mod route; // routes with everything that CNI 1.1.0 can say about them
 mod socket;
+pub mod stacked; // macvlan, ipvlan, vlan, dummy
 pub mod sysctl; // /proc/sys/net of the calling thread's namespace
 
 pub use error::{Error, Result};

@@ -75,7 +75,8 @@ pub struct Link {
     pub mac: Option<Mac>,
     pub mtu: u32,
     pub master: Option<u32>,
-    /// The other end's index, of a veth (in the other end's namespace).
+    /// The other end's index, of a veth, or that of the link on which this one was made (in its
+    /// namespace).
     pub peer: Option<u32>,
     pub alias: Option<String>,
     pub is_up: bool,
@@ -89,6 +90,8 @@ pub struct Link {
     pub isolated: bool,
     /// As a bridge.
     pub vlan_filtering: bool,
+    /// As a link that was made on another.
+    pub made_as: Option<crate::stacked::Kind>,
 }
 
 /// One thing to change about a link.
@@ -334,7 +337,7 @@ impl Socket {
     }
 }
 
-fn of(kind: u16, flags: u16, message: &impl Emitable) -> Message {
+pub(crate) fn of(kind: u16, flags: u16, message: &impl Emitable) -> Message {
     let mut body = vec![0; message.buffer_len()];
     message.emit(&mut body);
     Message { kind, flags, body }
@@ -421,6 +424,7 @@ fn read_kind(entry: LinkInfo, link: &mut Link) {
         LinkInfo::Data(InfoData::Bridge(options)) => {
             link.vlan_filtering = options.contains(&InfoBridge::VlanFiltering(true));
         }
+        LinkInfo::Data(data) => link.made_as = crate::stacked::Kind::read(&data),
         LinkInfo::PortData(InfoPortData::BridgePort(options)) => {
             link.hairpin = options.contains(&InfoBridgePort::HairpinMode(true));
             link.isolated = options.contains(&InfoBridgePort::Isolated(true));

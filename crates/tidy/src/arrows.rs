@@ -4,19 +4,20 @@
 use crate::{File, Finding};
 
 /// Ours, and what they may use of ours.
-const ARROWS: [(&str, &[&str]); 16] = [
+const ARROWS: [(&str, &[&str]); 17] = [
     ("crates/cni/", &[]),
     ("crates/spec/", &[]),
     ("crates/sys/", &[]),
     ("crates/tidy/", &[]),
     ("crates/systemd/", &[]),
     ("crates/netlink/", &["sys"]),
-    ("crates/firewall/", &["sys", "netlink"]),
+    ("crates/owner/", &[]),
+    ("crates/firewall/", &["sys", "netlink", "owner"]),
     ("crates/libcni/", &["cni", "sys"]),
     ("crates/cni-plugin/", &["cni", "sys"]),
     (
         "crates/interface/",
-        &["cni", "cni-plugin", "sys", "netlink"],
+        &["cni", "cni-plugin", "sys", "netlink", "owner"],
     ),
     ("crates/testbed/", &["cni", "sys", "netlink"]),
     ("runtime/", &["oci", "sys", "netlink", "systemd"]),
@@ -31,10 +32,11 @@ const PLUGIN: &[&str] = &[
     "interface",
     "sys",
     "netlink",
+    "owner",
     "firewall",
 ];
 
-const OURS: [&str; 35] = [
+const OURS: [&str; 36] = [
     "cni",
     "oci",
     "sys",
@@ -68,6 +70,7 @@ const OURS: [&str; 35] = [
     "sbr",
     "vrf",
     "interface",
+    "owner",
     "davit-cni-plugins",
     "davit-cni",
 ];

@@ -1,4 +1,4 @@
-//! Whose a rule is: the attachment (network, container id, interface name) behind it.
+//! Whose a link or a rule is: the attachment (network, container id, interface name) behind it.
 //!
 //! The names start with fixed-length hashes, so that they stay exact when the readable part must
 //! be cut, and agree with the names that the reference plugins derive, so that either suite finds
@@ -25,6 +25,19 @@ pub struct Owner {
 }
 
 impl Owner {
+    /// The owner of these three names.
+    pub fn new(
+        network: impl Into<String>,
+        container: impl Into<String>,
+        ifname: impl Into<String>,
+    ) -> Self {
+        Self {
+            network: network.into(),
+            container: container.into(),
+            ifname: ifname.into(),
+        }
+    }
+
     /// `hash(network)-hash(ifname:container)`, each 16 hexadecimal digits.
     pub fn token(&self) -> String {
         let attachment = hash(&[&self.ifname, ":", &self.container]);

@@ -1,0 +1,47 @@
+//! The container's side of a network, for every plugin that gives a container an interface.
+//!
+//! A plugin makes its own kind of link. What happens around it is the same for all and is here:
+//! the namespace is opened ([`Sandbox`]), the IPAM plugin is asked ([`Assigned`]), the link gets
+//! its addresses and routes ([`setup`]), CHECK compares ([`check`]), DEL frees ([`removal`]).
+//!
+//! Promise: a link of ours carries its [`Owner`] as its alias, so that DEL takes no link that is
+//! somebody else's. Not here: anything on the host, and printing.
+
+pub mod assigned; // PURE: an IPAM result as addresses and routes of one link
+pub mod check; // prevResult against the container's link
+pub mod ipam; // the delegate, if there is one
+pub mod keys; // PURE: keys that several plugins have
+pub mod link; // making a link inside, owned from its first moment
+pub mod master; // the host's link that another is made on
+pub mod removal; // DEL: the link, the addresses, in an order that harms nobody
+pub mod sandbox; // the container's network namespace
+pub mod setup; // addresses, duplicate detection, routes
+
+pub use assigned::Assigned;
+pub use owner::Owner;
+pub use sandbox::Sandbox;
+
+use cni::{Attachment, Attempt, Code, Error, NetworkName};
+
+/// The owner of everything that an attachment makes.
+pub fn owner(network: &NetworkName, attachment: &Attachment) -> Owner {
+    Owner::new(
+        network.as_str(),
+        attachment.container_id.as_str(),
+        attachment.ifname.as_str(),
+    )
+}
+
+/// The kernel refused something: code 100, or 11 when it may work later.
+pub fn on_host<T>(
+    result: Result<T, netlink::Error>,
+    what: impl FnOnce() -> String,
+) -> Result<T, Error> {
+    let late = matches!(result, Err(netlink::Error::Timeout { .. }));
+    result.attempt(if late { Code::TRY_AGAIN } else { Code::PLUGIN }, what)
+}
+
+/// Something that was there a moment ago is not any more: another may have taken it away.
+pub fn vanished(what: String) -> Error {
+    Error::new(Code::TRY_AGAIN, what).details("it vanished")
+}
