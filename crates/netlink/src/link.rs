@@ -11,8 +11,8 @@ use netlink_packet_core::{Emitable, NLM_F_CREATE, NLM_F_EXCL, Parseable};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::link::{
     AfSpecBridge, BridgeVlanInfo, BridgeVlanInfoFlags, InfoBridge, InfoBridgePort, InfoData,
-    InfoKind, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags,
-    LinkInfo, LinkMessage, State,
+    InfoKind, InfoPortData, InfoPortKind, InfoVeth, InfoVrf, LinkAttribute, LinkExtentMask,
+    LinkFlags, LinkInfo, LinkMessage, State,
 };
 use sys::{Errno, NetNs};
 
@@ -84,6 +84,12 @@ pub struct Link {
     /// that do not tell).
     pub is_operational: bool,
     pub is_promiscuous: bool,
+    /// Promiscuous because an administrator said so, and not for somebody who listens.
+    pub is_set_promiscuous: bool,
+    pub is_all_multicast: bool,
+    pub tx_queue_length: u32,
+    /// As a VRF: the table that its members' packets are routed by.
+    pub vrf_table: Option<u32>,
     /// As a bridge port.
     pub hairpin: bool,
     /// As a bridge port.
@@ -103,10 +109,18 @@ pub enum Setting {
     Down,
     /// Promiscuous, as long as nobody else asks for it too.
     Promiscuous,
+    /// Promiscuous no longer, unless somebody else asks for it.
+    NotPromiscuous,
+    /// Whether it takes frames for every multicast group.
+    AllMulticast(bool),
+    /// How many packets wait to be sent, at most.
+    TxQueueLength(u32),
     /// Its name.
     Name(String),
     /// Becomes a port of the link with this index.
     Master(u32),
+    /// Is nobody's port any longer.
+    NoMaster,
     /// Its Ethernet address.
     Mac(Mac),
     /// Its MTU.
@@ -243,6 +257,30 @@ impl Socket {
         self.request(of(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &message), &what)
     }
 
+    /// Creates an ifb, which shapes what is redirected to it. `EEXIST` when the name is taken.
+    pub fn create_ifb(&mut self, name: &str, mtu: u32) -> Result<()> {
+        let mut message = LinkMessage::default();
+        message.attributes.push(LinkAttribute::IfName(name.into()));
+        message.attributes.push(LinkAttribute::Mtu(mtu));
+        let kind = vec![LinkInfo::Kind(InfoKind::Ifb)];
+        message.attributes.push(LinkAttribute::LinkInfo(kind));
+        let what = format!("create ifb {name:?}");
+        self.request(of(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &message), &what)
+    }
+
+    /// Creates a VRF, whose members' packets are routed by `table`. `EEXIST` when the name is
+    /// taken.
+    pub fn create_vrf(&mut self, name: &str, table: u32) -> Result<()> {
+        let mut message = LinkMessage::default();
+        message.attributes.push(LinkAttribute::IfName(name.into()));
+        message.attributes.push(LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Vrf),
+            LinkInfo::Data(InfoData::Vrf(vec![InfoVrf::TableId(table)])),
+        ]));
+        let what = format!("create VRF {name:?} with table {table}");
+        self.request(of(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &message), &what)
+    }
+
     /// Changes the link with this index, all settings in one message.
     pub fn change_link(&mut self, index: u32, settings: &[Setting]) -> Result<()> {
         let mut message = LinkMessage::default();
@@ -345,23 +383,20 @@ pub(crate) fn of(kind: u16, flags: u16, message: &impl Emitable) -> Message {
 
 fn add(setting: &Setting, message: &mut LinkMessage) {
     let header = &mut message.header;
+    let mut flag = |flag: LinkFlags, on: bool| {
+        header.change_mask |= flag;
+        header.flags.set(flag, on);
+    };
     let attribute = match setting {
-        Setting::Up => {
-            header.flags |= LinkFlags::Up;
-            header.change_mask |= LinkFlags::Up;
-            return;
-        }
-        Setting::Down => {
-            header.change_mask |= LinkFlags::Up;
-            return;
-        }
-        Setting::Promiscuous => {
-            header.flags |= LinkFlags::Promisc;
-            header.change_mask |= LinkFlags::Promisc;
-            return;
-        }
+        Setting::Up => return flag(LinkFlags::Up, true),
+        Setting::Down => return flag(LinkFlags::Up, false),
+        Setting::Promiscuous => return flag(LinkFlags::Promisc, true),
+        Setting::NotPromiscuous => return flag(LinkFlags::Promisc, false),
+        Setting::AllMulticast(on) => return flag(LinkFlags::Allmulti, *on),
         Setting::Name(name) => LinkAttribute::IfName(name.clone()),
         Setting::Master(index) => LinkAttribute::Controller(*index),
+        Setting::NoMaster => LinkAttribute::Controller(0),
+        Setting::TxQueueLength(packets) => LinkAttribute::TxQueueLen(*packets),
         Setting::Mac(mac) => LinkAttribute::Address(mac.0.into()),
         Setting::Mtu(mtu) => LinkAttribute::Mtu(*mtu),
         Setting::Alias(alias) => LinkAttribute::IfAlias(alias.clone()),
@@ -391,6 +426,8 @@ pub fn parse(body: &[u8], what: &str) -> Result<Link> {
         index: message.header.index,
         is_up: flags.contains(LinkFlags::Up),
         is_promiscuous: flags.contains(LinkFlags::Promisc),
+        is_set_promiscuous: flags.contains(LinkFlags::Promisc),
+        is_all_multicast: flags.contains(LinkFlags::Allmulti),
         ..Link::default()
     };
     for attribute in message.attributes {
@@ -406,6 +443,7 @@ fn read_attribute(attribute: LinkAttribute, link: &mut Link) {
         LinkAttribute::Address(bytes) => link.mac = bytes.try_into().ok().map(Mac),
         LinkAttribute::Controller(index) => link.master = Some(index),
         LinkAttribute::Link(index) => link.peer = Some(index),
+        LinkAttribute::TxQueueLen(packets) => link.tx_queue_length = packets,
         LinkAttribute::IfAlias(alias) => link.alias = Some(alias),
         LinkAttribute::OperState(state) => {
             link.is_operational = matches!(state, State::Up | State::Unknown);
@@ -423,6 +461,12 @@ fn read_kind(entry: LinkInfo, link: &mut Link) {
         LinkInfo::Kind(kind) => link.kind = Some(kind.to_string()),
         LinkInfo::Data(InfoData::Bridge(options)) => {
             link.vlan_filtering = options.contains(&InfoBridge::VlanFiltering(true));
+        }
+        LinkInfo::Data(InfoData::Vrf(options)) => {
+            link.vrf_table = options.iter().find_map(|option| match option {
+                InfoVrf::TableId(table) => Some(*table),
+                _ => None,
+            });
         }
         LinkInfo::Data(data) => link.made_as = crate::stacked::Kind::read(&data),
         LinkInfo::PortData(InfoPortData::BridgePort(options)) => {

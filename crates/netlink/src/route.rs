@@ -165,7 +165,7 @@ fn scope_of(route: &Route) -> RouteScope {
     }
 }
 
-fn parse(body: &[u8], what: &str) -> Result<Option<Route>> {
+pub(crate) fn parse(body: &[u8], what: &str) -> Result<Option<Route>> {
     let message = RouteMessage::parse(body).map_err(|error| Error::malformed(what, error))?;
     if message.header.kind != RouteType::Unicast {
         return Ok(None);
