@@ -1,52 +1,11 @@
 //! Why the service manager could not be asked, or refused.
 
-use std::io;
-use std::time::Duration;
-
 /// One reason.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Nobody answers there.
-    #[error("connect to {address}: {source}")]
-    Connect {
-        /// The socket.
-        address: String,
-        /// Why.
-        source: io::Error,
-    },
-    /// There is no address to try.
-    #[error("no D-Bus address of the {0}")]
-    NoAddress(&'static str),
-    /// The connection broke, or carried nonsense.
-    #[error("D-Bus {address}: {call}: {source}")]
-    Broken {
-        /// The socket.
-        address: String,
-        /// What was being done.
-        call: String,
-        /// Why.
-        source: io::Error,
-    },
-    /// No answer in time.
-    #[error("D-Bus {address}: no answer to {call} after {} s", .patience.as_secs())]
-    Late {
-        /// The socket.
-        address: String,
-        /// What was waited for.
-        call: String,
-        /// How long.
-        patience: Duration,
-    },
-    /// The call was answered by an error.
-    #[error("systemd: {call}: {text} ({name})")]
-    Refused {
-        /// The call.
-        call: String,
-        /// The name of the error, `org.freedesktop.systemd1.UnitExists` for one.
-        name: String,
-        /// What it says.
-        text: String,
-    },
+    /// The call was not answered, or refused.
+    #[error(transparent)]
+    Bus(#[from] dbus::Error),
     /// A job ended otherwise than by being done.
     #[error("systemd: {call}: the job's result is {result:?}, not \"done\"")]
     Job {
@@ -63,7 +22,6 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     /// Whether the manager answered with the error `org.freedesktop.systemd1.NAME`.
     pub fn is(&self, short: &str) -> bool {
-        matches!(self, Self::Refused { name, .. }
-            if name.strip_prefix("org.freedesktop.systemd1.") == Some(short))
+        matches!(self, Self::Bus(error) if error.is(&format!("org.freedesktop.systemd1.{short}")))
     }
 }

@@ -4,7 +4,7 @@
 //! `true`, `'text'`, `7` (a 32 bit number), `uint64 7`, `@t 7`, `['a', 'b']`, `@as []`,
 //! `('/dev/null', 'rw')`.
 
-use crate::value::{Value, first_type};
+use dbus::value::{Value, first_type};
 
 /// Reads one value; the error says what is wrong, and where.
 pub fn parse(text: &str) -> Result<Value, String> {

@@ -2,9 +2,9 @@
 
 use std::env;
 
-use crate::bus::{Address, Bus, addresses, named};
+use dbus::{Address, Bus, Value, addresses, named, system_addresses};
+
 use crate::error::{Error, Result};
-use crate::value::Value;
 
 /// Which manager.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,11 +26,6 @@ const NAME: &str = "org.freedesktop.systemd1";
 const OBJECT: &str = "/org/freedesktop/systemd1";
 const INTERFACE: &str = "org.freedesktop.systemd1.Manager";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
-const DAEMON: (&str, &str, &str) = (
-    "org.freedesktop.DBus",
-    "/org/freedesktop/DBus",
-    "org.freedesktop.DBus",
-);
 
 /// Properties of a unit: name and value.
 pub type Properties = [(String, Value)];
@@ -39,12 +34,12 @@ impl Manager {
     /// Connects to the manager: by the socket of its own where we may, else over the bus.
     pub fn connect(instance: Instance) -> Result<Self> {
         let (private, buses) = places(instance);
-        let mut last = Error::NoAddress(match instance {
+        let mut last = Error::from(dbus::Error::NoAddress(match instance {
             Instance::System => "system's manager",
             Instance::User => {
                 "user's manager: neither DBUS_SESSION_BUS_ADDRESS nor XDG_RUNTIME_DIR is set"
             }
-        });
+        }));
         let tries = private.into_iter().map(|address| (address, false));
         for (address, is_bus) in tries.chain(buses.into_iter().map(|address| (address, true))) {
             match Self::connect_to(&address, is_bus) {
@@ -63,9 +58,9 @@ impl Manager {
     fn connect_to(address: &Address, is_bus: bool) -> Result<Self> {
         let mut bus = Bus::connect(address)?;
         if is_bus {
-            bus.call(DAEMON, "Hello", &[])?;
+            bus.hello()?;
             let rule = format!("type='signal',interface='{INTERFACE}',member='JobRemoved'");
-            bus.call(DAEMON, "AddMatch", &[Value::Str(rule)])?;
+            bus.daemon("AddMatch", &[Value::Str(rule)])?;
         }
         let subscribed = false;
         Ok(Self { bus, subscribed })
@@ -159,7 +154,9 @@ impl Manager {
     }
 
     fn call(&mut self, method: &str, arguments: &[Value]) -> Result<Vec<Value>> {
-        self.bus.call((NAME, OBJECT, INTERFACE), method, arguments)
+        Ok(self
+            .bus
+            .call((NAME, OBJECT, INTERFACE), method, arguments)?)
     }
 
     /// Calls a method that makes a job, and waits for the job's end.
@@ -203,10 +200,7 @@ fn places(instance: Instance) -> (Option<Address>, Vec<Address>) {
     match instance {
         Instance::System => {
             let own = "/run/systemd/private".to_owned();
-            let bus = set("DBUS_SYSTEM_BUS_ADDRESS").map_or_else(Vec::new, |list| addresses(&list));
-            let usual = Address::Path("/run/dbus/system_bus_socket".into());
-            let buses = if bus.is_empty() { vec![usual] } else { bus };
-            (Some(Address::Path(own)), buses)
+            (Some(Address::Path(own)), system_addresses())
         }
         Instance::User => {
             let below = |name: &str| {

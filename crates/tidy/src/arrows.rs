@@ -4,12 +4,13 @@
 use crate::{File, Finding};
 
 /// Ours, and what they may use of ours.
-const ARROWS: [(&str, &[&str]); 17] = [
+const ARROWS: [(&str, &[&str]); 18] = [
     ("crates/cni/", &[]),
     ("crates/spec/", &[]),
     ("crates/sys/", &[]),
     ("crates/tidy/", &[]),
-    ("crates/systemd/", &[]),
+    ("crates/dbus/", &[]),
+    ("crates/systemd/", &["dbus"]),
     ("crates/netlink/", &["sys"]),
     ("crates/owner/", &[]),
     ("crates/firewall/", &["sys", "netlink", "owner"]),
@@ -34,13 +35,16 @@ const PLUGIN: &[&str] = &[
     "netlink",
     "owner",
     "firewall",
+    "dbus",
 ];
 
-const OURS: [&str; 36] = [
+const OURS: [&str; 38] = [
     "cni",
     "oci",
     "sys",
     "systemd",
+    "dbus",
+    "firewall-plugin",
     "tidy",
     "manual",
     "netlink",

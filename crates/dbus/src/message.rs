@@ -6,7 +6,8 @@ use crate::value::{Reader, Value, pad};
 
 /// What a message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+#[allow(missing_docs)]
+pub enum Kind {
     Call,
     Return,
     Error,
@@ -15,14 +16,19 @@ pub(crate) enum Kind {
 
 /// A message, with those fields of its header that somebody here looks at.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Message {
-    pub(crate) kind: Kind,
-    pub(crate) reply_to: u32,
-    pub(crate) path: String,
-    pub(crate) interface: String,
+pub struct Message {
+    /// What it is.
+    pub kind: Kind,
+    /// The call that it answers.
+    pub reply_to: u32,
+    /// The object.
+    pub path: String,
+    /// The interface.
+    pub interface: String,
     /// The method, the signal, or the error's name.
-    pub(crate) member: String,
-    pub(crate) body: Vec<Value>,
+    pub member: String,
+    /// The arguments or the answer.
+    pub body: Vec<Value>,
 }
 
 /// Size of the header's part that is always there; the size of the rest is in it.

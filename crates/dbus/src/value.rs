@@ -137,7 +137,7 @@ fn alignment(signature: &[u8]) -> usize {
 }
 
 /// The length of the first complete type in `signature`.
-pub(crate) fn first_type(signature: &[u8]) -> Option<usize> {
+pub fn first_type(signature: &[u8]) -> Option<usize> {
     match signature.first()? {
         b'a' => Some(1 + first_type(&signature[1..])?),
         open @ (b'(' | b'{') => {

@@ -15,11 +15,12 @@ use crate::message::{self, FIXED, Kind, Message};
 use crate::value::Value;
 
 /// How long any answer may take: a busy service manager takes seconds.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Where a bus listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Address {
+#[allow(missing_docs)]
+pub enum Address {
     Path(String),
     Abstract(String),
 }
@@ -34,7 +35,7 @@ impl Address {
 }
 
 /// The unix sockets in a list of addresses (D-Bus specification, "Server Addresses").
-pub(crate) fn addresses(list: &str) -> Vec<Address> {
+pub fn addresses(list: &str) -> Vec<Address> {
     let one = |address: &str| {
         let options = address.strip_prefix("unix:")?;
         options.split(',').find_map(|option| {
@@ -48,6 +49,15 @@ pub(crate) fn addresses(list: &str) -> Vec<Address> {
         })
     };
     list.split(';').filter_map(one).collect()
+}
+
+/// Where the system's bus is, by the environment or by custom.
+pub fn system_addresses() -> Vec<Address> {
+    let set = std::env::var("DBUS_SYSTEM_BUS_ADDRESS").unwrap_or_default();
+    match addresses(&set) {
+        list if list.is_empty() => vec![Address::Path("/run/dbus/system_bus_socket".into())],
+        list => list,
+    }
 }
 
 /// `%2d` is a byte in hexadecimal.
@@ -69,7 +79,7 @@ fn unescape(text: &str) -> Option<String> {
 
 /// A connection on which calls can be made.
 #[derive(Debug)]
-pub(crate) struct Bus {
+pub struct Bus {
     stream: UnixStream,
     address: String,
     serial: u32,
@@ -84,7 +94,7 @@ struct Wait<'a> {
 
 impl Bus {
     /// Connects and proves who we are.
-    pub(crate) fn connect(address: &Address) -> Result<Self> {
+    pub fn connect(address: &Address) -> Result<Self> {
         let text = address.text();
         let stream = open(address).map_err(|source| Error::Connect {
             address: text.clone(),
@@ -98,6 +108,21 @@ impl Bus {
         };
         bus.authenticate()?;
         Ok(bus)
+    }
+
+    /// Makes itself known to a bus, which answers nobody before. A service's own socket needs none.
+    pub fn hello(&mut self) -> Result<()> {
+        self.daemon("Hello", &[]).map(drop)
+    }
+
+    /// Calls the bus itself (D-Bus specification, "Message Bus Messages").
+    pub fn daemon(&mut self, method: &str, arguments: &[Value]) -> Result<Vec<Value>> {
+        const DAEMON: (&str, &str, &str) = (
+            "org.freedesktop.DBus",
+            "/org/freedesktop/DBus",
+            "org.freedesktop.DBus",
+        );
+        self.call(DAEMON, method, arguments)
     }
 
     /// By the credentials of the socket alone: a user id in the message would be the one inside
@@ -131,7 +156,7 @@ impl Bus {
     }
 
     /// Calls a method and answers what it returns. Signals that come meanwhile are kept.
-    pub(crate) fn call(
+    pub fn call(
         &mut self,
         (to, path, interface): (&str, &str, &str),
         method: &str,
@@ -148,7 +173,7 @@ impl Bus {
                 Kind::Signal => self.signals.push(message),
                 Kind::Return if message.reply_to == self.serial => return Ok(message.body),
                 Kind::Error if message.reply_to == self.serial => {
-                    return Err(refused(name, message));
+                    return Err(refused(to, name, message));
                 }
                 _ => {}
             }
@@ -156,11 +181,7 @@ impl Bus {
     }
 
     /// Waits until `wanted` finds what it looks for in a signal; `what` is for the error.
-    pub(crate) fn signal<T>(
-        &mut self,
-        what: &str,
-        wanted: impl Fn(&Message) -> Option<T>,
-    ) -> Result<T> {
+    pub fn signal<T>(&mut self, what: &str, wanted: impl Fn(&Message) -> Option<T>) -> Result<T> {
         let wait = &Wait::new(what);
         loop {
             let found = self.signals.iter().find_map(&wanted);
@@ -257,19 +278,20 @@ fn open(address: &Address) -> io::Result<UnixStream> {
 }
 
 /// `StartTransientUnit("a.scope")`: the method and its first argument.
-pub(crate) fn named(method: &str, arguments: &[Value]) -> String {
+pub fn named(method: &str, arguments: &[Value]) -> String {
     match arguments.first() {
         Some(Value::Str(text)) => format!("{method}({text:?})"),
         _ => method.to_owned(),
     }
 }
 
-fn refused(call: String, message: Message) -> Error {
+fn refused(to: &str, call: String, message: Message) -> Error {
     let text = match message.body.into_iter().next() {
         Some(Value::Str(text)) => text,
         _ => String::new(),
     };
     Error::Refused {
+        to: to.to_owned(),
         call,
         name: message.member,
         text,
