@@ -6,7 +6,7 @@
 //! ```
 //! The shared chains live as long as anybody uses them.
 
-use firewall::iptables::{Family, Iptables, Saved, Script, target_of, value_of};
+use firewall::iptables::{Family, Iptables, Saved, Script, Table, target_of, value_of};
 use firewall::nftables::Nftables;
 use firewall::{Error, PATIENCE, Protocol, Result, Rule, Stamp};
 
@@ -161,7 +161,7 @@ impl<F: Fn(&Saved, &str) -> bool> Wanted for F {}
 pub(crate) fn families(nft: &mut Nftables, wanted: impl Fn(&str) -> bool) -> Result<Vec<Family>> {
     let mut families = Vec::new();
     for family in Family::ALL {
-        if firewall::iptables::may_have_chain(nft, family, &wanted)? {
+        if firewall::iptables::may_have_chain(nft, (family, Table::Nat), &wanted)? {
             families.push(family);
         }
     }

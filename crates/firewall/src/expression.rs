@@ -26,12 +26,15 @@ const BASE_NETWORK: u32 = 1;
 const BASE_TRANSPORT: u32 = 2;
 const META_MARK: u32 = 3;
 const META_IIFNAME: u32 = 6;
+const META_OIFNAME: u32 = 7;
 const META_NFPROTO: u32 = 15;
 const META_L4PROTO: u32 = 16;
 const FIB_ADDRTYPE: u32 = 3;
 const FIB_DADDR: u32 = 2;
+const CT_STATE: u32 = 0;
 const CT_STATUS: u32 = 2;
 const DST_NAT: u32 = 1 << 5; // IPS_DST_NAT of nf_conntrack_common.h
+const ESTABLISHED_OR_RELATED: u32 = 1 << 1 | 1 << 2; // NF_CT_STATE_BIT of either
 const LOCAL: u32 = 2; // RTN_LOCAL of rtnetlink.h
 const DNAT: u32 = 1;
 const JUMP: i32 = -3;
@@ -117,22 +120,34 @@ impl List {
                     .compare(Test::Is, &port.to_be_bytes())
             }
             Match::InputLink(test, name) => {
-                let mut bytes = name.clone().into_bytes();
-                bytes.resize(IFNAMSIZ, 0);
-                self.meta(META_IIFNAME).compare(*test, &bytes)
+                self.meta(META_IIFNAME).compare(*test, &link_name(name))
+            }
+            Match::OutputLink(test, name) => {
+                self.meta(META_OIFNAME).compare(*test, &link_name(name))
+            }
+            Match::Established => self.ct(CT_STATE, ESTABLISHED_OR_RELATED),
+            Match::EstablishedForXtables => {
+                let data = Writer::default()
+                    .put_str(1, XT_CONNTRACK)
+                    .put_be32(2, 3)
+                    .put(3, &xt_established());
+                self.push("match", data)
             }
             Match::SourceMac(mac) => self.payload(BASE_LINK, 6, 6).compare(Test::Is, &mac.0),
             Match::MarkBits(bits) => {
                 let bytes = bits.to_ne_bytes();
                 self.meta(META_MARK).mask(&bytes).compare(Test::Is, &bytes)
             }
-            Match::DestinationTranslated => {
-                let data = Writer::default().put_be32(2, CT_STATUS).put_be32(1, REG_1);
-                let status = self.push("ct", data).mask(&DST_NAT.to_ne_bytes());
-                status.compare(Test::IsNot, &[0; 4])
-            }
+            Match::DestinationTranslated => self.ct(CT_STATUS, DST_NAT),
             Match::Words(_) => return Err(inexpressible(condition)),
         })
+    }
+
+    /// Any of these bits of what connection tracking knows of the flow.
+    fn ct(self, key: u32, bits: u32) -> Self {
+        let data = Writer::default().put_be32(2, key).put_be32(1, REG_1);
+        let loaded = self.push("ct", data).mask(&bits.to_ne_bytes());
+        loaded.compare(Test::IsNot, &[0; 4])
     }
 
     /// `offsets`: where the address lies in an IPv4 and in an IPv6 header.
@@ -228,6 +243,26 @@ impl List {
     }
 }
 
+const XT_CONNTRACK: &str = "conntrack";
+
+/// `struct xt_conntrack_mtinfo3` (linux/netfilter/xt_conntrack.h) for `--ctstate
+/// RELATED,ESTABLISHED`, with its size rounded up as XT_ALIGN does.
+fn xt_established() -> [u8; 168] {
+    const MATCH_FLAGS: usize = 146;
+    const STATE_MASK: usize = 150;
+    const BY_STATE: u16 = 1;
+    let mut info = [0; 168];
+    info[MATCH_FLAGS..][..2].copy_from_slice(&BY_STATE.to_ne_bytes());
+    info[STATE_MASK..][..2].copy_from_slice(&(ESTABLISHED_OR_RELATED as u16).to_ne_bytes());
+    info
+}
+
+fn link_name(name: &str) -> Vec<u8> {
+    let mut bytes = name.as_bytes().to_vec();
+    bytes.resize(IFNAMSIZ, 0);
+    bytes
+}
+
 fn value(bytes: &[u8]) -> Writer {
     Writer::default().put(DATA_VALUE, bytes)
 }
@@ -260,7 +295,7 @@ enum Loaded {
     Payload(u32, u32, u32),
     Meta(u32),
     LocalType,
-    Status,
+    Flow(u32),
 }
 
 #[derive(Default)]
@@ -300,8 +335,13 @@ impl Reader {
                 local.then(|| self.load(Loaded::LocalType))?;
             }
             "ct" => {
-                (find(data, 1).is_some() && be32(data, 2)? == CT_STATUS)
-                    .then(|| self.load(Loaded::Status))?;
+                find(data, 1)?;
+                self.load(Loaded::Flow(be32(data, 2)?));
+            }
+            "match" => {
+                let is_known = text(find(data, 1)?) == XT_CONNTRACK && be32(data, 2)? == 3;
+                let same = find(data, 3)?.get(..162)? == &xt_established()[..162];
+                (is_known && same).then(|| self.matches.push(Match::EstablishedForXtables))?;
             }
             "bitwise" => self.mask = Some(find(find(data, 4)?, DATA_VALUE)?.to_vec()),
             "cmp" => self.compare(data)?,
@@ -334,12 +374,10 @@ impl Reader {
                 return Some(());
             }
             Loaded::Meta(META_IIFNAME) => Match::InputLink(test, text(bytes)),
+            Loaded::Meta(META_OIFNAME) => Match::OutputLink(test, text(bytes)),
             Loaded::Meta(META_MARK) => Match::MarkBits(u32::from_ne_bytes(bytes.try_into().ok()?)),
             Loaded::Meta(_) => return None,
-            Loaded::Status => {
-                let is_ours = self.mask.as_deref() == Some(&DST_NAT.to_ne_bytes()[..]);
-                (is_ours && test == Test::IsNot).then_some(Match::DestinationTranslated)?
-            }
+            Loaded::Flow(key) => self.flow(test, key)?,
             Loaded::LocalType => Match::DestinationIsLocal,
             Loaded::Payload(BASE_TRANSPORT, 2, 2) => {
                 let port = u16::from_be_bytes(bytes.try_into().ok()?);
@@ -351,6 +389,15 @@ impl Reader {
         };
         self.matches.push(found);
         Some(())
+    }
+
+    fn flow(&self, test: Test, key: u32) -> Option<Match> {
+        let mask = self.mask.as_deref()?.try_into().ok()?;
+        match (test, key, u32::from_ne_bytes(mask)) {
+            (Test::IsNot, CT_STATUS, DST_NAT) => Some(Match::DestinationTranslated),
+            (Test::IsNot, CT_STATE, ESTABLISHED_OR_RELATED) => Some(Match::Established),
+            _ => None,
+        }
     }
 
     fn network(&self, test: Test, offset: u32, bytes: &[u8]) -> Option<Match> {
@@ -456,6 +503,14 @@ mod tests {
                 Match::DestinationTranslated,
             ],
             Verdict::Drop,
+        );
+        round_trip(
+            vec![
+                Match::OutputLink(Test::IsNot, "fifteen-letters".into()),
+                Match::Established,
+                Match::EstablishedForXtables,
+            ],
+            Verdict::Accept,
         );
     }
 

@@ -52,36 +52,63 @@ impl Family {
     }
 }
 
+/// One of the tables that all hosts have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Table {
+    #[default]
+    Nat,
+    Filter,
+}
+
+impl Table {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Nat => "nat",
+            Self::Filter => "filter",
+        }
+    }
+}
+
 /// The programs for one address family, and our patience with the xtables lock.
 #[derive(Clone, Debug)]
 pub struct Iptables {
     family: Family,
+    table: Table,
     restore: PathBuf,
     save: PathBuf,
     patience: Duration,
 }
 
-/// What the `nat` table holds: the lines of `iptables-save`.
+/// What a table holds: the lines of `iptables-save`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Saved(Vec<String>);
 
-/// A change of the `nat` table.
+/// A change of one table, `nat` unless said otherwise.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Script {
+    table: Table,
     lines: Vec<String>,
 }
 
 impl Iptables {
-    /// The host's programs, `None` when it has none. `patience` bounds every wait for the lock.
+    /// The host's programs, for the `nat` table; `None` when it has none. `patience` bounds every wait for the lock.
     pub fn find(family: Family, patience: Duration) -> Option<Self> {
         let restore = find_program(&family.program("restore"))?;
         let save = find_program(&family.program("save"))?;
         Some(Self {
             family,
+            table: Table::Nat,
             restore,
             save,
             patience,
         })
+    }
+
+    /// The same for another table.
+    #[must_use]
+    pub fn of(self, table: Table) -> Self {
+        Self { table, ..self }
     }
 
     /// Which protocol's rules these programs change.
@@ -89,9 +116,9 @@ impl Iptables {
         self.family
     }
 
-    /// Reads the `nat` table.
+    /// Reads the table.
     pub fn save(&self) -> Result<Saved> {
-        let stdout = self.run(&self.save, &["-t", "nat"], "")?;
+        let stdout = self.run(&self.save, &["-t", self.table.name()], "")?;
         Ok(Saved(
             String::from_utf8_lossy(&stdout)
                 .lines()
@@ -147,7 +174,7 @@ impl Iptables {
     ///
     /// The program compares, because it alone knows how it would write a rule.
     pub fn first_missing<'a>(&self, rules: &'a [(String, Rule)]) -> Result<Option<&'a Rule>> {
-        let mut script = Script::default();
+        let mut script = Script::of(self.table);
         let mut rule_of_line = Vec::new();
         for (number, (chain, rule)) in rules.iter().enumerate() {
             script.command("-C", chain, rule)?;
@@ -208,12 +235,12 @@ impl Iptables {
     }
 }
 
-/// Whether the kernel may hold a `nat` chain that is `wanted`, asked without starting a program.
+/// Whether the kernel may hold a chain that is `wanted`, asked without starting a program.
 ///
 /// True also where that cannot be known: legacy tables do not tell.
 pub fn may_have_chain(
     nft: &mut Nftables,
-    family: Family,
+    (family, table): (Family, Table),
     wanted: impl Fn(&str) -> bool,
 ) -> Result<bool> {
     let (names, nft_family) = match family {
@@ -221,12 +248,12 @@ pub fn may_have_chain(
         Family::Ipv6 => ("/proc/self/net/ip6_tables_names", nftables::Family::Ipv6),
     };
     let legacy = std::fs::read_to_string(names).unwrap_or_default();
-    if legacy.lines().any(|table| table == "nat") {
+    if legacy.lines().any(|name| name == table.name()) {
         return Ok(true);
     }
     let table = nftables::Table {
         family: nft_family,
-        name: "nat",
+        name: table.name(),
     };
     Ok(nft.chains(table)?.iter().any(|chain| wanted(chain)))
 }
@@ -260,6 +287,17 @@ impl Saved {
             .filter_map(|line| line.strip_prefix("-A ")?.split_once(' '))
     }
 
+    /// Whether a chain has this rule, as long as it says nothing that the program writes in another
+    /// way than we do.
+    pub fn has(&self, chain: &str, rule: &Rule) -> Result<bool> {
+        let wanted = words_of(rule)?;
+        let mut lines = wanted.iter().map(|words| words.join(" "));
+        Ok(lines.all(|line| {
+            self.rules()
+                .any(|(name, words)| name == chain && words == line)
+        }))
+    }
+
     /// The rules that jump or go to a chain.
     pub fn references<'a>(&'a self, target: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
         self.rules()
@@ -287,6 +325,12 @@ pub fn value_of(words: &str, option: &str) -> Option<String> {
 }
 
 impl Script {
+    /// No change of this table yet.
+    pub fn of(table: Table) -> Self {
+        let lines = Vec::new();
+        Self { table, lines }
+    }
+
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.lines.is_empty()
@@ -329,7 +373,7 @@ impl Script {
 
     /// What `iptables-restore` reads.
     pub fn text(&self) -> String {
-        let mut text = String::from("*nat\n");
+        let mut text = format!("*{}\n", self.table.name());
         for line in &self.lines {
             text.push_str(line);
             text.push('\n');
@@ -428,6 +472,10 @@ fn ways_of(condition: &Match) -> Result<Vec<Vec<String>>> {
             return Ok(ways.collect());
         }
         Match::InputLink(test, name) => tested(*test, ["-i", &quoted(name)?]),
+        Match::OutputLink(test, name) => tested(*test, ["-o", &quoted(name)?]),
+        Match::Established | Match::EstablishedForXtables => {
+            strings(["-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED"])
+        }
         Match::MarkBits(bits) => strings(["-m", "mark", "--mark", &format!("{bits:#x}/{bits:#x}")]),
         Match::Words(words) => words
             .iter()

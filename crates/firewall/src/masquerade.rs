@@ -15,7 +15,7 @@ use sys::Errno;
 
 use crate::back_end::{BackEnd, PATIENCE};
 use crate::error::{Error, Result};
-use crate::iptables::{self, Iptables, Saved, Script, target_of, value_of};
+use crate::iptables::{self, Iptables, Saved, Script, Table as Tables, target_of, value_of};
 use crate::nftables::{Base, Family, Hook, Installed, Nftables, Table, Transaction};
 use crate::rule::{Match, Rule, Test, Verdict};
 use owner::{Owner, Stamp, legacy_chain};
@@ -269,7 +269,7 @@ fn remove_chains(
     family: iptables::Family,
     (may_be, wanted): Selection<'_>,
 ) -> Result<()> {
-    if !iptables::may_have_chain(nft, family, may_be)? {
+    if !iptables::may_have_chain(nft, (family, Tables::Nat), may_be)? {
         return Ok(());
     }
     let tables = programs(family)?;

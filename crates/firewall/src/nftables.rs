@@ -27,8 +27,10 @@ const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
 const CREATE: u16 = 0x400; // NLM_F_CREATE
 const APPEND: u16 = 0x800; // NLM_F_APPEND
+const EXCLUSIVE: u16 = 0x200; // NLM_F_EXCL
 const TABLE: u16 = 1; // NFTA_TABLE_NAME, NFTA_CHAIN_TABLE, NFTA_RULE_TABLE
 const CHAIN_NAME: u16 = 3;
+const CHAIN_POLICY: u16 = 5;
 const RULE_CHAIN: u16 = 2;
 const RULE_HANDLE: u16 = 3;
 const RULE_EXPRESSIONS: u16 = 4;
@@ -99,6 +101,7 @@ pub struct Base {
 #[allow(missing_docs)]
 pub enum Hook {
     Prerouting = 0,
+    Forward = 2,
     Output = 3,
     Postrouting = 4,
 }
@@ -154,6 +157,12 @@ impl Transaction {
         self.push(NEWCHAIN, CREATE, body)
     }
 
+    /// Makes a chain, which must not exist yet: who made it has filled it as well.
+    pub fn new_chain(&mut self, chain: &Chain) -> &mut Self {
+        let body = of_table(chain.table).put_str(CHAIN_NAME, &chain.name);
+        self.push(NEWCHAIN, CREATE | EXCLUSIVE, body)
+    }
+
     /// Removes all rules of a chain, which must exist.
     pub fn flush(&mut self, chain: &Chain) -> &mut Self {
         self.push(DELRULE, 0, of_chain(chain))
@@ -161,12 +170,21 @@ impl Transaction {
 
     /// Adds a rule at the end of a chain.
     pub fn append(&mut self, chain: &Chain, rule: &Rule) -> Result<&mut Self> {
+        self.rule(CREATE | APPEND, chain, rule)
+    }
+
+    /// Adds a rule at the start of a chain.
+    pub fn prepend(&mut self, chain: &Chain, rule: &Rule) -> Result<&mut Self> {
+        self.rule(CREATE, chain, rule)
+    }
+
+    fn rule(&mut self, flags: u16, chain: &Chain, rule: &Rule) -> Result<&mut Self> {
         let expressions = expression::write(rule, chain.table.family)?;
         let mut body = of_chain(chain).put_nested(RULE_EXPRESSIONS, expressions);
         if !rule.comment.is_empty() {
             body = body.put(RULE_USERDATA, &comment_bytes(&rule.comment));
         }
-        Ok(self.push(NEWRULE, CREATE | APPEND, body))
+        Ok(self.push(NEWRULE, flags, body))
     }
 
     /// Removes one rule by its handle.
@@ -258,6 +276,38 @@ impl Nftables {
         Ok(()) // a busy host keeps an empty table; the next to leave removes it
     }
 
+    /// Makes what `plan` wants of the tables as they are, and plans again if they are others by
+    /// the time it is made: for removals that depend on what is *not* there.
+    pub fn settle(
+        &mut self,
+        plan: impl Fn(&mut Self) -> Result<Transaction>,
+        what: &str,
+    ) -> Result<()> {
+        const TRIES: u32 = 20;
+        for _ in 0..TRIES {
+            let generation = self.generation()?;
+            let change = plan(self)?;
+            if change.is_empty() {
+                return Ok(());
+            }
+            let begin = Writer::new(&batch_header()).put(GENERATION, &generation);
+            match self.send(begin, &change, what) {
+                Err(Error::Netlink(error)) => match error.errno() {
+                    Some(Errno::ERESTART | Errno::ENOENT | Errno::EBUSY) => {}
+                    _ => return Err(error.into()),
+                },
+                done => return done,
+            }
+        }
+        Ok(()) // a busy host keeps what is unused; the next to leave removes it
+    }
+
+    /// Whether the kernel has nftables at all.
+    pub fn is_there(&mut self) -> bool {
+        self.generation()
+            .is_ok_and(|generation| !generation.is_empty())
+    }
+
     fn generation(&mut self) -> Result<Vec<u8>> {
         let what = "nftables: read the generation";
         let message = Message {
@@ -296,6 +346,18 @@ impl Nftables {
 
     /// Whether a table has a chain of this name.
     pub fn has_chain(&mut self, chain: &Chain) -> Result<bool> {
+        Ok(self.find_chain(chain)?.is_some())
+    }
+
+    /// Whether a chain is there and drops what none of its rules accepts.
+    pub fn drops_by_default(&mut self, chain: &Chain) -> Result<bool> {
+        const NF_DROP: [u8; 4] = [0; 4];
+        let found = self.find_chain(chain)?.unwrap_or_default();
+        let attributes = found.get(4..).unwrap_or_default();
+        Ok(find(attributes, CHAIN_POLICY) == Some(&NF_DROP))
+    }
+
+    fn find_chain(&mut self, chain: &Chain) -> Result<Option<Vec<u8>>> {
         let body = of_table(chain.table)
             .put_str(CHAIN_NAME, &chain.name)
             .into_bytes();
@@ -306,8 +368,7 @@ impl Nftables {
         };
         Ok(self
             .0
-            .lookup(message, &format!("nftables: find chain {}", chain.name))?
-            .is_some())
+            .lookup(message, &format!("nftables: find chain {}", chain.name))?)
     }
 
     fn list(&mut self, kind: u16, body: Writer, what: &str) -> Result<Vec<Vec<u8>>> {

@@ -81,6 +81,13 @@ pub enum Match {
     Ports(Protocol, Vec<u16>),
     /// The packet came in by the link of this name.
     InputLink(Test, String),
+    /// The packet leaves by the link of this name.
+    OutputLink(Test, String),
+    /// The packet belongs to a flow that was let through before, or is about one (an ICMP error).
+    Established,
+    /// The same, in nftables said as iptables says it: in a table that iptables shows, a native
+    /// expression for it would make `iptables-save` refuse the whole table.
+    EstablishedForXtables,
     /// The frame's source address (bridge family).
     SourceMac(Mac),
     /// The flow's destination was translated (nftables only).

@@ -168,7 +168,7 @@ fn iptables_shows_our_rules_as_its_own() {
         let tables = Iptables::find(iptables::Family::Ipv4, PATIENCE).expect("iptables is there");
         assert!(!iptables::may_have_chain(
             &mut nft,
-            tables.family(),
+            (tables.family(), iptables::Table::Nat),
             |name| name == "CNI-TEST"
         )?);
         let mut script = Script::default();
@@ -179,7 +179,7 @@ fn iptables_shows_our_rules_as_its_own() {
         tables.restore(&script)?;
         assert!(iptables::may_have_chain(
             &mut nft,
-            tables.family(),
+            (tables.family(), iptables::Table::Nat),
             |name| name == "CNI-TEST"
         )?);
         let saved = tables.save()?;
