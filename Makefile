@@ -13,7 +13,7 @@ prefix  ?= /usr/local
 DESTDIR ?=
 
 .PHONY: help build test test-unit test-root conformance conformance-reference prove demo demo-again demo-crash \
-        swap bench storm cross test-containerd fmt fmt-check lint tidy install clean packages \
+        swap bench bench-cni storm cross test-containerd fmt fmt-check lint tidy install clean packages \
         base-packages peer-packages client-packages
 
 help: ## print the targets
@@ -104,8 +104,11 @@ swap: peer-packages build ## runc with our hook and plugins, davit with the refe
 test-containerd: client-packages build ## ctr run --cni with davit and our plugins
 	conformance/clients/containerd.sh $(DAVIT) $(CURDIR)/out/cni
 
-bench: peer-packages build ## ratios beside crun, runc, a floor in C and the reference plugins
-	bench/run.sh
+bench: peer-packages build ## ratios beside crun, runc and a floor in C
+	bench/run.sh runtimes
+
+bench-cni: peer-packages build ## our plugins beside the reference's: chains, large pools, a hundred at once
+	bench/run.sh plugins
 
 storm: base-packages build ## 1,000 containers in a row, 64 at once: no failure, no leftover, no hang
 	conformance/clients/storm.sh $(DAVIT)

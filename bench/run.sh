@@ -1,12 +1,17 @@
 #!/bin/sh
-# Measures everybody side by side in one private host: bench/run.sh [ROUNDS] [OUTPUT.json]
+# Measures everybody side by side in one private host:
+#   bench/run.sh runtimes|plugins [ROUNDS] [OUTPUT.json]
 # crun refuses v1 cgroups beside v2, so that hierarchy is out of sight for all of them.
 set -eu
 repository=$(cd "$(dirname "$0")/.." && pwd)
-rounds=${1:-25} output=${2:-$repository/out/bench.json}
+what=$1 rounds=${2:-25} output=${3:-$repository/out/bench-$1.json}
 cd "$repository"
 mkdir -p out
-gcc -O2 -static -Wall -Wextra -o out/floor bench/floor.c
+floor=
+if [ "$what" = runtimes ]; then
+    floor=out/floor
+    gcc -O2 -static -Wall -Wextra -o $floor bench/floor.c
+fi
 cargo build --release --quiet --locked -p bench
 bench=target/$(rustc -vV | sed -n 's/^host: //p')/release/bench
 unshare -m -n -i --propagation private sh -ec '
@@ -17,4 +22,4 @@ unshare -m -n -i --propagation private sh -ec '
         umount /sys/fs/cgroup/unified
         mount -t tmpfs -o mode=755 tmpfs /sys/fs/cgroup/unified
     fi
-    exec "$@"' sh "$bench" out/floor out "$rounds" "$output"
+    exec "$@"' sh "$bench" "$what" out "$rounds" "$output" $floor

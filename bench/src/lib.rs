@@ -9,5 +9,7 @@
 )]
 
 pub mod measure; // rounds, shuffled
+pub mod plugins; // what is run: chains of plugins, pools of addresses, crowds
 pub mod statistics; // medians, percentiles, ratios with their interval
-pub mod subjects; // what is run: runtimes, the floor, plugin chains
+pub mod subjects; // what is run: runtimes and the floor
+pub mod target; // a ratio that is to be reached, and whether it was

@@ -1,17 +1,18 @@
 //! Rounds: every subject once, in random order, with a gap before each.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::statistics::{Random, median, percentile, ratio};
 
-/// One thing to measure. `run` answers how long it took, without its own preparation.
+/// One thing to measure. `run` answers how long its parts took, one for each series, without its
+/// own preparation.
 pub struct Subject<'a> {
     /// How tables call it.
     pub name: String,
     /// Runs it once.
-    pub run: Box<dyn FnMut() -> Result<Duration, String> + 'a>,
+    pub run: Box<dyn FnMut() -> Result<Vec<Duration>, String> + 'a>,
 }
 
 /// What was measured: milliseconds by subject, in the order of the rounds.
@@ -23,16 +24,20 @@ pub struct Series {
     pub subjects: Vec<(String, Vec<f64>)>,
 }
 
-/// Measures `rounds` rounds after one that is not counted.
+/// Measures `rounds` rounds after one that is not counted: a series for each title.
 pub fn rounds(
-    title: &str,
+    titles: &[&str],
     mut subjects: Vec<Subject<'_>>,
     rounds: usize,
     gap: Duration,
-) -> Result<Series, String> {
-    let seed = Instant::now().elapsed().subsec_nanos();
-    let mut random = Random::new(u64::from(seed) + 0x9E37_79B9);
-    let mut times = vec![Vec::new(); subjects.len()];
+) -> Result<Vec<Series>, String> {
+    let seed = std::time::SystemTime::UNIX_EPOCH.elapsed();
+    let seed = seed.map_or(0, |since| u64::from(since.subsec_nanos()));
+    let mut random = Random::new(seed + 0x9E37_79B9);
+    let mut series: Vec<_> = titles
+        .iter()
+        .map(|title| Series::of(title, &subjects))
+        .collect();
     for round in 0..=rounds {
         let mut order: Vec<usize> = (0..subjects.len()).collect();
         random.shuffle(&mut order);
@@ -41,18 +46,30 @@ pub fn rounds(
             let subject = &mut subjects[index];
             let took = (subject.run)().map_err(|why| format!("{}: {why}", subject.name))?;
             if round > 0 {
-                times[index].push(took.as_secs_f64() * 1000.0);
+                for (one, took) in series.iter_mut().zip(took) {
+                    one.subjects[index].1.push(took.as_secs_f64() * 1000.0);
+                }
             }
         }
     }
-    let names = subjects.into_iter().map(|subject| subject.name);
-    Ok(Series {
-        title: title.into(),
-        subjects: names.zip(times).collect(),
-    })
+    Ok(series)
 }
 
 impl Series {
+    fn of(title: &str, subjects: &[Subject<'_>]) -> Self {
+        let names = subjects.iter().map(|subject| subject.name.clone());
+        Self {
+            title: title.into(),
+            subjects: names.map(|name| (name, Vec::new())).collect(),
+        }
+    }
+
+    /// The milliseconds of the subject of this name.
+    pub fn times(&self, name: &str) -> Option<&[f64]> {
+        let subject = self.subjects.iter().find(|(known, _)| known == name);
+        subject.map(|(_, times)| times.as_slice())
+    }
+
     /// A table: each subject's times, and the first one's ratio to each other.
     pub fn table(&self) -> String {
         let mut text = format!("{} (ms)\n", self.title);
