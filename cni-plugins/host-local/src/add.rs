@@ -10,7 +10,7 @@ use cni::{AddRequest, Attachment, Error, IpConfig};
 use cni_plugin::Claim;
 use ipnet::IpNet;
 
-use crate::choose::candidates;
+use crate::choose::ring;
 use crate::config::{self, Pool};
 use crate::ranges::RangeSet;
 use crate::reservations::Reservations;
@@ -60,9 +60,14 @@ fn assign(pool: &Pool) -> Result<Vec<Option<IpAddr>>, Error> {
     for set in &pool.sets {
         let index = left.iter().position(|address| set.contains(*address));
         let address = index.map(|index| left.remove(index));
-        if let Some(gateway) = address.filter(|address| is_gateway(set, *address)) {
+        if let Some(gateway) = address.filter(|address| set.is_gateway(*address)) {
             return Err(Error::config(format!(
                 "requested ip {gateway} is subnet's gateway"
+            )));
+        }
+        if let Some(excluded) = address.filter(|address| !set.gives(*address)) {
+            return Err(Error::config(format!(
+                "requested ip {excluded} is excluded from range set {set}"
             )));
         }
         wanted.push(address);
@@ -75,10 +80,6 @@ fn assign(pool: &Pool) -> Result<Vec<Option<IpAddr>>, Error> {
         "failed to allocate all requested IPs: {}",
         left.join(", ")
     )))
-}
-
-fn is_gateway(set: &RangeSet, address: IpAddr) -> bool {
-    set.ranges().iter().any(|range| range.gateway == address)
 }
 
 /// What this call has reserved so far.
@@ -101,7 +102,10 @@ impl Taking<'_> {
             None => set.contains(*address),
         });
         let address = match (before, wanted) {
-            (Some(before), _) => before,
+            (Some(before), _) => {
+                self.reservations.affirm(before)?;
+                before
+            }
             (None, Some(wanted)) => self.take_wanted(number, set, wanted)?,
             (None, None) => self.take_next(number, set)?,
         };
@@ -111,7 +115,7 @@ impl Taking<'_> {
             .ok_or_else(|| Error::config("address left its set"))?;
         Ok(IpConfig {
             address: IpNet::new_assert(address, range.subnet.prefix_len()),
-            gateway: Some(range.gateway),
+            gateway: range.gateway,
             interface: None,
         })
     }
@@ -122,7 +126,7 @@ impl Taking<'_> {
         set: &RangeSet,
         wanted: IpAddr,
     ) -> Result<IpAddr, Error> {
-        if !self.reservations.reserve(wanted, self.attachment)? {
+        if !self.reservations.claim(wanted, self.attachment)? {
             let msg = format!("requested IP address {wanted} is not available in range set {set}");
             let owner = self.reservations.owner(wanted)?;
             let owner = owner
@@ -135,11 +139,8 @@ impl Taking<'_> {
 
     fn take_next(&mut self, number: usize, set: &RangeSet) -> Result<IpAddr, Error> {
         let last = self.reservations.last(number);
-        let candidates = || candidates(set, last);
-        match self
-            .reservations
-            .reserve_first(candidates, self.attachment)?
-        {
+        let ring = ring(set, last);
+        match self.reservations.take(&ring, self.attachment)? {
             Some(address) => self.took(number, address),
             None => {
                 let msg = format!("no IP addresses available in range set: {set}");

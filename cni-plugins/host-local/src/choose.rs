@@ -5,53 +5,44 @@
 
 use std::net::IpAddr;
 
-use crate::ranges::{RangeSet, after};
+use crate::ranges::{RangeSet, Span, number};
 
 /// Every address of `set` that may be handed out, once, starting behind `last`.
 ///
 /// Without a `last`, or with one outside the set, it starts at the first address.
-pub(crate) fn candidates(set: &RangeSet, last: Option<IpAddr>) -> impl Iterator<Item = IpAddr> {
-    let ranges = set.ranges();
-    let holds_last = |last: IpAddr| ranges.iter().position(|range| range.contains(last));
-    let (first, last) = match last.and_then(|last| Some((holds_last(last)?, last))) {
-        Some((index, last)) => (index, Some(last)),
-        None => (0, None),
+pub(crate) fn ring(set: &RangeSet, last: Option<IpAddr>) -> Vec<Span> {
+    let spans = set.spans();
+    let place = last.and_then(|last| Some((set.position(last)?, number(last))));
+    let Some((range, last)) = place else {
+        return spans.concat();
     };
     // Behind `last`, then the other ranges, then up to and including `last`.
-    let behind = ranges.get(first).map(|range| match last {
-        Some(last) if last == range.end => None,
-        Some(last) => Some((after(last), range.end)),
-        None => Some((range.start, range.end)),
-    });
-    let others = ranges
-        .iter()
-        .cycle()
-        .skip(first + 1)
-        .take(ranges.len().saturating_sub(1));
-    let others = others.map(|range| Some((range.start, range.end)));
-    let up_to = ranges
-        .get(first)
-        .map(|range| last.map(|last| (range.start, last)));
-    let spans = behind.into_iter().chain(others).chain(up_to).flatten();
-    spans
-        .flat_map(|(start, end)| span(start, end))
-        .filter(move |address| ranges.iter().all(|range| range.gateway != *address))
-}
-
-fn span(start: IpAddr, end: IpAddr) -> impl Iterator<Item = IpAddr> {
-    std::iter::successors(Some(start), move |each| (*each < end).then(|| after(*each)))
+    let own = spans.get(range).into_iter().flatten();
+    let behind = own.clone().filter(|(_, end)| *end > last);
+    let behind = behind.map(|(start, end)| ((*start).max(last + 1), *end));
+    let up_to = own.filter(|(start, _)| *start <= last);
+    let up_to = up_to.map(|(start, end)| (*start, (*end).min(last)));
+    let others = spans.iter().cycle().skip(range + 1).take(spans.len() - 1);
+    behind
+        .chain(others.flatten().copied())
+        .chain(up_to)
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ranges::address;
     use crate::ranges::tests::set;
+
+    fn addresses(set: &RangeSet, last: &str) -> impl Iterator<Item = String> {
+        let spans = ring(set, last.parse().ok()).into_iter();
+        spans.flat_map(|(first, last)| (first..=last).map(|each| address(each).to_string()))
+    }
 
     fn check(ranges: &[&str], last: &str, expected: &str) {
         let set = set(ranges).unwrap();
-        let tried: Vec<String> = candidates(&set, last.parse().ok())
-            .map(|each| each.to_string())
-            .collect();
+        let tried: Vec<String> = addresses(&set, last).collect();
         assert_eq!(tried.join(" "), expected, "{ranges:?} behind {last:?}");
     }
 
@@ -97,10 +88,8 @@ mod tests {
     #[test]
     fn a_huge_range_costs_nothing_before_it_is_used() {
         let set = set(&["fd00::/64"]).unwrap();
-        let last = "fd00::ffff:ffff:ffff:fffe".parse().ok();
-        let first: Vec<String> = candidates(&set, last)
+        let first: Vec<String> = addresses(&set, "fd00::ffff:ffff:ffff:fffe")
             .take(2)
-            .map(|each| each.to_string())
             .collect();
         assert_eq!(first, ["fd00::ffff:ffff:ffff:ffff", "fd00::2"]);
     }
@@ -108,7 +97,6 @@ mod tests {
     #[test]
     fn the_end_of_the_address_space_is_an_end() {
         let set = set(&["255.255.255.248/29,255.255.255.253"]).unwrap();
-        let tried: Vec<IpAddr> = candidates(&set, None).collect();
-        assert_eq!(tried.len(), 2);
+        assert_eq!(addresses(&set, "").count(), 2);
     }
 }

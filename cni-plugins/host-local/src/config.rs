@@ -29,6 +29,8 @@ struct IpamKeys {
     range_start: String,
     range_end: String,
     gateway: String,
+    no_gateway: bool,
+    exclude: Vec<String>,
     ranges: Vec<Vec<RangeKeys>>,
     routes: Vec<Route>,
     resolv_conf: String,
@@ -102,6 +104,9 @@ impl Pool {
         let mut sets = runtime_config.ip_ranges;
         sets.extend(ipam.legacy_range().map(|range| vec![range]));
         sets.extend(ipam.ranges);
+        for range in sets.iter_mut().flatten() {
+            range.exclude.extend_from_slice(&ipam.exclude);
+        }
         Ok(Self {
             sets: parse_sets(&sets, invocation.config.cni_version)?,
             requested: parse_requests(&texts)?,
@@ -119,6 +124,8 @@ impl IpamKeys {
             range_start: self.range_start.clone(),
             range_end: self.range_end.clone(),
             gateway: self.gateway.clone(),
+            no_gateway: self.no_gateway,
+            exclude: Vec::new(),
         })
     }
 }
@@ -245,6 +252,11 @@ pub(crate) mod tests {
             (
                 r#""ipam":{"subnet":"10.1.0.0/24"},"runtimeConfig":{"ips":["x"]}"#,
                 "cannot understand ip: x",
+            ),
+            (
+                r#""ipam":{"exclude":["10.1.0.5-10.1.0.9"],"ranges":[[{"subnet":"10.1.0.0/24"}]]}"#,
+                "invalid range set 0: exclude \"10.1.0.5-10.1.0.9\" is neither an address nor a \
+                 subnet",
             ),
             (
                 r#""ipam":{"subnet":5}"#,

@@ -1,5 +1,6 @@
 //! GC: releases what belongs to no valid attachment.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use cni::{Error, GcRequest, ValidAttachments};
@@ -17,26 +18,19 @@ pub(crate) fn gc(request: &GcRequest) -> Result<(), Error> {
     let Some(mut reservations) = Reservations::lock_existing(&store)? else {
         return Ok(());
     };
-    let mut stale: Vec<IpAddr> = Vec::new();
-    for address in reservations.addresses()? {
-        if !is_valid(reservations.owner(address)?.as_ref(), valid) {
-            stale.push(address);
-        }
-    }
+    let read = reservations.entries()?;
+    let valid_ones = read.iter().filter(|(owner, ..)| is_valid(owner, valid));
+    let keep: HashSet<IpAddr> = valid_ones.map(|(_, address, _)| *address).collect();
+    // Also what a crash left without an owner.
+    let mut stale = reservations.addresses()?;
+    stale.retain(|address| !keep.contains(address));
     release_all(&mut reservations, stale)
 }
 
 /// A file without an interface belongs to every interface of its container.
-fn is_valid(owner: Option<&Owner>, valid: &ValidAttachments) -> bool {
-    match owner {
-        Some(Owner {
-            container_id,
-            ifname: Some(ifname),
-        }) => valid.contains(container_id, ifname),
-        Some(Owner {
-            container_id,
-            ifname: None,
-        }) => valid.contains_container(container_id),
-        None => false,
+fn is_valid(owner: &Owner, valid: &ValidAttachments) -> bool {
+    match &owner.ifname {
+        Some(ifname) => valid.contains(&owner.container_id, ifname),
+        None => valid.contains_container(&owner.container_id),
     }
 }

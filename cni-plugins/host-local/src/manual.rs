@@ -10,17 +10,32 @@ address of each range set, in turn; an address that was released is the last to 
 
 Reservations are files below dataDir/NAME, one per address, as the reference plugin keeps them:
 either may follow the other on a node with running containers. dataDir/.davit holds an index of
-ours, which may be deleted at any time.",
+ours, which may be deleted at any time.
+
+A repeated ADD for the same container and interface answers with the same addresses. Reservations
+made before the last reboot stay for a container that is started again, and are given to others
+when nothing else is free. Subnets of one or two addresses are used whole and have no gateway
+unless one is given.",
     keys: &[
         (
             "ipam.ranges",
-            "list of lists of {subnet, rangeStart, rangeEnd, gateway}",
+            "list of lists of {subnet, rangeStart, rangeEnd, gateway, noGateway, exclude}",
             "the range sets; a container gets one address of each",
         ),
         (
-            "ipam.subnet, rangeStart, rangeEnd, gateway",
-            "string",
+            "ipam.subnet, rangeStart, rangeEnd, gateway, noGateway",
+            "as in a range",
             "a single range, placed before those of ranges",
+        ),
+        (
+            "exclude",
+            "list of addresses and subnets",
+            "in a range: never handed out of it; ipam.exclude: of no range",
+        ),
+        (
+            "noGateway",
+            "bool, false",
+            "the range has no gateway, and the first address is one like the others",
         ),
         (
             "ipam.routes",
@@ -55,7 +70,7 @@ ours, which may be deleted at any time.",
     "ipam": {
         "type": "host-local",
         "ranges": [
-            [{"subnet": "10.10.0.0/16", "rangeStart": "10.10.1.1"}],
+            [{"subnet": "10.10.0.0/16", "rangeStart": "10.10.1.1", "exclude": ["10.10.9.0/24"]}],
             [{"subnet": "fd00:10::/64"}]
         ],
         "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]

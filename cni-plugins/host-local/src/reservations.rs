@@ -19,26 +19,34 @@
 //! Nothing is synced: after a power loss the containers are gone too, and an address whose file
 //! came back empty is free. Which address to try is `choose`'s business.
 //!
-//! Finding an attachment means reading every file, as the reference does. From [`MANY`] files on
-//! an `index` beside the directory is kept, so that it costs the same however many there are.
+//! Finding an attachment or a free address that way means reading every file. An `index` beside
+//! the directory makes both cost the same however many there are.
+//!
+//! A reservation made before this boot belongs to an interface that is gone, and yet its container
+//! may be started again and should find its address. So it stays, until its attachment is deleted
+//! or collected, or somebody asks for that very address, or nothing else is free.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::fmt;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use cni::{Attachment, Attempt, Code, Error};
 use sys::dir::{Lock, LockKind};
 use sys::{Dir, Errno, SyscallError};
 
-use crate::index::{self, Index, Stamp};
+use crate::index::{self, Entry, Index, Moment, Stamp};
+use crate::ranges::{Span, address, number};
 
 /// A directory of reservations under its lock.
 #[derive(Debug)]
 pub struct Reservations {
     dir: Dir,
+    boot: Vec<u8>,
+    /// Files not written since are of an earlier boot; nanoseconds since 1970.
+    earlier_until: u64,
     index: Option<Index>,
     index_is_behind: bool,
     // Last, so that it is let go of after the index has caught up.
@@ -57,9 +65,6 @@ pub struct Owner {
 /// A hundred ADDs at once wait for one another for less than this.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// From how many reservations on an index pays.
-const MANY: usize = 128;
-
 const LOCK: &str = "lock";
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -67,8 +72,12 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// More range sets than this, and the rest is not part of the stamp.
 const MOST_HINTS: usize = 8;
 
-/// Container IDs have no limit of their own; a longer file is not ours.
-const LONGEST: u64 = 64 << 10;
+/// The longest contents of a file. The kernel writes this much in one step, so a crash leaves
+/// nothing or all of it; a longer file is not ours.
+const LONGEST: usize = 4096;
+
+/// Fewer files than this are read faster than threads are made.
+const WORTH_THREADS: usize = 1024;
 
 impl Reservations {
     /// Locks the directory at `path`, making it first if need be. Code 11 if others keep the lock.
@@ -87,15 +96,34 @@ impl Reservations {
     }
 
     fn locked(dir: Dir, path: &Path) -> Result<Self, Error> {
+        Self::locked_in(dir, path, std::fs::read(BOOT_ID).unwrap_or_default())
+    }
+
+    /// As in the boot of this ID.
+    fn locked_in(dir: Dir, path: &Path, boot: Vec<u8>) -> Result<Self, Error> {
         let lock = dir.lock(LOCK, LockKind::Exclusive, PATIENCE);
         let lock = lock.map_err(|error| told(path, error))?;
-        let index = index_path(path).and_then(|path| Index::open(&path, &stamp(&dir)));
-        Ok(Self {
+        let mut reservations = Self {
             dir,
-            index,
+            boot,
+            earlier_until: 0,
+            index: None,
             index_is_behind: false,
             _lock: lock,
-        })
+        };
+        if let Some(path) = index_path(path) {
+            let moment = reservations.moment();
+            reservations.index = Index::open(&path, &stamp(&reservations.dir), &moment);
+            reservations.earlier_until = index::earlier_until(&path, &moment);
+        }
+        Ok(reservations)
+    }
+
+    fn moment(&self) -> Moment {
+        Moment {
+            boot: self.boot.clone(),
+            now: nanoseconds(SystemTime::now()),
+        }
     }
 
     /// Reserves `address`; false if somebody has it.
@@ -106,6 +134,11 @@ impl Reservations {
         } = attachment;
         let name = address.to_string();
         let text = format!("{container_id}\r\n{ifname}");
+        if text.len() > LONGEST {
+            let length = text.len();
+            let msg = format!("CNI_CONTAINERID is too long for a reservation: {length} bytes");
+            return Err(Error::environment(msg).details(format!("at most {LONGEST} fit")));
+        }
         self.index_falls_behind();
         let mut written = self.write_new(&name, &text);
         if written
@@ -119,49 +152,108 @@ impl Reservations {
             written = self.write_new(&name, &text);
         }
         written.attempt(Code::IO, || format!("reserve {name}"))?;
-        let hash = index::hash(container_id.as_str(), ifname.as_str());
-        self.index = self.index.take().and_then(|mut index| {
-            index.insert(hash, address)?;
-            Some(index)
+        self.index_gets(Entry {
+            hash: index::hash(container_id.as_str(), ifname.as_str()),
+            number: number(address),
+            earlier: false,
         });
         Ok(true)
     }
 
-    /// Reserves the first of `candidates` that nobody has.
-    pub fn reserve_first<C: Iterator<Item = IpAddr>>(
+    /// As [`Self::reserve`], also if the address was reserved before this boot.
+    pub fn claim(&mut self, address: IpAddr, attachment: &Attachment) -> Result<bool, Error> {
+        if self.reserve(address, attachment)? {
+            return Ok(true);
+        }
+        if !self.is_earlier(address)? {
+            return Ok(false);
+        }
+        self.release(address)?;
+        self.reserve(address, attachment)
+    }
+
+    /// Reserves the first address along `ring` that nobody has; if there is none, the first that
+    /// was reserved before this boot.
+    pub(crate) fn take(
         &mut self,
-        candidates: impl Fn() -> C,
+        ring: &[Span],
         attachment: &Attachment,
     ) -> Result<Option<IpAddr>, Error> {
-        // Round robin makes the very first one free nearly always.
-        if let Some(first) = candidates().next()
-            && self.reserve(first, attachment)?
+        let free = self.index.as_mut().map(|index| index.first_free(ring));
+        if let Some(free) = free.flatten().flatten().map(address)
+            && self.reserve(free, attachment)?
         {
-            return Ok(Some(first));
+            return Ok(Some(free));
         }
-        // One look at the names is cheaper than an open(2) for each that is taken.
-        let taken: HashSet<IpAddr> = self.addresses()?.into_iter().collect();
-        for address in candidates().filter(|address| !taken.contains(address)) {
-            if self.reserve(address, attachment)? {
-                return Ok(Some(address));
-            }
+        // Full, or there is no index, or it was wrong.
+        let names: BTreeSet<u128> = self.addresses()?.into_iter().map(number).collect();
+        if let Some(free) = gap(ring, &names).map(address)
+            && self.reserve(free, attachment)?
+        {
+            return Ok(Some(free));
         }
-        // Full, unless a crash left files without an owner behind.
-        for address in candidates() {
-            if self.reserve(address, attachment)? {
-                return Ok(Some(address));
+        self.take_over(ring, &names, attachment)
+    }
+
+    /// Takes what a crash left or what was reserved before this boot.
+    fn take_over(
+        &mut self,
+        ring: &[Span],
+        names: &BTreeSet<u128>,
+        attachment: &Attachment,
+    ) -> Result<Option<IpAddr>, Error> {
+        let indexed = self
+            .index
+            .as_mut()
+            .and_then(|index| index.first_earlier(ring));
+        let candidates: Vec<u128> = match indexed {
+            Some(earlier) => earlier.into_iter().collect(),
+            None => ring
+                .iter()
+                .flat_map(|(first, last)| names.range(first..=last).copied())
+                .collect(),
+        };
+        for candidate in candidates.into_iter().map(address) {
+            if (self.is_earlier(candidate)? || self.owner(candidate)?.is_none())
+                && self.claim(candidate, attachment)?
+            {
+                return Ok(Some(candidate));
             }
         }
         Ok(None)
     }
 
+    /// A reservation that its own attachment asks for again is of this boot.
+    pub fn affirm(&mut self, address: IpAddr) -> Result<(), Error> {
+        if !self.is_earlier(address)? {
+            return Ok(());
+        }
+        self.index_falls_behind();
+        let file = self.dir.open_file(address.to_string());
+        let touched = file.map_err(std::io::Error::from).and_then(|file| {
+            let now = SystemTime::now();
+            file.set_modified(now)
+        });
+        touched.attempt(Code::IO, || format!("affirm reservation {address}"))?;
+        self.index = self.index.take().and_then(|mut index| {
+            index.affirm(number(address))?;
+            Some(index)
+        });
+        Ok(())
+    }
+
+    /// Whether the reservation was made before this boot.
+    fn is_earlier(&self, address: IpAddr) -> Result<bool, Error> {
+        is_earlier(&self.dir, address, self.earlier_until)
+    }
+
     /// Frees `address`; one that is free already is no error.
     pub fn release(&mut self, address: IpAddr) -> Result<(), Error> {
+        self.index_falls_behind();
         if self.index.is_some() {
             let hash = self.owner(address)?.map(|owner| owner.hash());
-            self.index_falls_behind();
             self.index = self.index.take().and_then(|mut index| {
-                hash.map_or(Some(()), |hash| index.remove(hash, address))?;
+                index.remove(hash, number(address))?;
                 Some(index)
             });
         }
@@ -173,7 +265,7 @@ impl Reservations {
 
     /// Whom `address` belongs to; `None` when it is free, also if a crash left an empty file.
     pub fn owner(&self, address: IpAddr) -> Result<Option<Owner>, Error> {
-        match self.dir.read(address.to_string(), LONGEST) {
+        match self.dir.read(address.to_string(), LONGEST as u64) {
             Ok(contents) => Ok(Owner::parse(&contents)),
             Err(error) if error.errno() == Errno::ENOENT => Ok(None),
             Err(error) => Err(error).attempt(Code::IO, || format!("read reservation {address}")),
@@ -183,24 +275,22 @@ impl Reservations {
     /// The addresses of an attachment. Files that name the container alone count only when no
     /// file names the interface too.
     pub fn of(&mut self, attachment: &Attachment) -> Result<Vec<IpAddr>, Error> {
-        let indexed = self
-            .index
-            .as_ref()
-            .and_then(|index| indexed(index, attachment));
+        let indexed = self.index.as_mut();
+        let indexed = indexed.and_then(|index| indexed_addresses(index, attachment));
         if let Some(indexed) = indexed
             && let Some(found) = self.confirmed(&indexed, attachment)?
         {
             return Ok(found);
         }
-        let entries = self.entries()?;
-        self.index = None;
-        if entries.len() >= MANY {
-            let hashed = entries
-                .iter()
-                .map(|(owner, address)| (owner.hash(), *address));
-            self.build_index(&hashed.collect::<Vec<_>>());
-        }
-        Ok(pick(entries, attachment))
+        let read = self.entries()?;
+        let entries = read.iter().map(|(owner, address, earlier)| Entry {
+            hash: owner.hash(),
+            number: number(*address),
+            earlier: *earlier,
+        });
+        self.build_index(&entries.collect::<Vec<_>>());
+        let owners = read.into_iter().map(|(owner, address, _)| (owner, address));
+        Ok(pick(owners, attachment))
     }
 
     /// `None` when the index was wrong about one of them.
@@ -221,19 +311,64 @@ impl Reservations {
         Ok(right.then(|| pick(owners, attachment)))
     }
 
-    /// Every reservation, read.
-    fn entries(&self) -> Result<Vec<(Owner, IpAddr)>, Error> {
-        let mut entries = Vec::new();
-        for address in self.addresses()? {
-            if let Some(owner) = self.owner(address)? {
-                entries.push((owner, address));
+    /// Every reservation, read: whose, which address, and whether it was made before this boot.
+    pub fn entries(&self) -> Result<Vec<(Owner, IpAddr, bool)>, Error> {
+        let addresses = self.addresses()?;
+        let threads = match addresses.len() {
+            ..WORTH_THREADS => 1,
+            _ => std::thread::available_parallelism().map_or(1, |cpus| cpus.get().min(8)),
+        };
+        let share = addresses.len().div_ceil(threads).max(1);
+        let read = |addresses: &[IpAddr]| -> Result<Vec<_>, Error> {
+            let read = addresses.iter().map(|address| self.entry(*address));
+            read.filter_map(Result::transpose).collect()
+        };
+        std::thread::scope(|scope| {
+            let (first, others) = addresses.split_at(share.min(addresses.len()));
+            let others: Vec<_> = others
+                .chunks(share)
+                .map(|share| {
+                    let thread = std::thread::Builder::new();
+                    (share, thread.spawn_scoped(scope, move || read(share)))
+                })
+                .collect();
+            let mut entries = read(first)?;
+            for (share, other) in others {
+                entries.extend(match other {
+                    Ok(other) => other
+                        .join()
+                        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?,
+                    // No more threads for us here.
+                    Err(_) => read(share)?,
+                });
             }
-        }
-        Ok(entries)
+            Ok(entries)
+        })
+    }
+
+    fn entry(&self, address: IpAddr) -> Result<Option<(Owner, IpAddr, bool)>, Error> {
+        let attempted = || format!("read reservation {address}");
+        let mut file = match self.dir.open_file(address.to_string()) {
+            Err(error) if error.errno() == Errno::ENOENT => return Ok(None),
+            other => other.attempt(Code::IO, attempted)?,
+        };
+        // One read(2) where read_to_end() takes two, which tells at 60,000.
+        let mut contents = [0; LONGEST];
+        let length = file.read(&mut contents).attempt(Code::IO, attempted)?;
+        let Some(owner) = Owner::parse(contents.get(..length).unwrap_or_default()) else {
+            return Ok(None);
+        };
+        let earlier = self.earlier_until > 0
+            && file
+                .metadata()
+                .and_then(|about| about.modified())
+                .is_ok_and(|written| nanoseconds(written) <= self.earlier_until);
+        Ok(Some((owner, address, earlier)))
     }
 
     /// Without an index everything works, so what goes wrong with one is no error.
-    fn build_index(&mut self, entries: &[index::Entry]) {
+    fn build_index(&mut self, entries: &[Entry]) {
+        self.index = None;
         let Some(path) = index_path(self.dir.path()) else {
             return;
         };
@@ -243,15 +378,41 @@ impl Reservations {
         let Ok(dir) = Dir::open_or_create(parent, 0o700) else {
             return;
         };
-        self.index = Index::build(&dir, name, entries);
+        let moment = self.moment();
+        self.index = Index::build(&dir, name, entries, &moment, self.earlier_until);
         self.index_is_behind = self.index.is_some();
+    }
+
+    /// Puts a reservation into the index, which grows if it must.
+    fn index_gets(&mut self, entry: Entry) {
+        let Some(mut index) = self.index.take() else {
+            return;
+        };
+        if index.insert(entry).is_some() {
+            self.index = Some(index);
+            return;
+        }
+        if let Some(mut entries) = index.entries() {
+            entries.retain(|each| (each.hash, each.number) != (entry.hash, entry.number));
+            entries.push(entry);
+            self.build_index(&entries);
+        }
     }
 
     /// To be called before the first change: killed after it, the index must not be believed.
     fn index_falls_behind(&mut self) {
-        if !self.index_is_behind {
-            self.index = self.index.take().filter(|index| index.begin().is_some());
-            self.index_is_behind = true;
+        if self.index_is_behind {
+            return;
+        }
+        self.index_is_behind = true;
+        let Some(index) = self.index.take() else {
+            return;
+        };
+        if index.begin().is_ok() {
+            self.index = Some(index);
+        } else if let Some(path) = index_path(self.dir.path()) {
+            // What cannot be marked must not be there.
+            let _ = std::fs::remove_file(path);
         }
     }
 
@@ -262,7 +423,7 @@ impl Reservations {
 
     /// The address reserved last from range set number `set`.
     pub fn last(&self, set: usize) -> Option<IpAddr> {
-        let contents = self.dir.read(last_name(set), LONGEST).ok()?;
+        let contents = self.dir.read(last_name(set), LONGEST as u64).ok()?;
         String::from_utf8(contents).ok()?.trim().parse().ok()
     }
 
@@ -294,7 +455,7 @@ impl Drop for Reservations {
     fn drop(&mut self) {
         if let Some(index) = self.index.as_ref().filter(|_| self.index_is_behind) {
             // Without its commit it is built anew next time.
-            let _ = index.commit(&stamp(&self.dir));
+            let _ = index.commit(&stamp(&self.dir), &self.moment(), self.earlier_until);
         }
     }
 }
@@ -306,27 +467,80 @@ fn index_path(store: &Path) -> Option<PathBuf> {
 
 /// What the index goes by.
 fn stamp(dir: &Dir) -> Stamp {
-    let mut stamp = std::fs::read(BOOT_ID).unwrap_or_default();
+    let mut stamp = Vec::new();
     if let Ok(stat) = dir.stat_self() {
         let parts = [stat.st_ino.cast_signed(), stat.st_mtime, stat.st_mtime_nsec];
         stamp.extend(parts.iter().flat_map(|part| part.to_le_bytes()));
     }
-    let hints = (0..).map_while(|set| dir.read(last_name(set), LONGEST).ok());
+    let hints = (0..).map_while(|set| dir.read(last_name(set), LONGEST as u64).ok());
     stamp.extend(hints.take(MOST_HINTS).flatten());
     Stamp(stamp)
 }
 
 /// Addresses that may be the attachment's, by the index.
-fn indexed(index: &Index, attachment: &Attachment) -> Option<Vec<IpAddr>> {
+fn indexed_addresses(index: &mut Index, attachment: &Attachment) -> Option<Vec<IpAddr>> {
     let Attachment {
         container_id,
         ifname,
     } = attachment;
-    let exact = index.lookup(index::hash(container_id.as_str(), ifname.as_str()))?;
-    match exact.is_empty() {
-        true => index.lookup(index::hash(container_id.as_str(), "")),
-        false => Some(exact),
+    let mut found = index.lookup(index::hash(container_id.as_str(), ifname.as_str()))?;
+    if found.is_empty() {
+        found = index.lookup(index::hash(container_id.as_str(), ""))?;
     }
+    Some(found.into_iter().map(address).collect())
+}
+
+/// The first number along `ring` that is not among `taken`.
+fn gap(ring: &[Span], taken: &BTreeSet<u128>) -> Option<u128> {
+    ring.iter().find_map(|(first, last)| {
+        let mut free = *first;
+        for number in taken.range(first..=last) {
+            if *number != free {
+                break;
+            }
+            free += 1;
+        }
+        (free <= *last).then_some(free)
+    })
+}
+
+/// Whether `address` was reserved before this boot, which `until` tells.
+fn is_earlier(dir: &Dir, address: IpAddr, until: u64) -> Result<bool, Error> {
+    if until == 0 {
+        return Ok(false);
+    }
+    let attempted = || format!("stat reservation {address}");
+    let file = match dir.open_file(address.to_string()) {
+        Err(error) if error.errno() == Errno::ENOENT => return Ok(false),
+        other => other.attempt(Code::IO, attempted)?,
+    };
+    let written = file.metadata().and_then(|about| about.modified());
+    Ok(nanoseconds(written.attempt(Code::IO, attempted)?) <= until)
+}
+
+/// Since 1970; before that counts as 0.
+fn nanoseconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    let nanoseconds = since.unwrap_or_default().as_nanos();
+    u64::try_from(nanoseconds).unwrap_or(u64::MAX)
+}
+
+/// How many of `addresses` nobody can be using: reserved before this boot, or by a crash. Without
+/// the lock this is a moment's view.
+pub(crate) fn reclaimable(dir: &Dir, addresses: &[IpAddr]) -> Result<usize, Error> {
+    let boot = std::fs::read(BOOT_ID).unwrap_or_default();
+    let now = nanoseconds(SystemTime::now());
+    let until =
+        index_path(dir.path()).map_or(0, |path| index::earlier_until(&path, &Moment { boot, now }));
+    let mut count = 0;
+    for address in addresses {
+        let empty = || {
+            dir.stat(address.to_string())
+                .is_ok_and(|stat| stat.st_size == 0)
+        };
+        count += usize::from(is_earlier(dir, *address, until)? || empty());
+    }
+    Ok(count)
 }
 
 fn pick(owners: impl IntoIterator<Item = (Owner, IpAddr)>, attachment: &Attachment) -> Vec<IpAddr> {
@@ -341,11 +555,13 @@ fn pick(owners: impl IntoIterator<Item = (Owner, IpAddr)>, attachment: &Attachme
             Some(_) => {}
         }
     }
-    if exact.is_empty() {
+    let mut found = if exact.is_empty() {
         by_container
     } else {
         exact
-    }
+    };
+    found.sort_unstable();
+    found
 }
 
 /// Every address that has a file in `dir`; without the lock this is a moment's view.
@@ -471,10 +687,16 @@ mod tests {
     #[test]
     fn files_with_the_container_alone_match_when_nothing_matches_better() {
         let (_root, dir, mut store) = store();
-        dir.replace("10.1.0.2", b"c1", 0o600).unwrap();
-        dir.replace("10.1.0.3", b"c1\r\neth1", 0o600).unwrap();
+        let others = |store: Reservations, name: &str, contents: &str| {
+            let path = store.dir.path().to_owned();
+            drop(store);
+            dir.replace(name, contents.as_bytes(), 0o600).unwrap();
+            Reservations::lock(&path).unwrap()
+        };
+        store = others(store, "10.1.0.2", "c1");
+        store = others(store, "10.1.0.3", "c1\r\neth1");
         assert_eq!(store.of(&attachment("c1")).unwrap(), [ip("10.1.0.2")]);
-        dir.replace("10.1.0.4", b"c1\r\neth0", 0o600).unwrap();
+        store = others(store, "10.1.0.4", "c1\r\neth0");
         assert_eq!(store.of(&attachment("c1")).unwrap(), [ip("10.1.0.4")]);
         assert!(store.of(&attachment("c")).unwrap().is_empty());
     }
@@ -499,17 +721,127 @@ mod tests {
         assert_eq!((store.last(0), store.last(1)), (Some(ip("10.1.0.2")), None));
     }
 
+    fn span(first: &str, last: &str) -> Span {
+        (number(ip(first)), number(ip(last)))
+    }
+
     #[test]
-    fn the_first_free_candidate_is_reserved_also_what_a_crash_left() {
+    fn the_first_free_address_is_taken_also_what_a_crash_left() {
         let (_root, dir, mut store) = store();
-        let candidates = ["10.1.0.2", "10.1.0.3", "10.1.0.4"].map(ip);
-        let mut take = |id: &str| store.reserve_first(|| candidates.into_iter(), &attachment(id));
-        assert_eq!(take("a").unwrap(), Some(ip("10.1.0.2")));
-        assert_eq!(take("b").unwrap(), Some(ip("10.1.0.3")));
-        assert_eq!(take("c").unwrap(), Some(ip("10.1.0.4")));
-        assert_eq!(take("d").unwrap(), None);
+        let ring = [span("10.1.0.3", "10.1.0.4"), span("10.1.0.2", "10.1.0.2")];
+        let take = |store: &mut Reservations, id: &str| {
+            store.of(&attachment(id)).unwrap();
+            store.take(&ring, &attachment(id)).unwrap()
+        };
+        assert_eq!(take(&mut store, "a"), Some(ip("10.1.0.3")));
+        assert_eq!(take(&mut store, "b"), Some(ip("10.1.0.4")));
+        assert_eq!(take(&mut store, "c"), Some(ip("10.1.0.2")));
+        assert_eq!(take(&mut store, "d"), None);
+        let path = store.dir.path().to_owned();
+        drop(store);
         dir.replace("10.1.0.3", b"", 0o600).unwrap();
-        assert_eq!(take("d").unwrap(), Some(ip("10.1.0.3")));
+        let mut store = Reservations::lock(&path).unwrap();
+        assert_eq!(take(&mut store, "d"), Some(ip("10.1.0.3")));
+    }
+
+    #[test]
+    fn without_any_index_the_same_addresses_are_taken() {
+        let (_root, dir, mut store) = store();
+        let ring = [span("10.1.0.2", "10.1.0.4")];
+        dir.replace("10.1.0.2", b"old\r\neth0", 0o600).unwrap();
+        dir.replace("10.1.0.3", b"", 0o600).unwrap();
+        for expected in [Some(ip("10.1.0.4")), Some(ip("10.1.0.3")), None] {
+            assert!(store.index.is_none());
+            assert_eq!(store.take(&ring, &attachment("a")).unwrap(), expected);
+        }
+    }
+
+    /// The same directory in another boot.
+    fn rebooted(store: Reservations, boot: &str) -> Reservations {
+        let path = store.dir.path().to_owned();
+        drop(store);
+        let dir = Dir::open(&path).unwrap();
+        Reservations::locked_in(dir, &path, boot.as_bytes().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn reservations_of_an_earlier_boot_are_given_away_last_and_only_those() {
+        let (_root, _dir, mut store) = store();
+        let ring = [span("10.1.0.2", "10.1.0.5")];
+        for id in ["a", "b"] {
+            store.of(&attachment(id)).unwrap();
+            store.take(&ring, &attachment(id)).unwrap().unwrap();
+        }
+        assert!(
+            !store.claim(ip("10.1.0.2"), &attachment("x")).unwrap(),
+            "same boot"
+        );
+        let mut store = rebooted(store, "second");
+        let take = |store: &mut Reservations, id: &str| {
+            let before = store.of(&attachment(id)).unwrap();
+            match before.first() {
+                Some(address) => store.affirm(*address).map(|()| Some(*address)).unwrap(),
+                None => store.take(&ring, &attachment(id)).unwrap(),
+            }
+        };
+        assert_eq!(take(&mut store, "b"), Some(ip("10.1.0.3")), "started again");
+        let mut store = rebooted(store, "second");
+        assert_eq!(take(&mut store, "c"), Some(ip("10.1.0.4")));
+        assert_eq!(take(&mut store, "d"), Some(ip("10.1.0.5")));
+        let mut store = rebooted(store, "second");
+        assert_eq!(take(&mut store, "e"), Some(ip("10.1.0.2")), "a's");
+        assert_eq!(take(&mut store, "f"), None, "all others are of this boot");
+        let mut store = rebooted(store, "third");
+        assert!(
+            store.claim(ip("10.1.0.3"), &attachment("g")).unwrap(),
+            "asked for"
+        );
+    }
+
+    #[test]
+    fn what_spoils_the_index_does_not_spoil_what_is_known_of_boots() {
+        let (_root, dir, mut store) = store();
+        store.of(&attachment("old")).unwrap();
+        assert!(store.reserve(ip("10.1.0.2"), &attachment("old")).unwrap());
+        let mut store = rebooted(store, "second");
+        // The reference, in the second boot.
+        dir.replace("10.1.0.3", b"new\r\neth0", 0o600).unwrap();
+        assert_eq!(store.of(&attachment("new")).unwrap(), [ip("10.1.0.3")]);
+        assert!(store.reserve(ip("10.1.0.4"), &attachment("x")).unwrap());
+        // Killed: neither commit nor anything else of drop() runs, but for the lock.
+        let path = store.dir.path().to_owned();
+        drop(store.index.take());
+        drop(store);
+        let dir = Dir::open(&path).unwrap();
+        let mut store = Reservations::locked_in(dir, &path, b"second".to_vec()).unwrap();
+        assert!(store.index.is_none());
+        let ring = [span("10.1.0.2", "10.1.0.4")];
+        store.of(&attachment("y")).unwrap();
+        assert_eq!(
+            store.take(&ring, &attachment("y")).unwrap(),
+            Some(ip("10.1.0.2"))
+        );
+        assert_eq!(store.take(&ring, &attachment("z")).unwrap(), None);
+    }
+
+    #[test]
+    fn a_clock_that_went_back_makes_nothing_old() {
+        let (_root, _dir, mut store) = store();
+        store.of(&attachment("old")).unwrap();
+        assert!(store.reserve(ip("10.1.0.2"), &attachment("old")).unwrap());
+        let path = index_path(store.dir.path()).unwrap();
+        drop(store);
+        let moment = |now| Moment {
+            boot: b"second".to_vec(),
+            now,
+        };
+        assert_eq!(index::earlier_until(&path, &moment(1)), 0);
+        assert_ne!(index::earlier_until(&path, &moment(u64::MAX)), 0);
+        let unknown = Moment {
+            boot: Vec::new(),
+            now: u64::MAX,
+        };
+        assert_eq!(index::earlier_until(&path, &unknown), 0);
     }
 
     #[test]
@@ -544,7 +876,7 @@ mod tests {
             );
         }
         assert!(store.of(&attachment("nobody")).unwrap().is_empty());
-        assert!(store.index.is_some(), "so many that an index pays");
+        assert!(store.index.is_some());
         (root, dir, store)
     }
 
@@ -569,7 +901,9 @@ mod tests {
                 assert!(store.index.is_some(), "our own changes do not spoil it");
             }
             let by_index = store.of(&id).unwrap();
-            assert_eq!(by_index, pick(store.entries().unwrap(), &id), "{number}");
+            let read = store.entries().unwrap().into_iter();
+            let read = read.map(|(owner, address, _)| (owner, address));
+            assert_eq!(by_index, pick(read, &id), "{number}");
         }
     }
 
@@ -613,6 +947,10 @@ mod tests {
         // Neither commit nor anything else of drop() runs.
         std::mem::forget(store);
         let path = root.path().join("net");
-        assert!(Index::open(&index_path(&path).unwrap(), &stamp(&dir)).is_none());
+        let moment = Moment {
+            boot: std::fs::read(BOOT_ID).unwrap(),
+            now: u64::MAX,
+        };
+        assert!(Index::open(&index_path(&path).unwrap(), &stamp(&dir), &moment).is_none());
     }
 }

@@ -3,6 +3,7 @@
 //! It waits for no lock and leaves nothing behind: a moment's view is all a status can be.
 
 use std::io::Write;
+use std::net::IpAddr;
 use std::path::Path;
 
 use cni::{Attempt, Code, Error, StatusRequest};
@@ -10,7 +11,7 @@ use sys::{Dir, Errno};
 
 use crate::config::{self, Pool};
 use crate::ranges::RangeSet;
-use crate::reservations::addresses;
+use crate::reservations::{addresses, reclaimable};
 
 pub(crate) fn status(request: &StatusRequest) -> Result<(), Error> {
     let pool = Pool::parse(&request.invocation)?;
@@ -20,20 +21,23 @@ pub(crate) fn status(request: &StatusRequest) -> Result<(), Error> {
     probe(&dir).attempt(Code::NOT_AVAILABLE, unavailable)?;
     if is_store {
         let taken = addresses(&dir)?;
-        if let Some(full) = pool.sets.iter().find(|set| is_full(set, &taken)) {
-            let msg = format!("no IP addresses available in range set: {full}");
-            return Err(Error::new(Code::NOT_AVAILABLE, msg));
+        for set in &pool.sets {
+            if is_full(set, &dir, &taken)? {
+                let msg = format!("no IP addresses available in range set: {set}");
+                return Err(Error::new(Code::NOT_AVAILABLE, msg));
+            }
         }
     }
     Ok(())
 }
 
-fn is_full(set: &RangeSet, taken: &[std::net::IpAddr]) -> bool {
-    let taken = taken
-        .iter()
-        .filter(|address| set.contains(**address))
-        .count();
-    taken as u128 >= set.capacity()
+fn is_full(set: &RangeSet, dir: &Dir, taken: &[IpAddr]) -> Result<bool, Error> {
+    let taken = taken.iter().copied().filter(|address| set.gives(*address));
+    let taken: Vec<IpAddr> = taken.collect();
+    if (taken.len() as u128) < set.capacity() {
+        return Ok(false);
+    }
+    Ok(reclaimable(dir, &taken)? == 0)
 }
 
 /// The directory itself, or the one in which ADD would make it.

@@ -366,7 +366,7 @@ fn ranges_of_the_runtime_come_first(case: &Case<'_>) -> Verdict {
 fn impossible_ranges_are_refused(case: &Case<'_>) -> Verdict {
     let bad = [
         json!({}),
-        json!({ "subnet": "10.77.0.0/31" }),
+        json!({ "subnet": "10.77.0.1/31" }),
         json!({ "subnet": "10.77.0.7/24" }),
         json!({ "subnet": "10.77.0.0/24", "rangeStart": "10.78.0.1" }),
         json!({ "subnet": "10.77.0.0/24", "rangeStart": "10.77.0.9", "rangeEnd": "10.77.0.8" }),
