@@ -11,22 +11,21 @@ use cni::{AddRequest, Attempt, Code, Error};
 use cni_plugin::Claim;
 use firewall::masquerade::Masquerade;
 use firewall::spoofing::Guard;
+use interface::host::{enable_forwarding, refuse_router_advertisements};
 use interface::link::{interface, interface_inside};
+use interface::pair::{self, Pair};
 use interface::setup::{Detection, Setup};
-use interface::{Owner, Sandbox, ipam, on_host, owner, vanished};
+use interface::{Owner, Sandbox, in_firewall, ipam, on_host, owner, vanished};
 use ipnet::IpNet;
 use netlink::link::{BridgeOptions, PortFlag, PortVlan, RTNLGRP_LINK, Setting, Veth, VlanOf};
-use netlink::{Events, Link, Socket, sysctl};
+use netlink::{Events, Link, Socket};
 use sys::{Errno, NetNs};
 
 use crate::config::{BridgeConfig, Gateway, Vlans};
-use crate::in_firewall;
 use crate::topology::{CONTAINER, Topology};
 
 /// A port forwards as soon as its carrier is seen, unless somebody switched STP on.
 const PORT_PATIENCE: Duration = Duration::from_secs(3);
-/// How many names for the host's end are tried before giving up.
-pub(crate) const LINK_NAMES: u32 = 10;
 
 /// Attaches the container.
 pub(crate) fn add(request: &AddRequest, claim: &mut Claim) -> Result<cni::Result, Error> {
@@ -84,38 +83,17 @@ impl<'a> Job<'a> {
         })
     }
 
-    fn ifname(&self) -> &'a str {
-        self.request.attachment.ifname.as_str()
-    }
-
     /// The kernel refuses a second link of one name: that is the claim.
     fn claim(&mut self) -> Result<(), Error> {
-        let (ifname, netns) = (self.ifname(), &self.request.netns);
-        let what = || format!("create {ifname:?} in {netns:?}");
-        for attempt in 0..LINK_NAMES {
-            let peer = self.owner.link(attempt);
-            let veth = Veth {
-                name: ifname,
-                mac: self.config.mac,
-                mtu: self.config.mtu,
-                peer: &peer,
-                peer_netns: &self.host_netns,
-            };
-            match self.sandbox.route.create_veth(&veth) {
-                Err(error) if error.errno() == Some(Errno::EEXIST) => {
-                    if self.sandbox.link(ifname)?.is_some() {
-                        let msg = format!("container veth name ({ifname:?}) already exists");
-                        return Err(Error::new(Code::PLUGIN, msg).details(netns));
-                    }
-                }
-                made => {
-                    on_host(made, what)?;
-                    self.port.name = peer;
-                    return Ok(());
-                }
-            }
-        }
-        Err(Error::new(Code::TRY_AGAIN, what()).details("all names for the host's end are taken"))
+        let pair = Pair {
+            owner: &self.owner,
+            ifname: self.request.attachment.ifname.as_str(),
+            host_netns: &self.host_netns,
+            mac: self.config.mac,
+            mtu: self.config.mtu,
+        };
+        self.port.name = pair.create(&mut self.sandbox)?;
+        Ok(())
     }
 
     fn make_bridge(&mut self) -> Result<(), Error> {
@@ -152,7 +130,7 @@ impl<'a> Job<'a> {
         let name = self.port.name.clone();
         let what = || format!("attach {name:?} to bridge {:?}", self.config.bridge);
         let gone = || vanished(what());
-        self.port = on_host(self.host.link(&name), what)?.ok_or_else(gone)?;
+        self.port = pair::host_end(&mut self.host, &name)?;
         let ifname = self.request.attachment.ifname.as_str();
         self.inside = self.sandbox.link(ifname)?.ok_or_else(gone)?;
         let host = &mut self.host;
@@ -230,13 +208,7 @@ impl<'a> Job<'a> {
         for gateway in &topology.gateways {
             self.ensure_address(link, *gateway, &topology.gateways)?;
         }
-        for (used, name) in topology.assigned.families().into_iter().zip(FORWARDING) {
-            if used {
-                let what = || format!("enable forwarding: {name}");
-                sysctl::ensure(name, "1").attempt(Code::PLUGIN, what)?;
-            }
-        }
-        Ok(())
+        enable_forwarding(topology.assigned.families())
     }
 
     /// A bridge may have many gateways of ours, but none that we do not know, unless forced.
@@ -290,7 +262,7 @@ impl<'a> Job<'a> {
                 name: &name,
                 mac: None,
                 mtu: self.config.mtu,
-                peer: &self.owner.link(u32::from(vlan) + LINK_NAMES),
+                peer: &self.owner.link(u32::from(vlan) + pair::NAMES),
                 peer_netns: &self.host_netns,
             };
             match self.host.create_veth(&veth) {
@@ -409,9 +381,6 @@ impl<'a> Job<'a> {
     }
 }
 
-/// `net.ipv4.ip_forward` and `net.ipv6.conf.all.forwarding`.
-pub(crate) const FORWARDING: [&str; 2] = ["ipv4/ip_forward", "ipv6/conf/all/forwarding"];
-
 fn refuse_unsuitable(link: Option<&Link>, config: &BridgeConfig) -> Result<(), Error> {
     match link {
         Some(link) if link.kind.as_deref() != Some("bridge") => {
@@ -428,17 +397,6 @@ fn refuse_unsuitable(link: Option<&Link>, config: &BridgeConfig) -> Result<(), E
             Err(Error::config(msg).details("vlan_filtering 0"))
         }
         _ => Ok(()),
-    }
-}
-
-/// A container must not be able to give the host routes (CVE-2020-10749).
-fn refuse_router_advertisements(link: &str) -> Result<(), Error> {
-    let name = format!("ipv6/conf/{link}/accept_ra");
-    match sysctl::ensure(&name, "0") {
-        Err(error) if error.errno() == Errno::ENOENT => Ok(()), // a host without IPv6
-        done => done.attempt(Code::PLUGIN, || {
-            format!("refuse router advertisements on {link:?}")
-        }),
     }
 }
 

@@ -1,16 +1,15 @@
 //! CHECK: is the host still as ADD left it? Looks, and changes nothing.
 
-use cni::{Attempt, CheckRequest, Code, Error, Interface};
+use cni::{CheckRequest, Error, Interface};
 use firewall::masquerade::Masquerade;
 use firewall::spoofing::Guard;
 use interface::check::{View, same_mac, wrong};
-use interface::{ipam, on_host, owner};
+use interface::host::check_forwarding;
+use interface::{in_firewall, ipam, on_host, owner};
 use ipnet::IpNet;
-use netlink::{Link, Socket, sysctl};
+use netlink::{Link, Socket};
 
-use crate::add::FORWARDING;
 use crate::config::{BridgeConfig, Gateway};
-use crate::in_firewall;
 
 /// Compares configuration and previous result with the host.
 pub(crate) fn check(request: &CheckRequest) -> Result<(), Error> {
@@ -153,12 +152,7 @@ impl<'a> Bridged<'a> {
                     self.config.bridge
                 )));
             }
-            let setting = FORWARDING[usize::from(ip.address.addr().is_ipv6())];
-            let value =
-                sysctl::read(setting).attempt(Code::PLUGIN, || format!("read {setting}"))?;
-            if value != "1" {
-                return Err(wrong(format!("forwarding is off: {setting} is {value}")));
-            }
+            check_forwarding(ip.address.addr().is_ipv6())?;
         }
         Ok(())
     }

@@ -58,7 +58,7 @@ struct Keys {
     is_default_gateway: bool,
     force_address: bool,
     ip_masq: bool,
-    ip_masq_backend: Option<String>,
+    ip_masq_backend: String,
     mtu: i64,
     hairpin_mode: bool,
     promisc_mode: bool,
@@ -81,7 +81,7 @@ impl Default for Keys {
             is_default_gateway: false,
             force_address: false,
             ip_masq: false,
-            ip_masq_backend: None,
+            ip_masq_backend: String::new(),
             mtu: 0,
             hairpin_mode: false,
             promisc_mode: false,
@@ -133,7 +133,7 @@ impl BridgeConfig {
         Ok(Self {
             gateway: gateway(&raw),
             force_address: raw.force_address,
-            masquerade: masquerade(&raw)?,
+            masquerade: keys::masquerade(raw.ip_masq, &raw.ip_masq_backend)?,
             mtu: keys::mtu(raw.mtu)?,
             hairpin: raw.hairpin_mode,
             promiscuous: raw.promisc_mode,
@@ -166,18 +166,6 @@ fn gateway(keys: &Keys) -> Gateway {
         (true, _) => Gateway::DefaultRoute,
         (false, true) => Gateway::Address,
         (false, false) => Gateway::None,
-    }
-}
-
-/// The back end is looked at only where it is used, as in the reference.
-fn masquerade(keys: &Keys) -> Result<Option<BackEnd>, Error> {
-    match keys.ip_masq_backend.as_deref() {
-        _ if !keys.ip_masq => Ok(None),
-        None | Some("") => Ok(Some(BackEnd::automatic())),
-        Some(name) => match name.parse() {
-            Ok(back_end) => Ok(Some(back_end)),
-            Err(()) => Err(Error::config(format!("unknown ipmasq backend {name:?}"))),
-        },
     }
 }
 

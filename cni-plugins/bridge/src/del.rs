@@ -7,12 +7,8 @@
 
 use cni::{DelRequest, Error};
 use firewall::{masquerade, spoofing};
-use interface::removal::{Seen, delete_link, first_error, is_ours, is_released_first};
-use interface::{Owner, ipam, on_host, owner};
-use netlink::Socket;
-
-use crate::add::LINK_NAMES;
-use crate::in_firewall;
+use interface::removal::{first_error, is_released_first};
+use interface::{in_firewall, ipam, owner, pair};
 
 /// Detaches the container.
 pub(crate) fn del(request: &DelRequest) -> Result<(), Error> {
@@ -23,42 +19,21 @@ pub(crate) fn del(request: &DelRequest) -> Result<(), Error> {
     } else {
         Ok(())
     };
-    // Deleting one end of the pair deletes the other.
-    let ends = [
-        delete_link(request, |link| is_ours(link, "veth", &owner)),
-        delete_port(&owner),
-    ];
-    let is_gone = ends.iter().flatten().any(|seen| *seen == Seen::Gone);
-    let late = if !is_released_first && (is_gone || ends.iter().all(Result::is_ok)) {
+    let ends = pair::delete(request, &owner);
+    let late = if !is_released_first && pair::is_gone(&ends) {
         ipam::release(request)
     } else {
         Ok(())
     };
-    let [link, port] = ends.map(|end| end.map(drop));
-    let steps = [
+    let [inside, outside] = ends.map(|end| end.map(drop));
+    first_error([
         early,
-        link,
-        port,
+        inside,
+        outside,
         late,
         in_firewall(spoofing::remove(&owner), || {
             "remove macspoofchk rules".into()
         }),
         in_firewall(masquerade::remove(&owner), || "remove ipMasq rules".into()),
-    ];
-    first_error(steps)
-}
-
-/// Deletes the host's end by its name and alias, which needs no namespace.
-fn delete_port(owner: &Owner) -> Result<Seen, Error> {
-    let what = || "delete the host's end of the veth pair".to_owned();
-    let mut host = on_host(Socket::route(), what)?;
-    let mut seen = Seen::Nothing;
-    for attempt in 0..LINK_NAMES {
-        let link = on_host(host.link(&owner.link(attempt)), what)?;
-        if let Some(link) = link.filter(|link| link.alias.as_ref() == Some(&owner.comment())) {
-            on_host(host.delete_link(link.index), what)?;
-            seen = Seen::Gone;
-        }
-    }
-    Ok(seen)
+    ])
 }

@@ -13,7 +13,7 @@ mod gc; // what no valid attachment owns
 mod manual; // what --help and the man page say
 mod topology; // PURE: configuration and IPAM result to addresses, routes, gateways
 
-use cni::{AddRequest, Attempt, CheckRequest, Code, DelRequest, Error, GcRequest, StatusRequest};
+use cni::{AddRequest, CheckRequest, DelRequest, Error, GcRequest, StatusRequest};
 use cni_plugin::{Claim, Plugin};
 use interface::ipam;
 
@@ -46,10 +46,4 @@ impl Plugin for Bridge {
         BridgeConfig::parse(&request.invocation)?;
         ipam::status(request)
     }
-}
-
-/// The firewall refused something: code 100, or 11 when it may work later.
-fn in_firewall<T>(result: firewall::Result<T>, what: impl FnOnce() -> String) -> Result<T, Error> {
-    let late = matches!(&result, Err(error) if error.is_transient());
-    result.attempt(if late { Code::TRY_AGAIN } else { Code::PLUGIN }, what)
 }

@@ -54,6 +54,15 @@ impl View {
         self.check_routes()
     }
 
+    /// The link is made on this one.
+    pub fn check_parent(&self, master: &Link) -> Result<(), Error> {
+        if self.link.peer == Some(master.index) {
+            return Ok(());
+        }
+        let msg = format!("{:?} is not on master {:?}", self.link.name, master.name);
+        Err(wrong(msg))
+    }
+
     /// The entry of prevResult: namespace, Ethernet address, MTU.
     pub fn check_interface(&self) -> Result<(), Error> {
         let (name, path) = (&self.link.name, &self.sandbox.path);

@@ -1,6 +1,7 @@
 //! Keys of the configuration that several plugins have. Pure.
 
 use cni::Error;
+use firewall::BackEnd;
 use netlink::Mac;
 
 /// `mtu`: 0 means the kernel's choice.
@@ -11,6 +12,19 @@ pub fn mtu(mtu: i64) -> Result<Option<u32>, Error> {
         _ => Err(Error::config(format!(
             "mtu: {mtu} is not between 68 and 65535"
         ))),
+    }
+}
+
+/// `ipMasq` and `ipMasqBackend`. The back end is looked at only where it is used, as in the
+/// reference.
+pub fn masquerade(wanted: bool, back_end: &str) -> Result<Option<BackEnd>, Error> {
+    match back_end {
+        _ if !wanted => Ok(None),
+        "" => Ok(Some(BackEnd::automatic())),
+        name => match name.parse() {
+            Ok(back_end) => Ok(Some(back_end)),
+            Err(()) => Err(Error::config(format!("unknown ipmasq backend {name:?}"))),
+        },
     }
 }
 

@@ -5,14 +5,16 @@
 //! its addresses and routes ([`setup`]), CHECK compares ([`check`]), DEL frees ([`removal`]).
 //!
 //! Promise: a link of ours carries its [`Owner`] as its alias, so that DEL takes no link that is
-//! somebody else's. Not here: anything on the host, and printing.
+//! somebody else's. Not here: what only one plugin needs, and printing.
 
 pub mod assigned; // PURE: an IPAM result as addresses and routes of one link
 pub mod check; // prevResult against the container's link
+pub mod host; // settings of the host
 pub mod ipam; // the delegate, if there is one
 pub mod keys; // PURE: keys that several plugins have
 pub mod link; // making a link inside, owned from its first moment
 pub mod master; // the host's link that another is made on
+pub mod pair; // a veth pair, found again without the container
 pub mod removal; // DEL: the link, the addresses, in an order that harms nobody
 pub mod sandbox; // the container's network namespace
 pub mod setup; // addresses, duplicate detection, routes
@@ -38,6 +40,15 @@ pub fn on_host<T>(
     what: impl FnOnce() -> String,
 ) -> Result<T, Error> {
     let late = matches!(result, Err(netlink::Error::Timeout { .. }));
+    result.attempt(if late { Code::TRY_AGAIN } else { Code::PLUGIN }, what)
+}
+
+/// As [`on_host`], for rules.
+pub fn in_firewall<T>(
+    result: firewall::Result<T>,
+    what: impl FnOnce() -> String,
+) -> Result<T, Error> {
+    let late = matches!(&result, Err(error) if error.is_transient());
     result.attempt(if late { Code::TRY_AGAIN } else { Code::PLUGIN }, what)
 }
 

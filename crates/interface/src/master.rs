@@ -1,10 +1,15 @@
-//! The link on which the container's is made: `master`.
+//! The link on which the container's is made: `master`, and `linkInContainer`.
 
 use cni::{Code, Error};
 use netlink::route::MAIN_TABLE;
 use netlink::{Link, Socket};
 
 use crate::on_host;
+
+/// A socket into the plugin's own namespace.
+pub fn host() -> Result<Socket, Error> {
+    on_host(Socket::route(), || "open a route socket".into())
+}
 
 /// The link of this name, or, without one, that of the namespace's default route.
 pub fn find(socket: &mut Socket, name: Option<&str>) -> Result<Link, Error> {
@@ -37,6 +42,15 @@ fn of_default_route(socket: &mut Socket) -> Result<Link, Error> {
         .min();
     let (_, index) = first.ok_or_else(none)?;
     on_host(socket.link_by_index(index), what)?.ok_or_else(none)
+}
+
+/// For STATUS: code 50 when ADD would not find its master.
+pub fn refuse_unavailable(socket: &mut Socket, name: Option<&str>) -> Result<(), Error> {
+    let found = find(socket, name);
+    found.map(drop).map_err(|error| Error {
+        code: Code::NOT_AVAILABLE,
+        ..error
+    })
 }
 
 /// Refuses an MTU that is larger than the master's.

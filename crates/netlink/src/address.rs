@@ -64,6 +64,19 @@ impl Socket {
         )
     }
 
+    /// Adds an address without a route to its network, nobody of which is on the link.
+    pub fn add_address_alone(&mut self, index: u32, net: IpNet) -> Result<()> {
+        let mut message = address_message(index, net);
+        let flags = AddressFlags::Noprefixroute;
+        message.attributes.push(AddressAttribute::Flags(flags));
+        let message = emit(RTM_NEWADDR, &message);
+        let flags = NLM_F_CREATE | NLM_F_EXCL;
+        self.request(
+            Message { flags, ..message },
+            &format!("add address {net} to link {index}"),
+        )
+    }
+
     /// Takes an address from a link; false when it was gone already.
     pub fn remove_address(&mut self, index: u32, net: IpNet) -> Result<bool> {
         let what = format!("remove address {net} from link {index}");
@@ -129,6 +142,10 @@ fn emit(kind: u16, message: &AddressMessage) -> Message {
 }
 
 fn message_of(kind: u16, index: u32, net: IpNet) -> Message {
+    emit(kind, &address_message(index, net))
+}
+
+fn address_message(index: u32, net: IpNet) -> AddressMessage {
     let mut message = AddressMessage::default();
     message.header.index = index;
     message.header.prefix_len = net.prefix_len();
@@ -148,7 +165,7 @@ fn message_of(kind: u16, index: u32, net: IpNet) -> Message {
             .attributes
             .push(AddressAttribute::Broadcast(v4.broadcast()));
     }
-    emit(kind, &message)
+    message
 }
 
 fn parse(body: &[u8], what: &str) -> Result<Option<Address>> {

@@ -65,7 +65,13 @@ impl Owner {
     /// The name of the host's end of this owner's veth pair. Any other link may have it already,
     /// so there are as many as one likes: `attempt` counts them.
     pub fn link(&self, attempt: u32) -> String {
-        format!("veth{}", &hash(&[&self.token(), &attempt.to_string()])[..8])
+        self.link_named("veth", attempt)
+    }
+
+    /// The same for a link of another kind: `prefix` and eight hexadecimal digits.
+    pub fn link_named(&self, prefix: &str, attempt: u32) -> String {
+        let digits = hash(&[&self.token(), &attempt.to_string()]);
+        format!("{prefix}{}", &digits[..8])
     }
 
     /// The name of this owner's own iptables chain. Unlike the reference's it has the interface

@@ -18,7 +18,7 @@ const ARROWS: [(&str, &[&str]); 18] = [
     ("crates/cni-plugin/", &["cni", "sys"]),
     (
         "crates/interface/",
-        &["cni", "cni-plugin", "sys", "netlink", "owner"],
+        &["cni", "cni-plugin", "sys", "netlink", "firewall", "owner"],
     ),
     ("crates/testbed/", &["cni", "sys", "netlink"]),
     ("runtime/", &["oci", "sys", "netlink", "systemd"]),

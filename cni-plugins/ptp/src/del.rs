@@ -1,0 +1,47 @@
+//! DEL and GC: every step is tried, whatever became of the others, and the first error is told.
+//! Only addresses wait for the link: who got one that is still configured would share it.
+
+use cni::{DelRequest, Error, GcRequest};
+use firewall::masquerade;
+use interface::removal::{first_error, is_released_first};
+use interface::{in_firewall, ipam, owner, pair};
+
+/// Detaches the container.
+pub(crate) fn del(request: &DelRequest) -> Result<(), Error> {
+    let owner = owner(&request.invocation.config.name, &request.attachment);
+    let is_released_first = is_released_first(request)?;
+    let early = if is_released_first {
+        ipam::release(request)
+    } else {
+        Ok(())
+    };
+    let ends = pair::delete(request, &owner);
+    let late = if !is_released_first && pair::is_gone(&ends) {
+        ipam::release(request)
+    } else {
+        Ok(())
+    };
+    let [inside, outside] = ends.map(|end| end.map(drop));
+    let rules = in_firewall(masquerade::remove(&owner), || "remove ipMasq rules".into());
+    first_error([early, inside, outside, late, rules])
+}
+
+/// Frees what is stale; without a list nothing is known to be.
+pub(crate) fn gc(request: &GcRequest) -> Result<(), Error> {
+    let network = &request.invocation.config.name;
+    let Some(valid) = &request.valid else {
+        return Ok(());
+    };
+    let tokens = pair::tokens(network, valid);
+    let is_valid = |token: &str| tokens.iter().any(|valid| valid == token);
+    let pairs = pair::sweep(network, is_valid);
+    let released = if pairs.is_ok() {
+        ipam::gc(request)
+    } else {
+        Ok(())
+    };
+    let rules = in_firewall(masquerade::sweep(network.as_str(), is_valid), || {
+        "sweep ipMasq".into()
+    });
+    first_error([pairs, released, rules])
+}

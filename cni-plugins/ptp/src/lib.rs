@@ -1,0 +1,47 @@
+//! CNI `ptp`: connects a container to the host by a link of its own.
+//!
+//! A veth pair without a bridge: the host's end has the gateway's address and a route to the
+//! container's, and the container reaches everything, its own subnet too, through the gateway.
+//! The host's end names its owner by its alias, rules by their comments.
+
+mod add; // the numbered story of ADD
+mod check; // prevResult and configuration against the host
+mod config; // the configuration, refused or understood
+mod del; // independent steps, and GC
+mod manual; // what --help and the man page say
+mod plan; // PURE: the IPAM result as addresses and routes of both ends
+
+use cni::{AddRequest, CheckRequest, DelRequest, Error, GcRequest, StatusRequest};
+use cni_plugin::{Claim, Plugin};
+use interface::ipam;
+
+use crate::config::PtpConfig;
+
+/// The plugin.
+pub struct Ptp;
+
+impl Plugin for Ptp {
+    const NAME: &'static str = "ptp";
+    const MANUAL: cni_plugin::Manual = manual::MANUAL;
+
+    fn add(request: &AddRequest, claim: &mut Claim) -> Result<cni::Result, Error> {
+        add::add(request, claim)
+    }
+
+    fn del(request: &DelRequest) -> Result<(), Error> {
+        del::del(request)
+    }
+
+    fn check(request: &CheckRequest) -> Result<(), Error> {
+        check::check(request)
+    }
+
+    fn gc(request: &GcRequest) -> Result<(), Error> {
+        del::gc(request)
+    }
+
+    fn status(request: &StatusRequest) -> Result<(), Error> {
+        PtpConfig::parse(&request.invocation)?;
+        ipam::status(request)
+    }
+}

@@ -1,0 +1,116 @@
+//! A veth pair between the container and the host, whose host end can be found again without the
+//! container: its name follows from the owner, and its alias names the owner.
+
+use cni::{Code, DelRequest, Error, NetworkName, ValidAttachments};
+use netlink::link::Veth;
+use netlink::{Link, Mac, Socket};
+use owner::Stamp;
+use sys::{Errno, NetNs};
+
+use crate::removal::{Seen, delete_link, is_ours};
+use crate::sandbox::Sandbox;
+use crate::{Owner, on_host};
+
+/// How many names for the host's end are tried before giving up: any link may have one already.
+pub const NAMES: u32 = 10;
+
+/// A pair to be.
+pub struct Pair<'a> {
+    /// Whose it is.
+    pub owner: &'a Owner,
+    /// Name of the container's end.
+    pub ifname: &'a str,
+    /// Where the host's end goes.
+    pub host_netns: &'a NetNs,
+    /// Of the container's end.
+    pub mac: Option<Mac>,
+    /// Of both ends.
+    pub mtu: Option<u32>,
+}
+
+impl Pair<'_> {
+    /// Makes the pair and answers the name of the host's end.
+    ///
+    /// The kernel refuses a second link of the container's name: this is the claim.
+    pub fn create(&self, sandbox: &mut Sandbox) -> Result<String, Error> {
+        let ifname = self.ifname;
+        let what = format!("create {ifname:?} in {:?}", sandbox.path);
+        for attempt in 0..NAMES {
+            let peer = self.owner.link(attempt);
+            let veth = Veth {
+                name: ifname,
+                mac: self.mac,
+                mtu: self.mtu,
+                peer: &peer,
+                peer_netns: self.host_netns,
+            };
+            match sandbox.route.create_veth(&veth) {
+                Err(error) if error.errno() == Some(Errno::EEXIST) => {
+                    if sandbox.link(ifname)?.is_some() {
+                        let msg = format!("container veth name ({ifname:?}) already exists");
+                        return Err(Error::new(Code::PLUGIN, msg).details(&sandbox.path));
+                    }
+                }
+                made => return on_host(made, || what).map(|()| peer),
+            }
+        }
+        Err(Error::new(Code::TRY_AGAIN, what).details("all names for the host's end are taken"))
+    }
+}
+
+/// Deletes the pair, by the end in the container and by the one on the host. Either deletes
+/// both, and only one of them may be in reach.
+pub fn delete(request: &DelRequest, owner: &Owner) -> [Result<Seen, Error>; 2] {
+    [
+        delete_link(request, |link| is_ours(link, "veth", owner)),
+        delete_host_end(owner),
+    ]
+}
+
+/// Whether the addresses of a deleted pair may be given to somebody else: not while it may exist.
+pub fn is_gone(ends: &[Result<Seen, Error>; 2]) -> bool {
+    ends.iter().flatten().any(|seen| *seen == Seen::Gone) || ends.iter().all(Result::is_ok)
+}
+
+/// Deletes the host's end by its name and alias, which needs no namespace.
+fn delete_host_end(owner: &Owner) -> Result<Seen, Error> {
+    let what = || "delete the host's end of the veth pair".to_owned();
+    let mut host = on_host(Socket::route(), what)?;
+    let mut seen = Seen::Nothing;
+    for attempt in 0..NAMES {
+        let link = on_host(host.link(&owner.link(attempt)), what)?;
+        if let Some(link) = link.filter(|link| link.alias.as_ref() == Some(&owner.comment())) {
+            on_host(host.delete_link(link.index), what)?;
+            seen = Seen::Gone;
+        }
+    }
+    Ok(seen)
+}
+
+/// For GC: the tokens of the owners that are alive.
+pub fn tokens(network: &NetworkName, valid: &ValidAttachments) -> Vec<String> {
+    let token =
+        |(container, ifname): (&str, &str)| Owner::new(network.as_str(), container, ifname).token();
+    valid.iter().map(token).collect()
+}
+
+/// For GC: deletes the pairs of a network whose owner's token is not valid.
+pub fn sweep(network: &NetworkName, is_valid: impl Fn(&str) -> bool) -> Result<(), Error> {
+    let what = || "delete stale veth pairs".to_owned();
+    let mut host = on_host(Socket::route(), what)?;
+    for link in on_host(host.links(), what)? {
+        let stamp = link.alias.as_deref().and_then(Stamp::parse);
+        let is_veth = link.kind.as_deref() == Some("veth");
+        let is_stale = |s: Stamp| s.is_of_network(network.as_str()) && !is_valid(&s.token);
+        if is_veth && stamp.is_some_and(is_stale) {
+            on_host(host.delete_link(link.index), what)?;
+        }
+    }
+    Ok(())
+}
+
+/// The host's end, with its owner's name on it.
+pub fn host_end(host: &mut Socket, name: &str) -> Result<Link, Error> {
+    let what = || format!("look up {name:?}");
+    on_host(host.link(name), what)?.ok_or_else(|| crate::vanished(what()))
+}
