@@ -92,6 +92,12 @@ impl Call<'_> {
         self
     }
 
+    /// Puts words in front of the plugin (`env`, `prlimit`).
+    pub(crate) fn within(mut self, words: &[&str]) -> Self {
+        self.invocation = self.invocation.within(words);
+        self
+    }
+
     /// Runs and records.
     pub(crate) fn run(&self) -> Verdict<Outcome> {
         self.case.call(&self.invocation)

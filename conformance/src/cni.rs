@@ -6,6 +6,7 @@ mod bandwidth;
 mod bridge;
 mod dhcp;
 mod dummy;
+mod every_plugin;
 mod firewall;
 mod host_device;
 mod host_local;
@@ -16,6 +17,7 @@ mod portmap;
 mod protocol;
 mod ptp;
 mod sbr;
+mod staged;
 mod static_ipam;
 mod suite;
 mod tap;
@@ -25,6 +27,7 @@ mod vrf;
 
 pub(crate) const ROWS: &[&[Row]] = &[
     protocol::ROWS,
+    every_plugin::ROWS,
     bridge::ROWS,
     host_local::ROWS,
     portmap::ROWS,
@@ -45,3 +48,8 @@ pub(crate) const ROWS: &[&[Row]] = &[
     vrf::ROWS,
     suite::ROWS,
 ];
+
+/// The names of all plugins that rows ask.
+pub(crate) fn plugins() -> impl Iterator<Item = &'static str> {
+    staged::SUITE.iter().map(|plugin| plugin.name)
+}

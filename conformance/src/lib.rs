@@ -31,6 +31,10 @@ pub use row::{Row, Side};
 /// commas, and the command that is to live without them follow.
 pub const WITHOUT_CALLS: &str = "without-calls";
 
+/// First argument of the executable to write down what a command uses: the file for that and the
+/// command follow.
+pub const MEASURED: &str = "measured";
+
 /// Every row of the suite, in the order of the tables.
 pub fn rows() -> Vec<&'static Row> {
     let (runtime, cni) = (runtime::ROWS.iter(), cni::ROWS.iter());

@@ -25,6 +25,17 @@ fn main() -> ExitCode {
         eprintln!("oci-conformance: {error}");
         return ExitCode::from(2);
     }
+    if let [_, word, place, command @ ..] = argv.as_slice()
+        && word == conformance::MEASURED
+    {
+        return match testbed::measured::run(Path::new(place), command) {
+            Ok(status) => ExitCode::from(testbed::measured::as_a_shell_says(status)),
+            Err(error) => {
+                eprintln!("oci-conformance: {error}");
+                ExitCode::from(2)
+            }
+        };
+    }
     match judge(&arguments().get_matches()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,

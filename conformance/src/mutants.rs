@@ -126,8 +126,7 @@ fn list() -> Vec<Mutant> {
 /// A subject whose runtime and every plugin are the same script.
 fn liar(script: &str, honest: &Subject, directory: &Path) -> Result<Subject, String> {
     let place = fresh(directory)?;
-    let names = ["runtime", "bridge", "host-local", "portmap", "loopback"];
-    for name in names {
+    for name in crate::cni::plugins().chain(["runtime"]) {
         written(&place.join(name), script)?;
     }
     let runtime = honest.runtime.as_ref().map(|_| place.join("runtime"));
@@ -149,7 +148,7 @@ fn installed(mutant: &Mutant, honest: &Subject, directory: &Path) -> Result<Subj
             runtime.replace(place.join("runtime"))
         }
         Side::Cni => {
-            for name in ["bridge", "host-local", "portmap", "loopback"] {
+            for name in crate::cni::plugins() {
                 written(&place.join(name), PLUGIN_SCRIPT)?;
             }
             cni_path.replace(place)

@@ -2,6 +2,8 @@
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -283,6 +285,41 @@ pub fn reap(pid: Pid, pidfd: impl AsFd, patience: Duration) -> Result<Option<Wai
     }
     let status = nix::sys::wait::waitpid(pid, None);
     status.map(Some).call(|| format!("wait4({pid})"))
+}
+
+/// What a child that has ended used, with the children that it waited for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Usage {
+    /// Time on processors, in user programs and in the kernel.
+    pub cpu: Duration,
+    /// The largest resident set, in bytes. It begins with that of whoever spawned the child.
+    pub peak: u64,
+}
+
+/// Waits for the child `pid`, reaps it, and tells what it used.
+pub fn reap_with_usage(pid: u32) -> Result<(ExitStatus, Usage)> {
+    let mut status = 0;
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+    loop {
+        // SAFETY: both places are ours and large enough for what the kernel writes there.
+        let ended =
+            unsafe { libc::wait4(pid as libc::pid_t, &raw mut status, 0, usage.as_mut_ptr()) };
+        match Errno::result(ended) {
+            Ok(_) => break,
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(SyscallError::new(format!("wait4({pid})"), errno)),
+        }
+    }
+    // SAFETY: all zeroes is a value of this type, and the kernel has filled it.
+    let usage = unsafe { usage.assume_init() };
+    let time = |time: libc::timeval| {
+        Duration::from_secs(time.tv_sec as u64) + Duration::from_micros(time.tv_usec as u64)
+    };
+    let usage = Usage {
+        cpu: time(usage.ru_utime) + time(usage.ru_stime),
+        peak: usage.ru_maxrss as u64 * 1024,
+    };
+    Ok((ExitStatus::from_raw(status), usage))
 }
 
 /// `struct pidfd_info` of `<linux/pidfd.h>` in its first version.

@@ -14,6 +14,7 @@ pub mod console; // the engine's end of --console-socket
 pub mod elf; // programs of a few instructions
 pub mod host; // private mount, network, IPC and PID namespaces to play the host
 pub mod invocation; // one command with a deadline, and everything it answered
+pub mod measured; // a command whose time and memory are written down
 pub mod network; // a host and containers as network namespaces, and plugins run between them
 pub mod older_kernel; // a command to which newer system calls are unknown
 pub mod requires; // what a test needs of the machine, skipped aloud
