@@ -16,6 +16,7 @@ use netlink_packet_route::link::{
 };
 use sys::{Errno, NetNs};
 
+use crate::attribute::{Writer, find};
 use crate::error::{Error, Result};
 use crate::socket::{Message, Socket};
 
@@ -78,6 +79,9 @@ pub struct Link {
     /// The other end's index, of a veth, or that of the link on which this one was made (in its
     /// namespace).
     pub peer: Option<u32>,
+    /// The namespace of the other end, in the numbers of [`Socket::namespace_number`]; none when
+    /// it is the link's own.
+    pub peer_netns: Option<i32>,
     pub alias: Option<String>,
     pub is_up: bool,
     /// Operational: the carrier is there, frames flow (RFC 2863 `up`, or `unknown` for drivers
@@ -292,6 +296,26 @@ impl Socket {
         self.request(of(RTM_NEWLINK, 0, &message), &what)
     }
 
+    /// The number by which this socket's namespace knows another. It has one as soon as a link
+    /// of which one end is there was looked at.
+    pub fn namespace_number(&mut self, netns: &NetNs) -> Result<Option<i32>> {
+        const RTM_GETNSID: u16 = 90;
+        const NETNSA_NSID: u16 = 1;
+        const NETNSA_FD: u16 = 3;
+        const RTGENMSG: usize = 4; // one byte, padded
+        let fd = netns.as_fd().as_raw_fd().to_ne_bytes();
+        let message = Message {
+            kind: RTM_GETNSID,
+            flags: 0,
+            body: Writer::new(&[0; RTGENMSG]).put(NETNSA_FD, &fd).into_bytes(),
+        };
+        let body = self.lookup(message, "look up the number of a namespace")?;
+        let value = body.as_deref().and_then(|body| body.get(RTGENMSG..));
+        let value = value.and_then(|attributes| find(attributes, NETNSA_NSID));
+        let number = value.and_then(|value| Some(i32::from_ne_bytes(value.try_into().ok()?)));
+        Ok(number.filter(|number| *number >= 0))
+    }
+
     /// Sets flags of a bridge port; flags not named keep their value.
     pub fn set_port_flags(&mut self, index: u32, flags: &[PortFlag]) -> Result<()> {
         let port = flags.iter().map(|flag| match flag {
@@ -443,6 +467,7 @@ fn read_attribute(attribute: LinkAttribute, link: &mut Link) {
         LinkAttribute::Address(bytes) => link.mac = bytes.try_into().ok().map(Mac),
         LinkAttribute::Controller(index) => link.master = Some(index),
         LinkAttribute::Link(index) => link.peer = Some(index),
+        LinkAttribute::LinkNetNsId(number) => link.peer_netns = Some(number),
         LinkAttribute::TxQueueLen(packets) => link.tx_queue_length = packets,
         LinkAttribute::IfAlias(alias) => link.alias = Some(alias),
         LinkAttribute::OperState(state) => {

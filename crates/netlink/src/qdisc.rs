@@ -24,8 +24,8 @@ const TC_H_ROOT: u32 = 0xffff_ffff;
 const TC_H_INGRESS: u32 = 0xffff_fff1;
 /// The handle of every ingress qdisc; its filters have it as parent.
 const INGRESS: u32 = 0xffff_0000;
-/// The handle `1:` of a bucket.
-const BUCKET: u32 = 0x0001_0000;
+/// The handle of a bucket of ours, `da17:`; nothing else can carry an owner's mark here.
+const BUCKET: u32 = 0xda17_0000;
 
 const TCA_KIND: u16 = 1;
 const TCA_OPTIONS: u16 = 2;
@@ -61,6 +61,7 @@ pub struct Bucket {
 /// A bucket as the kernel tells it: not the burst, but the time that it takes at the rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InstalledBucket {
+    handle: u32,
     rate: u64,
     limit: u32,
     ticks: u32,
@@ -106,16 +107,17 @@ impl Socket {
         self.request(message, &format!("limit link {index} to {bucket:?}"))
     }
 
-    /// The bucket for all that a link sends, if it has one with our handle.
+    /// The bucket for all that a link sends, whoever gave it.
     pub fn bucket(&mut self, index: u32) -> Result<Option<InstalledBucket>> {
         let bodies = self.qdiscs()?;
         let mut own = bodies.iter().filter(|body| number(body, 4) == Some(index));
         Ok(own.find_map(|body| installed_bucket(body)))
     }
 
-    /// Takes the bucket from a link; false when it had none.
+    /// Takes our bucket from a link; false when it had none, or another's.
     pub fn remove_bucket(&mut self, index: u32) -> Result<bool> {
-        if self.bucket(index)?.is_none() {
+        let installed = self.bucket(index)?;
+        if installed.is_none_or(|installed| installed.handle != BUCKET) {
             return Ok(false);
         }
         self.delete_qdisc(index, BUCKET, TC_H_ROOT)
@@ -249,7 +251,7 @@ fn is_kind(body: &[u8], kind: &str) -> bool {
 }
 
 fn installed_bucket(body: &[u8]) -> Option<InstalledBucket> {
-    if !is_kind(body, "tbf") || number(body, 8)? != BUCKET || number(body, 12)? != TC_H_ROOT {
+    if !is_kind(body, "tbf") || number(body, 12)? != TC_H_ROOT {
         return None;
     }
     let options = find(body.get(TCMSG..)?, TCA_OPTIONS)?;
@@ -257,6 +259,7 @@ fn installed_bucket(body: &[u8]) -> Option<InstalledBucket> {
     let long_rate = find(options, TCA_TBF_RATE64)
         .and_then(|value| Some(u64::from_ne_bytes(value.try_into().ok()?)));
     Some(InstalledBucket {
+        handle: number(body, 8)?,
         rate: long_rate.unwrap_or(number(parms, 8)?.into()),
         limit: number(parms, 24)?,
         ticks: number(parms, 28)?,
@@ -279,6 +282,7 @@ mod tests {
             limit: 150_000,
         };
         let installed = |ticks| InstalledBucket {
+            handle: BUCKET,
             rate: 1_000_000,
             limit: 150_000,
             ticks,

@@ -54,7 +54,7 @@ fn a_veth_pair_reaches_from_the_container_into_the_bridge() {
     let Some(Net {
         mut host,
         mut container,
-        ..
+        container_ns,
     }) = net()
     else {
         return;
@@ -64,6 +64,10 @@ fn a_veth_pair_reaches_from_the_container_into_the_bridge() {
     assert_eq!((inside.mtu, inside.kind.as_deref()), (1400, Some("veth")));
     let port = host.link("veth0").unwrap().unwrap();
     assert_eq!(port.peer, Some(inside.index));
+    let number = host.namespace_number(&container_ns).unwrap();
+    assert!(number.is_some() && port.peer_netns == number);
+    let elsewhere = NetNs::new().unwrap();
+    assert_eq!(host.namespace_number(&elsewhere).unwrap(), None);
     assert_eq!(port.master, Some(host.link("br0").unwrap().unwrap().index));
     host.set_port_flags(port.index, &[PortFlag::Hairpin, PortFlag::Isolated])
         .unwrap();
