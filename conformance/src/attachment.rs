@@ -59,6 +59,22 @@ impl<'a> Case<'a> {
         self.cni("ADD", at, conf)?.result()
     }
 
+    /// ADD whose answer cannot be written, which is a failure like any other after the work.
+    pub(crate) fn add_unheard(&'a self, at: &Attachment, conf: &Value) -> Verdict {
+        let path = self.subject.cni_path.as_ref();
+        let path = path.ok_or_else(|| Failure("no plugin directory to test".into()))?;
+        let (directory, file) = (path.to_string_lossy(), self.path("unheard.json"));
+        std::fs::write(&file, conf.to_string())?;
+        let name = conf["type"].as_str().unwrap_or_default();
+        let heard = self.holds(&format!(
+            "CNI_COMMAND=ADD CNI_CONTAINERID={} CNI_NETNS={} CNI_IFNAME={} CNI_PATH={directory} \
+             {directory}/{name} < {file} > /dev/full",
+            at.id, at.netns, at.ifname
+        ))?;
+        ensure!(!heard, "an answer that was never written counts as given");
+        Ok(())
+    }
+
     /// DEL, which must succeed and say nothing.
     pub(crate) fn del(&'a self, at: &Attachment, conf: &Value) -> Verdict {
         self.cni("DEL", at, conf)?.silent()

@@ -144,7 +144,7 @@ impl Socket {
         self.request(message, &what)
     }
 
-    /// The links to which what arrives at a link is redirected.
+    /// The links to which what arrives at a link is redirected; 0 for one that is gone.
     pub fn redirections(&mut self, index: u32) -> Result<Vec<u32>> {
         let message = Message {
             kind: RTM_GETTFILTER,
