@@ -1,7 +1,6 @@
 # Each target that needs packages names them; see ci/apt.sh.
 TARGET  := $(shell rustc -vV | sed -n 's/^host: //p')
 RELEASE := target/$(TARGET)/release
-PLUGINS := $(patsubst cni-plugins/%/Cargo.toml,%,$(wildcard cni-plugins/*/Cargo.toml))
 SUITE   := target/$(TARGET)/debug/oci-conformance
 
 BASE    := /bin/busybox:busybox-static ip:iproute2 nft:nftables iptables:iptables curl:curl jq:jq strace:strace
@@ -20,10 +19,10 @@ help: ## print the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 build: ## release binaries in out/bin and out/cni, manual and completions in out/share
-	DAVIT_COMMIT=$$(git rev-parse --short HEAD 2>/dev/null) cargo build --release --locked -p runtime -p hooks $(PLUGINS:%=-p %)
-	mkdir -p out/bin out/cni
+	DAVIT_COMMIT=$$(git rev-parse --short HEAD 2>/dev/null) cargo build --release --locked -p runtime -p hooks -p davit-cni-plugins
+	mkdir -p out/bin
 	install -m 755 $(RELEASE)/davit $(RELEASE)/davit-cni out/bin/
-	install -m 755 $(PLUGINS:%=$(RELEASE)/%) out/cni/
+	rm -rf out/cni && ci/install-plugins.sh $(RELEASE)/davit-cni-plugins out/cni
 	cargo run --release --locked --quiet -p manual -- out/share
 
 packages: # for everything; each target below asks for its own
@@ -114,9 +113,9 @@ storm: base-packages build ## 1,000 containers in a row, 64 at once: no failure,
 	conformance/clients/storm.sh $(DAVIT)
 
 install: build ## install below $(DESTDIR)$(prefix)
-	install -d $(DESTDIR)$(prefix)/bin $(DESTDIR)$(prefix)/libexec/cni
+	install -d $(DESTDIR)$(prefix)/bin
 	install -m 755 out/bin/* $(DESTDIR)$(prefix)/bin/
-	install -m 755 out/cni/* $(DESTDIR)$(prefix)/libexec/cni/
+	ci/install-plugins.sh out/cni/davit-cni-plugins $(DESTDIR)$(prefix)/libexec/cni
 	cp -R out/share $(DESTDIR)$(prefix)/
 
 clean: ## remove what was built

@@ -152,7 +152,11 @@ fn asked_by_hand<P: Plugin>(lookup: impl Fn(&str) -> Option<String>) -> Option<S
     if lookup("CNI_COMMAND").is_some_and(|command| !command.is_empty()) {
         return None;
     }
-    match std::env::args_os().nth(1)?.to_str()? {
+    // As one of many in an executable it may be called by its name as the first word.
+    let mut words = std::env::args_os().skip(1);
+    let word = words.next()?;
+    let word = if word == P::NAME { words.next()? } else { word };
+    match word.to_str()? {
         "--help" | "-h" | "help" => Some(banner::<P>() + "\n" + &P::MANUAL.help(P::NAME)),
         "--version" | "-V" => Some(banner::<P>() + "\n"),
         _ => None,

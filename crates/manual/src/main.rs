@@ -1,8 +1,10 @@
-//! Writes the man pages and the shell completions of davit below a directory, as `make build`
-//! asks for: `man/man8`, and where bash, zsh and fish look for completions.
+//! Writes the man pages of davit and of the plugins, and davit's shell completions, below a
+//! directory, as `make build` asks for: `man/man8`, and where bash, zsh and fish look.
 //!
 //! They come from the very definition that parses the command line, so they cannot disagree with
 //! it. A program of its own, so that davit does not carry them.
+
+mod plugin_pages; // the pages of CNI plugins
 
 use std::fs;
 use std::io::Write;
@@ -38,6 +40,10 @@ fn write_all(share: &Path) -> Result<()> {
     {
         let name = format!("davit-{}.8", operation.get_name());
         write(&pages.join(name), &page(operation)?)?;
+    }
+    for entry in plugins::PLUGINS {
+        let name = format!("cni-{}.8", entry.name);
+        write(&pages.join(name), &plugin_pages::page(entry))?;
     }
     Ok(())
 }
@@ -79,6 +85,16 @@ mod tests {
             let page = fs::read_to_string(&page).unwrap();
             assert!(page.contains(&format!("davit\\-{name}")), "{page}");
             assert!(completion.contains(name), "{name}");
+        }
+        for entry in plugins::PLUGINS {
+            let page = share.path().join(format!("man/man8/cni-{}.8", entry.name));
+            let page = fs::read_to_string(&page).unwrap();
+            for part in [".SH NAME", ".SH EXAMPLE", "cniVersion"] {
+                assert!(page.contains(part), "{}: {page}", entry.name);
+            }
+            for (key, _, _) in entry.manual.keys {
+                assert!(page.contains(&key.replace('-', "\\-")), "{key}: {page}");
+            }
         }
         let main = fs::read_to_string(share.path().join("man/man8/davit.8")).unwrap();
         assert!(main.contains(".TH davit 8"), "{main}");

@@ -4,7 +4,7 @@
 use crate::{File, Finding};
 
 /// Ours, and what they may use of ours.
-const ARROWS: [(&str, &[&str]); 18] = [
+const ARROWS: [(&str, &[&str]); 19] = [
     ("crates/cni/", &[]),
     ("crates/spec/", &[]),
     ("crates/sys/", &[]),
@@ -22,10 +22,37 @@ const ARROWS: [(&str, &[&str]); 18] = [
     ),
     ("crates/testbed/", &["cni", "sys", "netlink"]),
     ("runtime/", &["oci", "sys", "netlink", "systemd"]),
-    ("crates/manual/", &["runtime"]),
+    (
+        "crates/manual/",
+        &["runtime", "davit-cni-plugins", "cni-plugin"],
+    ),
+    ("crates/plugins/", SUITE),
     ("hooks/", &["libcni", "cni", "sys"]),
     ("conformance/", &["cni", "testbed"]),
     ("bench/", &["cni", "sys", "testbed"]),
+];
+/// Side by side, and only here.
+const SUITE: &[&str] = &[
+    "cni",
+    "cni-plugin",
+    "bandwidth",
+    "bridge",
+    "dhcp",
+    "dummy",
+    "firewall-plugin",
+    "host-device",
+    "host-local",
+    "ipvlan",
+    "loopback",
+    "macvlan",
+    "portmap",
+    "ptp",
+    "sbr",
+    "static",
+    "tap",
+    "tuning",
+    "vlan",
+    "vrf",
 ];
 const PLUGIN: &[&str] = &[
     "cni",
