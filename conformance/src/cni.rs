@@ -4,6 +4,8 @@ use crate::row::Row;
 
 mod bandwidth;
 mod bridge;
+mod bridge_faults;
+mod bridge_vlan;
 mod dhcp;
 mod dummy;
 mod every_plugin;
@@ -29,6 +31,8 @@ pub(crate) const ROWS: &[&[Row]] = &[
     protocol::ROWS,
     every_plugin::ROWS,
     bridge::ROWS,
+    bridge_faults::ROWS,
+    bridge_vlan::ROWS,
     host_local::ROWS,
     portmap::ROWS,
     loopback::ROWS,

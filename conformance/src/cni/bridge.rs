@@ -208,7 +208,7 @@ pub(crate) const ROWS: &[Row] = &[
     row!(
         Cni,
         BR31,
-        eight_first_adds_at_once_succeed,
+        fifty_first_adds_at_once_succeed,
         "SPEC: operations for different containers may run in parallel"
     ),
     row!(
@@ -249,7 +249,7 @@ pub(crate) const ROWS: &[Row] = &[
     ),
 ];
 
-fn conf(case: &Case<'_>) -> Value {
+pub(super) fn conf(case: &Case<'_>) -> Value {
     json!({
         "cniVersion": "1.0.0", "name": "net", "type": "bridge", "bridge": "br0", "isGateway": true,
         "ipam": host_local(case, "10.77.0.0/24")
@@ -425,7 +425,7 @@ fn ip_masq_works_with_nftables(case: &Case<'_>) -> Verdict {
 }
 
 /// Rules that speak of the container, in all tools.
-fn rules_about(case: &Case<'_>, id: &str) -> Verdict<String> {
+pub(super) fn rules_about(case: &Case<'_>, id: &str) -> Verdict<String> {
     case.sh(&format!(
         "{{ iptables-save; ip6tables-save; nft list ruleset; }} 2>/dev/null | grep -w {id} || :"
     ))
@@ -718,7 +718,7 @@ fn del_with_a_file_for_a_namespace_frees_the_address(case: &Case<'_>) -> Verdict
 }
 
 /// CHECK passes, then `damage` is done (on the host or inside), then CHECK must fail.
-fn noticed(
+pub(super) fn noticed(
     case: &Case<'_>,
     conf: &Value,
     damage: impl Fn(&Attachment) -> Verdict<String>,
@@ -769,23 +769,30 @@ fn check_finds_hairpin_switched_off(case: &Case<'_>) -> Verdict {
     })
 }
 
-fn eight_first_adds_at_once_succeed(case: &Case<'_>) -> Verdict {
-    let masq = with(&conf(case), "ipMasq", true);
-    let mut running = Vec::new();
-    for number in 0..8 {
+fn fifty_first_adds_at_once_succeed(case: &Case<'_>) -> Verdict {
+    let conf = with(&with(&conf(case), "ipMasq", true), "macspoofchk", true);
+    let mut calls = Vec::new();
+    for number in 0..50 {
         let at = case.sandbox(&format!("c{number}"))?;
-        running.push(case.cni("ADD", &at, &masq)?.invocation().clone());
+        calls.push((case.cni("ADD", &at, &conf)?.invocation().clone(), at));
     }
-    let running = running
+    let running = calls
         .iter()
-        .map(testbed::Invocation::spawn)
+        .map(|(call, _)| call.spawn())
         .collect::<Result<Vec<_>, _>>()?;
-    let mut seen = std::collections::BTreeSet::new();
+    let (mut seen, mut results) = (std::collections::BTreeSet::new(), Vec::new());
     for add in running {
         let outcome = add.wait()?.succeeds()?;
-        seen.extend(addresses(&serde_json::from_slice(&outcome.stdout)?));
+        let result: Value = serde_json::from_slice(&outcome.stdout)?;
+        seen.extend(addresses(&result));
+        results.push(result);
     }
-    ensure_eq!(seen.len(), 8, "distinct addresses: {seen:?}");
+    ensure_eq!(seen.len(), 50, "distinct addresses: {seen:?}");
+    // None of them has undone what another relies on.
+    for ((_, at), result) in calls.iter().zip(results) {
+        case.cni("CHECK", at, &with_prev(&conf, &result))?
+            .silent()?;
+    }
     Ok(())
 }
 
@@ -833,15 +840,21 @@ fn route_attributes_are_applied(case: &Case<'_>) -> Verdict {
     let at = case.sandbox("c1")?;
     let mut conf = with(&conf(case), "cniVersion", "1.1.0");
     conf["ipam"]["routes"] = json!([{
-        "dst": "192.0.2.0/24", "gw": "10.77.0.1", "mtu": 1300, "priority": 77, "table": 99
-    }]);
+        "dst": "192.0.2.0/24", "gw": "10.77.0.1", "mtu": 1300, "advmss": 1200,
+        "priority": 77, "table": 99
+    }, { "dst": "198.51.100.0/24", "gw": "0.0.0.0", "scope": 253 }]);
     case.add(&at, &conf)?;
     let route = case.inside(&at, "ip -4 route show table 99")?;
     ensure!(
         route.contains("192.0.2.0/24") && route.contains("metric 77"),
         "route: {route}"
     );
-    ensure!(route.contains("mtu 1300"), "route: {route}");
+    ensure!(
+        route.contains("mtu 1300") && route.contains("advmss 1200"),
+        "route: {route}"
+    );
+    let scoped = case.inside(&at, "ip -4 route show 198.51.100.0/24")?;
+    ensure!(scoped.contains("scope link"), "route: {scoped}");
     Ok(())
 }
 
