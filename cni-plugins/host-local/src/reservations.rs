@@ -62,7 +62,7 @@ pub struct Owner {
     pub ifname: Option<String>,
 }
 
-/// A hundred ADDs at once wait for one another for less than this.
+/// A thousand ADDs at once wait for one another for less than this.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 const LOCK: &str = "lock";
@@ -89,6 +89,7 @@ impl Reservations {
     /// As [`Self::lock`], but a directory that is not there stays so.
     pub fn lock_existing(path: &Path) -> Result<Option<Self>, Error> {
         match Dir::open(path) {
+            Ok(dir) if is_unused(&dir)? => Ok(None),
             Ok(dir) => Self::locked(dir, path).map(Some),
             Err(error) if error.errno() == Errno::ENOENT => Ok(None),
             Err(error) => Err(told(path, error)),
@@ -101,7 +102,7 @@ impl Reservations {
 
     /// As in the boot of this ID.
     fn locked_in(dir: Dir, path: &Path, boot: Vec<u8>) -> Result<Self, Error> {
-        let lock = dir.lock(LOCK, LockKind::Exclusive, PATIENCE);
+        let lock = dir.lock_in_turn(LOCK, LockKind::Exclusive, PATIENCE);
         let lock = lock.map_err(|error| told(path, error))?;
         let mut reservations = Self {
             dir,
@@ -457,6 +458,15 @@ impl Drop for Reservations {
             // Without its commit it is built anew next time.
             let _ = index.commit(&stamp(&self.dir), &self.moment(), self.earlier_until);
         }
+    }
+}
+
+/// What an ADD left behind that found the disk full: no lock, no reservation. A DEL needs no space
+/// to find nothing there.
+fn is_unused(dir: &Dir) -> Result<bool, Error> {
+    match dir.stat(LOCK) {
+        Err(error) if error.errno() == Errno::ENOENT => Ok(addresses(dir)?.is_empty()),
+        _ => Ok(false),
     }
 }
 

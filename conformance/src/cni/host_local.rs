@@ -1,5 +1,8 @@
 //! `host-local`.
 
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use crate::attachment::{Attachment, addresses, reserved, with, with_prev};
@@ -54,6 +57,12 @@ pub(crate) const ROWS: &[Row] = &[
         HL08,
         a_request_that_cannot_be_met_is_refused,
         "host-local: the gateway, a taken address, one outside every range"
+    ),
+    row!(
+        Cni,
+        HL08,
+        the_texts_are_those_that_callers_know,
+        "host-local: texts that runtimes and people look for in an error"
     ),
     row!(
         Cni,
@@ -117,9 +126,39 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     row!(
         Cni,
+        HL16,
+        a_repeated_add_answers_the_same,
+        "SPEC ADD: runtimes repeat it after a crash; documented here as the same answer again"
+    ),
+    row!(
+        Cni,
         HL17,
         an_empty_reservation_is_recovered,
         "a crash between open and write leaves an empty file; the address must come back"
+    ),
+    row!(
+        Cni,
+        HL18,
+        killed_anywhere_an_add_leaks_nothing,
+        "SPEC ADD, DEL: a crash at any point; after DEL every address is there again"
+    ),
+    row!(
+        Cni,
+        HL19,
+        a_disk_that_is_full_keeps_no_reservation,
+        "SPEC ADD: an error leaves nothing behind"
+    ),
+    row!(
+        Cni,
+        HL19,
+        a_disk_that_cannot_be_written_is_a_clear_error,
+        "SPEC ADD: an error leaves nothing behind"
+    ),
+    row!(
+        Cni,
+        HL20,
+        a_reboot_gives_addresses_back_and_keeps_those_in_use,
+        "random(4): boot_id is another after every boot; no interface survives one"
     ),
     row!(
         Cni,
@@ -129,15 +168,57 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     row!(
         Cni,
+        HL21,
+        a_thousand_adds_at_once_get_a_thousand_addresses,
+        "SPEC: operations for different containers may run in parallel"
+    ),
+    row!(
+        Cni,
+        HL21,
+        a_lock_that_is_never_let_go_of_ends_the_wait,
+        "SPEC error 11: try again later; every wait has an end"
+    ),
+    row!(
+        Cni,
+        HL22,
+        a_large_and_fragmented_pool_costs_what_an_empty_one_does,
+        "host-local: ADD and DEL with 10,000 reservations and two gaps, against none"
+    ),
+    row!(
+        Cni,
         HL23,
         routes_and_dns_are_in_the_result,
         "host-local: routes; resolvConf: a file that is parsed into dns"
     ),
     row!(
         Cni,
+        HL24,
+        a_range_of_2_to_the_64_is_as_good_as_any,
+        "host-local: fd77::/64, from its end and from its middle"
+    ),
+    row!(
+        Cni,
         HL25,
         a_small_subnet_works_or_is_refused,
         "host-local: Network too small to allocate from"
+    ),
+    row!(
+        Cni,
+        HL25,
+        a_subnet_of_one_or_two_addresses_is_used_whole,
+        "RFC 3021: both addresses of a /31; RFC 6164: of a /127"
+    ),
+    row!(
+        Cni,
+        HL26,
+        a_range_can_be_without_a_gateway,
+        "ipam.noGateway: the result has none, and no address is kept for it"
+    ),
+    row!(
+        Cni,
+        HL27,
+        excluded_addresses_are_never_handed_out,
+        "ipam.exclude: addresses and subnets"
     ),
     row!(
         Cni,
@@ -165,8 +246,20 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     row!(
         Cni,
+        HL29,
+        gc_knows_reservations_with_the_id_alone,
+        "SPEC GC; very old stores hold the container id only"
+    ),
+    row!(
+        Cni,
         HL30,
         status_tells_a_full_range,
+        "SPEC STATUS: error 50: the plugin is not available"
+    ),
+    row!(
+        Cni,
+        HL30,
+        status_tells_a_disk_that_cannot_be_written,
         "SPEC STATUS: error 50: the plugin is not available"
     ),
     row!(
@@ -485,7 +578,7 @@ fn forty_adds_at_once_get_forty_addresses(case: &Case<'_>) -> Verdict {
         call.invocation().spawn().map_err(Into::into)
     };
     let running = (0..40).map(start).collect::<Verdict<Vec<_>>>()?;
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     for add in running {
         let outcome = add.wait()?;
         ensure!(outcome.success(), "expected success of\n{outcome}");
@@ -622,6 +715,382 @@ fn a_very_long_id_is_an_error_without_a_trace(case: &Case<'_>) -> Verdict {
         ))?,
         "0",
         "directories"
+    );
+    Ok(())
+}
+
+fn the_texts_are_those_that_callers_know(case: &Case<'_>) -> Verdict {
+    let conf = small(case);
+    address(case, "a", &conf)?;
+    let asking = |ip: &str| with(&conf, "runtimeConfig", json!({ "ips": [ip] }));
+    for (wanted, text) in [
+        ("10.77.0.1", "requested ip 10.77.0.1 is subnet's gateway"),
+        (
+            "10.77.0.2",
+            "requested IP address 10.77.0.2 is not available in range set",
+        ),
+        (
+            "10.99.0.1",
+            "failed to allocate all requested IPs: 10.99.0.1",
+        ),
+        ("nonsense", "nonsense"),
+    ] {
+        let error = case.cni("ADD", &at("x"), &asking(wanted))?.error()?;
+        ensure!(
+            error.to_string().contains(text),
+            "{text:?} is not in {error}"
+        );
+    }
+    for id in ["b", "c", "d", "e"] {
+        address(case, id, &conf)?;
+    }
+    let error = case.cni("ADD", &at("x"), &conf)?.error()?;
+    let full = "no IP addresses available in range set: 10.77.0.1-10.77.0.6";
+    ensure!(
+        error.to_string().contains(full),
+        "{full:?} is not in {error}"
+    );
+    let gone = json!({ "cniVersion": "1.0.0", "ips": [{ "address": "10.77.0.2/29" }] });
+    let error = case
+        .cni("CHECK", &at("x"), &with_prev(&conf, &gone))?
+        .error()?;
+    let missing = "Failed to find address added by container x";
+    ensure!(
+        error.to_string().contains(missing),
+        "{missing:?} is not in {error}"
+    );
+    Ok(())
+}
+
+/// Every address of `small` can be had.
+fn all_five_are_there(case: &Case<'_>) -> Verdict {
+    let conf = small(case);
+    let ids = ["v", "w", "x", "y", "z"];
+    let got = ids.iter().map(|id| address(case, id, &conf));
+    let got = got.collect::<Verdict<BTreeSet<_>>>()?;
+    ensure_eq!(got.len(), 5, "addresses {got:?}");
+    ids.iter().try_for_each(|id| case.del(&at(id), &conf))
+}
+
+fn killed_anywhere_an_add_leaks_nothing(case: &Case<'_>) -> Verdict {
+    ensure!(
+        testbed::requires::is_installed("strace"),
+        "SKIP: needs strace"
+    );
+    let conf = small(case);
+    for call in [
+        "mkdirat",
+        "?mkdir",
+        "openat",
+        "flock",
+        "write",
+        "pwrite64",
+        "?renameat",
+        "unlinkat",
+        "close",
+    ] {
+        for number in 1..40 {
+            let inject = format!("inject={call}:signal=KILL:when={number}");
+            let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", &inject];
+            let add = case.cni("ADD", &at("killed"), &conf)?;
+            let outcome = add.invocation().clone().within(&strace).run()?;
+            case.del(&at("killed"), &conf)?;
+            if outcome.success() {
+                break;
+            }
+        }
+    }
+    all_five_are_there(case)
+}
+
+/// A small file system where the reservations go.
+fn store_on(case: &Case<'_>, options: &str) -> Verdict {
+    let store = case.path("reservations");
+    case.sh(&format!(
+        "umount {store} 2>/dev/null || :; mkdir -p {store}; mount -t tmpfs -o {options} none {store}"
+    ))
+    .map(drop)
+}
+
+fn a_disk_that_is_full_keeps_no_reservation(case: &Case<'_>) -> Verdict {
+    let inodes = (2..12).map(|number| format!("nr_inodes={number}"));
+    let blocks = (1..12).map(|number| format!("size={}k", number * 4));
+    for options in inodes.chain(blocks) {
+        store_on(case, &options)?;
+        let outcome = case.cni("ADD", &at("a"), &small(case))?.run()?;
+        let held = usize::from(outcome.success());
+        let left = reserved(case, "net")?;
+        ensure_eq!(
+            left.len(),
+            held,
+            "reservations with {options} after\n{outcome}"
+        );
+        case.cni("DEL", &at("a"), &small(case))?.run()?;
+        ensure_eq!(
+            reserved(case, "net")?.len(),
+            0,
+            "reservations after DEL with {options}"
+        );
+    }
+    Ok(())
+}
+
+fn a_disk_that_cannot_be_written_is_a_clear_error(case: &Case<'_>) -> Verdict {
+    store_on(case, "size=1m")?;
+    address(case, "before", &small(case))?;
+    case.sh(&format!(
+        "mount -o remount,ro {}",
+        case.path("reservations")
+    ))?;
+    let error = case.cni("ADD", &at("a"), &small(case))?.error()?;
+    let text = error.to_string();
+    ensure!(
+        text.contains("ead-only file system") && text.contains("reservations"),
+        "neither the place nor the cause is in {error}"
+    );
+    ensure!(error["code"] != 999, "code of {error}");
+    ensure_eq!(reserved(case, "net")?, ["10.77.0.2"], "reservations");
+    Ok(())
+}
+
+fn a_reboot_gives_addresses_back_and_keeps_those_in_use(case: &Case<'_>) -> Verdict {
+    let conf = small(case);
+    for id in ["a", "b", "c", "d", "e"] {
+        address(case, id, &conf)?;
+    }
+    let id = case.path("boot_id");
+    std::fs::write(&id, "01234567-89ab-4cde-8f01-23456789abcd\n")?;
+    case.sh(&format!(
+        "mount --bind {id} /proc/sys/kernel/random/boot_id"
+    ))?;
+    // One is started again under its old id, the others never come back.
+    let mut held = BTreeSet::new();
+    for id in ["new1", "a", "new2", "new3", "new4"] {
+        held.insert(address(case, id, &conf)?);
+    }
+    ensure_eq!(held.len(), 5, "addresses in use {held:?}");
+    case.cni("ADD", &at("new5"), &conf)?.error()?;
+    let still = address(case, "a", &conf)?;
+    ensure!(held.contains(&still), "{still} is not among {held:?}");
+    Ok(())
+}
+
+fn a_thousand_adds_at_once_get_a_thousand_addresses(case: &Case<'_>) -> Verdict {
+    let conf = conf(case, json!({ "subnet": "10.77.0.0/16" }));
+    let (input, failed) = (case.path("conf"), case.path("failed"));
+    std::fs::write(&input, conf.to_string())?;
+    let all = format!(
+        "for i in $(seq 1000); do
+            CNI_CONTAINERID=c$i \"$0\" < {input} > /dev/null || echo $i >> {failed} &
+         done; wait"
+    );
+    let call = case.cni("ADD", &at("c"), &conf)?;
+    let call = call.invocation().clone().within(&["sh", "-c", &all]);
+    let outcome = case.call(&call.deadline(Duration::from_secs(120)))?;
+    ensure!(outcome.success(), "expected success of\n{outcome}");
+    let failed = std::fs::read_to_string(&failed).unwrap_or_default();
+    ensure_eq!(failed.lines().count(), 0, "ADDs that failed");
+    ensure_eq!(reserved(case, "net")?.len(), 1000, "reservations");
+    let owners = case.sh(&format!(
+        "cd {}/net && head -qn1 10.* | sort -u | wc -l",
+        case.path("reservations")
+    ))?;
+    ensure_eq!(owners, "1000", "owners");
+    Ok(())
+}
+
+fn a_lock_that_is_never_let_go_of_ends_the_wait(case: &Case<'_>) -> Verdict {
+    address(case, "a", &small(case))?;
+    let lock = case.path("reservations/net/lock");
+    case.sh(&format!(
+        "flock {lock} sleep 300 >/dev/null 2>&1 & sleep 0.3"
+    ))?;
+    let call = case.cni("ADD", &at("b"), &small(case))?;
+    let outcome = case.call(&call.invocation().clone().deadline(Duration::from_secs(60)))?;
+    let error: Value = serde_json::from_slice(&outcome.stdout)?;
+    ensure_eq!(error["code"], 11, "code of {error}");
+    ensure_eq!(reserved(case, "net")?, ["10.77.0.2"], "reservations");
+    Ok(())
+}
+
+/// A range whose every address but two, in the middle and at the end, has an owner.
+fn crowded(case: &Case<'_>, network: &str, number: usize) -> Verdict<Value> {
+    let directory = case.dir().join("reservations").join(network);
+    std::fs::create_dir_all(&directory)?;
+    let name = |number: usize| format!("10.77.{}.{}", number / 256, number % 256);
+    for each in (10..number + 10).filter(|each| *each != number / 2) {
+        std::fs::write(directory.join(name(each)), format!("c{each}\r\neth0"))?;
+    }
+    let ipam = json!({
+        "subnet": "10.77.0.0/16", "rangeStart": name(10), "rangeEnd": name(number + 10)
+    });
+    Ok(with(&conf(case, ipam), "name", network))
+}
+
+/// The median time of an ADD and a DEL together.
+fn time_of_both(case: &Case<'_>, conf: &Value) -> Verdict<Duration> {
+    let mut times = Vec::new();
+    for round in 0..12 {
+        let at = at(&format!("new{round}"));
+        let started = Instant::now();
+        case.add(&at, conf)?;
+        case.del(&at, conf)?;
+        times.push(started.elapsed());
+    }
+    // Whatever has to be read once has been read by then.
+    times.drain(..3);
+    times.sort();
+    Ok(times[times.len() / 2])
+}
+
+fn a_large_and_fragmented_pool_costs_what_an_empty_one_does(case: &Case<'_>) -> Verdict {
+    let empty = time_of_both(case, &crowded(case, "empty", 10)?)?;
+    let large = time_of_both(case, &crowded(case, "large", 10_000)?)?;
+    ensure!(
+        large <= empty * 3 + Duration::from_millis(5),
+        "ADD and DEL take {empty:.1?} with 9 reservations and {large:.1?} with 9,999"
+    );
+    Ok(())
+}
+
+fn a_range_of_2_to_the_64_is_as_good_as_any(case: &Case<'_>) -> Verdict {
+    let conf = conf(case, json!({ "subnet": "fd77::/64" }));
+    ensure_eq!(address(case, "a", &conf)?, "fd77::2", "first");
+    let middle = with(
+        &conf,
+        "runtimeConfig",
+        json!({ "ips": ["fd77::8000:0:0:0"] }),
+    );
+    ensure_eq!(address(case, "b", &middle)?, "fd77::8000:0:0:0", "middle");
+    ensure_eq!(address(case, "c", &conf)?, "fd77::8000:0:0:1", "behind it");
+    let end = with(
+        &conf,
+        "runtimeConfig",
+        json!({ "ips": ["fd77::ffff:ffff:ffff:ffff"] }),
+    );
+    address(case, "d", &end)?;
+    ensure_eq!(address(case, "e", &conf)?, "fd77::3", "round the end");
+    ensure_eq!(reserved(case, "net")?.len(), 5, "reservations");
+    Ok(())
+}
+
+fn a_subnet_of_one_or_two_addresses_is_used_whole(case: &Case<'_>) -> Verdict {
+    for (name, subnet, expected) in [
+        ("two", "10.77.0.4/31", &["10.77.0.4", "10.77.0.5"][..]),
+        ("one", "10.77.0.7/32", &["10.77.0.7"]),
+        ("two6", "fd77::8/127", &["fd77::8", "fd77::9"]),
+        ("one6", "fd77::7/128", &["fd77::7"]),
+    ] {
+        let conf = with(&conf(case, json!({ "subnet": subnet })), "name", name);
+        for (number, address) in expected.iter().enumerate() {
+            let result = case.add(&at(&format!("c{number}")), &conf)?;
+            let length = subnet.split('/').next_back().unwrap_or_default();
+            ensure_eq!(
+                addresses(&result),
+                [format!("{address}/{length}")],
+                "{subnet}"
+            );
+            ensure!(
+                result["ips"][0].get("gateway").is_none(),
+                "gateway of {result}"
+            );
+        }
+        case.cni("ADD", &at("one-more"), &conf)?.error()?;
+    }
+    Ok(())
+}
+
+fn a_range_can_be_without_a_gateway(case: &Case<'_>) -> Verdict {
+    let bare = json!({ "subnet": "10.77.0.0/29", "noGateway": true });
+    for (name, ipam) in [
+        ("legacy", bare.clone()),
+        ("set", json!({ "ranges": [[bare]] })),
+    ] {
+        let conf = with(&conf(case, ipam), "name", name);
+        let result = case.add(&at("a"), &conf)?;
+        ensure_eq!(addresses(&result), ["10.77.0.1/29"], "the first address");
+        ensure!(
+            result["ips"][0].get("gateway").is_none(),
+            "gateway of {result}"
+        );
+    }
+    let both = json!({ "subnet": "10.77.0.0/29", "noGateway": true, "gateway": "10.77.0.1" });
+    case.cni("ADD", &at("b"), &conf(case, both))?
+        .refused_with(&[7])?;
+    Ok(())
+}
+
+fn excluded_addresses_are_never_handed_out(case: &Case<'_>) -> Verdict {
+    let range = json!({ "subnet": "10.77.0.0/28", "exclude": ["10.77.0.2", "10.77.0.4/30"] });
+    let ipam = json!({ "ranges": [[range]], "exclude": ["10.77.0.9", "10.77.0.12/30"] });
+    let conf = conf(case, ipam);
+    for (id, expected) in [("a", "10.77.0.3"), ("b", "10.77.0.8"), ("c", "10.77.0.10")] {
+        ensure_eq!(address(case, id, &conf)?, expected, "address of {id}");
+    }
+    let asking = with(&conf, "runtimeConfig", json!({ "ips": ["10.77.0.5"] }));
+    case.cni("ADD", &at("d"), &asking)?.refused_with(&[7])?;
+    ensure_eq!(address(case, "d", &conf)?, "10.77.0.11", "address of d");
+    case.cni("ADD", &at("e"), &conf)?.error()?;
+    let nonsense = json!({ "subnet": "10.77.0.0/28", "exclude": ["nonsense"] });
+    let nonsense = with(&self::conf(case, nonsense), "name", "other");
+    case.cni("ADD", &at("a"), &nonsense)?.refused_with(&[7])?;
+    Ok(())
+}
+
+fn gc_knows_reservations_with_the_id_alone(case: &Case<'_>) -> Verdict {
+    let conf = with(&small(case), "cniVersion", "1.1.0");
+    address(case, "dead", &conf)?;
+    case.sh(&format!(
+        "cd {}/net; printf alive > 10.77.0.5; printf gone > 10.77.0.6; : > 10.77.0.4",
+        case.path("reservations")
+    ))?;
+    let valid = json!([{ "containerID": "alive", "ifname": "eth7" }]);
+    let conf = with(&conf, "cni.dev/valid-attachments", valid);
+    case.cni("GC", &nobody(), &conf)?.silent()?;
+    ensure_eq!(reserved(case, "net")?, ["10.77.0.5"], "reservations");
+    let kept = case.sh(&format!(
+        "cd {}/net; ls lock last_*",
+        case.path("reservations")
+    ))?;
+    ensure_eq!(
+        kept,
+        "last_reserved_ip.0\nlock",
+        "files that are no reservations"
+    );
+    Ok(())
+}
+
+fn status_tells_a_disk_that_cannot_be_written(case: &Case<'_>) -> Verdict {
+    let conf = with(&small(case), "cniVersion", "1.1.0");
+    store_on(case, "size=1m")?;
+    case.cni("STATUS", &nobody(), &conf)?.silent()?;
+    case.sh(&format!(
+        "mount -o remount,ro {}",
+        case.path("reservations")
+    ))?;
+    case.cni("STATUS", &nobody(), &conf)?
+        .refused_with(&[50, 51])?;
+    Ok(())
+}
+
+fn a_repeated_add_answers_the_same(case: &Case<'_>) -> Verdict {
+    let ranges = json!([[{ "subnet": "10.77.0.0/29" }], [{ "subnet": "fd77::/64" }]]);
+    let conf = conf(case, json!({ "ranges": ranges }));
+    let first = addresses(&case.add(&at("a"), &conf)?);
+    case.add(&at("b"), &conf)?;
+    ensure_eq!(addresses(&case.add(&at("a"), &conf)?), first, "again");
+    ensure_eq!(reserved(case, "net")?.len(), 4, "reservations");
+    let second = Attachment {
+        ifname: "eth1".into(),
+        ..at("a")
+    };
+    let other = addresses(&case.add(&second, &conf)?);
+    ensure!(other != first, "eth0 and eth1 share {first:?}");
+    case.del(&second, &conf)?;
+    ensure_eq!(
+        addresses(&case.add(&at("a"), &conf)?),
+        first,
+        "after DEL of eth1"
     );
     Ok(())
 }

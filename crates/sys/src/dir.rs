@@ -275,6 +275,55 @@ impl Dir {
         self.lock_file(file, name.as_ref(), kind, patience)
     }
 
+    /// As [`Self::lock`], in the kernel's queue of waiters: a thousand of them take turns and none
+    /// of them burns time. While this waits there is a second thread, so it is not for programs
+    /// that clone themselves. A file that is there need not be writable.
+    pub fn lock_in_turn(
+        &self,
+        name: impl AsRef<OsStr>,
+        kind: LockKind,
+        patience: Duration,
+    ) -> Result<Lock> {
+        let name = name.as_ref();
+        let file = match self.open_file(name) {
+            Err(error) if error.errno() == Errno::ENOENT => {
+                File::from(self.openat(name, OFlag::O_CREAT | OFlag::O_RDWR, 0o600)?)
+            }
+            other => other?,
+        };
+        let (at_once, in_turn) = match kind {
+            LockKind::Exclusive => (FlockArg::LockExclusiveNonblock, FlockArg::LockExclusive),
+            LockKind::Shared => (FlockArg::LockSharedNonblock, FlockArg::LockShared),
+        };
+        let call = || format!("flock({}/{}, {kind:?})", self.describe(), name.display());
+        let file = match Flock::lock(file, at_once) {
+            Ok(lock) => return Ok(Lock(lock)),
+            Err((file, Errno::EAGAIN | Errno::EINTR)) => file,
+            Err((_, errno)) => return Err(SyscallError::new(call(), errno)),
+        };
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let waiter = move || {
+            let mut file = file;
+            let lock = loop {
+                match Flock::lock(file, in_turn) {
+                    Err((same, Errno::EINTR)) => file = same,
+                    Ok(lock) => break Ok(lock),
+                    Err((_, errno)) => break Err(errno),
+                }
+            };
+            // Nobody listens any more when the time is over: then this lets go of the lock again.
+            let _ = sender.send(lock);
+        };
+        let waiting = std::thread::Builder::new().spawn(waiter);
+        let taken = match waiting {
+            Ok(_) => receiver
+                .recv_timeout(patience)
+                .unwrap_or(Err(Errno::EAGAIN)),
+            Err(_) => Err(Errno::EAGAIN),
+        };
+        taken.map(Lock).call(call)
+    }
+
     fn lock_file(
         &self,
         mut file: File,
@@ -513,6 +562,23 @@ mod tests {
         dir.replace("big", &[b'x'; 65], 0o600).unwrap();
         assert_eq!(dir.read("big", 64).unwrap_err().errno(), Errno::EFBIG);
         assert_eq!(dir.read("big", 65).unwrap().len(), 65);
+    }
+
+    #[test]
+    fn a_lock_is_waited_for_in_turn_and_not_for_ever() {
+        let (_temporary, dir) = temporary();
+        let in_turn = |patience| dir.lock_in_turn("lock", LockKind::Exclusive, patience);
+        let first = in_turn(Duration::ZERO).unwrap();
+        let late = in_turn(Duration::from_millis(50)).unwrap_err();
+        assert_eq!(late.errno(), Errno::EAGAIN);
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| in_turn(Duration::from_secs(30)).map(drop));
+            std::thread::sleep(Duration::from_millis(50));
+            drop(first);
+            second.join().unwrap().unwrap();
+        });
+        // Who gave up has let go too.
+        drop(in_turn(Duration::from_secs(30)).unwrap());
     }
 
     #[test]
