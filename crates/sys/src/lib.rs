@@ -7,6 +7,7 @@
 
 pub mod bpf; // bpf(2): device programs of cgroup v2
 pub mod child; // run an executable to its end, with a deadline
+pub mod clock; // time since boot
 pub mod credentials; // users, groups, capabilities, keyring
 pub mod dir; // an open directory: read, create, replace, lock, always by one name
 pub mod error; // SyscallError
@@ -16,12 +17,14 @@ pub mod memfd; // sealed copies
 pub mod mount; // mounts by descriptor, pivot_root
 pub mod mountinfo; // what is mounted where
 pub mod namespace; // network namespaces, and running code inside one
+pub mod packet; // packet sockets that carry DHCPv4
 pub mod poll; // waiting for a descriptor, with a deadline
 pub mod process; // clone3, pidfds, waiting, scheduling
 pub mod regex; // regcomp(3), regexec(3)
 pub mod root; // a container's root directory: openat2 with RESOLVE_IN_ROOT
 pub mod seccomp; // seccomp(2): load a filter, probe actions
 pub mod shared_words; // memory that two processes share
+pub mod signal; // SIGINT and SIGTERM as a descriptor
 pub mod socket; // messages with descriptors
 mod staging; // what the mount calls fall back to on older kernels
 pub mod terminal; // ptys, raw mode

@@ -59,14 +59,19 @@ impl NetNs {
         })
     }
 
-    /// Whether both are the same namespace: device and inode are equal (namespaces(7)).
+    /// Whether both are the same namespace.
     pub fn is_same(&self, other: &Self) -> Result<bool> {
-        let identity = |ns: &Self| -> Result<(u64, u64)> {
-            let fd = ns.0.try_clone().call(|| "fcntl(F_DUPFD_CLOEXEC)".into())?;
-            let stat = File::from(fd).metadata().call(|| "fstat(netns)".into())?;
-            Ok((stat.dev(), stat.ino()))
-        };
-        Ok(identity(self)? == identity(other)?)
+        Ok(self.identity()? == other.identity()?)
+    }
+
+    /// Device and inode, which tell it from every other living namespace (namespaces(7)).
+    pub fn identity(&self) -> Result<(u64, u64)> {
+        let fd = self
+            .0
+            .try_clone()
+            .call(|| "fcntl(F_DUPFD_CLOEXEC)".into())?;
+        let stat = File::from(fd).metadata().call(|| "fstat(netns)".into())?;
+        Ok((stat.dev(), stat.ino()))
     }
 
     /// Runs `body` inside this namespace, on a thread that dies afterwards.

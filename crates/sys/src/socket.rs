@@ -7,7 +7,8 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
-    sendmsg, setsockopt, socketpair, sockopt::SendTimeout,
+    sendmsg, setsockopt, socketpair,
+    sockopt::{self, PeerCredentials, SendTimeout},
 };
 use nix::sys::time::TimeVal;
 
@@ -113,4 +114,37 @@ pub fn accept(listener: impl AsFd) -> Result<OwnedFd> {
             Err(errno) => return Err(SyscallError::new(format!("accept4({number})"), errno)),
         }
     }
+}
+
+/// The user at the other end of a Unix socket, as it was when it connected or listened.
+pub fn peer_uid(socket: impl AsFd) -> Result<u32> {
+    let number = socket.as_fd().as_raw_fd();
+    let peer = nix::sys::socket::getsockopt(&socket, PeerCredentials)
+        .call(|| format!("getsockopt({number}, SO_PEERCRED)"))?;
+    Ok(peer.uid())
+}
+
+/// A UDP socket over IPv6 that sends from `port` and only through the link `name` of the calling
+/// thread's network namespace; it never waits.
+pub fn udp6_of_link(name: &str, port: u16) -> Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = nix::sys::socket::socket(AddressFamily::Inet6, SockType::Datagram, flags, None)
+        .call(|| "socket(AF_INET6, SOCK_DGRAM)".into())?;
+    setsockopt(&socket, sockopt::BindToDevice, &name.into())
+        .call(|| format!("setsockopt(SO_BINDTODEVICE, {name:?})"))?;
+    setsockopt(&socket, sockopt::ReuseAddr, &true).call(|| "setsockopt(SO_REUSEADDR)".into())?;
+    // SAFETY: all-zero bytes are a valid sockaddr_in6: any address, any scope.
+    let mut any: libc::sockaddr_in6 = unsafe { std::mem::zeroed() };
+    any.sin6_family = libc::AF_INET6 as libc::sa_family_t;
+    any.sin6_port = port.to_be();
+    // SAFETY: the kernel reads one sockaddr_in6 of the size given.
+    let result = unsafe {
+        libc::bind(
+            socket.as_raw_fd(),
+            (&raw const any).cast(),
+            size_of::<libc::sockaddr_in6>() as libc::socklen_t,
+        )
+    };
+    Errno::result(result).call(|| format!("bind([::]:{port}, {name:?})"))?;
+    Ok(socket)
 }

@@ -1,0 +1,48 @@
+//! Signals as events of a descriptor (signalfd(2)), for programs with one loop.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use nix::errno::Errno;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use crate::error::{Result, SyscallResult};
+
+/// SIGINT and SIGTERM, which no longer end the process.
+#[derive(Debug)]
+pub struct Termination(SignalFd);
+
+impl Termination {
+    /// From now on. Threads made later leave the signals to this descriptor as well.
+    pub fn catch() -> Result<Self> {
+        let mut set = SigSet::empty();
+        set.add(Signal::SIGINT);
+        set.add(Signal::SIGTERM);
+        set.thread_block()
+            .call(|| "sigprocmask(SIG_BLOCK, INT TERM)".into())?;
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        SignalFd::with_flags(&set, flags)
+            .map(Self)
+            .call(|| "signalfd(INT TERM)".into())
+    }
+
+    /// The signal that has come, by its name.
+    pub fn received(&self) -> Result<Option<&'static str>> {
+        match self.0.read_signal() {
+            Ok(told) => Ok(told.map(
+                |told| match Signal::try_from(told.ssi_signo.cast_signed()) {
+                    Ok(signal) => signal.as_str(),
+                    Err(_) => "a signal",
+                },
+            )),
+            Err(Errno::EAGAIN | Errno::EINTR) => Ok(None),
+            Err(errno) => Err(errno).call(|| "read(signalfd)".into()),
+        }
+    }
+}
+
+impl AsFd for Termination {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
