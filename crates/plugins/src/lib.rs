@@ -35,6 +35,10 @@ impl Entry {
 /// The plugins in the order of their names.
 pub const PLUGINS: &[Entry] = &[
     Entry::of::<bridge::Bridge>(),
+    Entry {
+        main: dhcp::main, // it is the daemon as well
+        ..Entry::of::<dhcp::Dhcp>()
+    },
     Entry::of::<dummy::Dummy>(),
     Entry::of::<host_local::HostLocal>(),
     Entry::of::<ipvlan::Ipvlan>(),

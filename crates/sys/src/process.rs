@@ -534,6 +534,14 @@ pub fn prlimit(pid: Pid, resource: u32, soft: u64, hard: u64) -> Result<()> {
         .call(|| format!("prlimit({pid}, {resource}, {{{soft}, {hard}}})"))
 }
 
+/// Lets this process open as many files as its hard limit allows.
+pub fn raise_open_files() -> Result<()> {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).call(|| "getrlimit(NOFILE)".into())?;
+    let call = || format!("setrlimit(NOFILE, {hard})");
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).call(call)
+}
+
 /// `PR_SET_CHILD_SUBREAPER`: orphans among our descendants become our children.
 pub fn become_subreaper() -> Result<()> {
     nix::sys::prctl::set_child_subreaper(true).call(|| "prctl(PR_SET_CHILD_SUBREAPER)".into())

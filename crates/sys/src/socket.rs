@@ -148,3 +148,21 @@ pub fn udp6_of_link(name: &str, port: u16) -> Result<OwnedFd> {
     Errno::result(result).call(|| format!("bind([::]:{port}, {name:?})"))?;
     Ok(socket)
 }
+
+/// Connects to the listening stream at `path`, waiting at most `patience` for its queue; then the
+/// answer is `EAGAIN`.
+pub fn connect_stream(path: &std::path::Path, patience: Duration) -> Result<OwnedFd> {
+    let kind = SockType::Stream;
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let socket = nix::sys::socket::socket(AddressFamily::Unix, kind, flags, None)
+        .call(|| "socket(AF_UNIX, SOCK_STREAM)".into())?;
+    limit_waiting(&socket, patience)?;
+    let call = || format!("connect({path:?})");
+    let address = nix::sys::socket::UnixAddr::new(path).call(call)?;
+    loop {
+        match nix::sys::socket::connect(socket.as_raw_fd(), &address) {
+            Err(Errno::EINTR) => {}
+            connected => return connected.map(|()| socket).call(call),
+        }
+    }
+}
