@@ -16,6 +16,7 @@ pub mod rule; // policy routing
 mod socket;
 pub mod stacked; // macvlan, ipvlan, vlan, dummy
 pub mod sysctl; // /proc/sys/net of the calling thread's namespace
+pub mod tun; // what tun and tap devices are
 
 pub use error::{Error, Result};
 pub use kept_route::KeptRoute;

@@ -102,6 +102,8 @@ pub struct Link {
     pub vlan_filtering: bool,
     /// As a link that was made on another.
     pub made_as: Option<crate::stacked::Kind>,
+    /// As a tun or tap device.
+    pub tun: Option<crate::tun::Tun>,
 }
 
 /// One thing to change about a link.
@@ -316,6 +318,22 @@ impl Socket {
         Ok(number.filter(|number| *number >= 0))
     }
 
+    /// Moves the link with this index into another namespace, and changes it there: all in one
+    /// message, so that nobody sees it half-way. It arrives down and without addresses. On an
+    /// error it may have arrived all the same: when its name is taken, for instance, under its
+    /// old one. `ENODEV` when it is not in this socket's namespace any more.
+    pub fn move_link(&mut self, index: u32, netns: &NetNs, settings: &[Setting]) -> Result<()> {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        let fd = netns.as_fd().as_raw_fd();
+        message.attributes.push(LinkAttribute::NetNsFd(fd));
+        settings
+            .iter()
+            .for_each(|setting| add(setting, &mut message));
+        let what = format!("move link {index} into another network namespace: {settings:?}");
+        self.request(of(RTM_NEWLINK, 0, &message), &what)
+    }
+
     /// Sets flags of a bridge port; flags not named keep their value.
     pub fn set_port_flags(&mut self, index: u32, flags: &[PortFlag]) -> Result<()> {
         let port = flags.iter().map(|flag| match flag {
@@ -493,6 +511,7 @@ fn read_kind(entry: LinkInfo, link: &mut Link) {
                 _ => None,
             });
         }
+        LinkInfo::Data(InfoData::Tun(entries)) => link.tun = Some(crate::tun::Tun::read(&entries)),
         LinkInfo::Data(data) => link.made_as = crate::stacked::Kind::read(&data),
         LinkInfo::PortData(InfoPortData::BridgePort(options)) => {
             link.hairpin = options.contains(&InfoBridgePort::HairpinMode(true));
