@@ -2,15 +2,14 @@
 //!
 //! With `selinuxContext` another process makes it. A tap device gets the SELinux context of the
 //! process that made it (`tun_socket`), and a process changes its own only by execve: the plugin
-//! executes itself with three words of argument, in the container's network namespace.
+//! executes itself for that errand, in the container's network namespace.
 
-use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::Command;
 use std::time::Duration;
 
-use cni::{AddRequest, Attempt, Code, Error};
+use cni::{AddRequest, Attempt, Code, Error, execution};
 use cni_plugin::Claim;
 use interface::{Sandbox, link, owner};
 use netlink::Link;
@@ -103,10 +102,9 @@ fn in_context(context: &str, name: &str, options: Options, sandbox: &Sandbox) ->
     if finished.status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&finished.stdout).trim().to_owned();
-    let details = match said.is_empty() {
-        true => finished.status.to_string(),
-        false => said,
+    let details = match execution::told(&finished.stdout) {
+        Some(error) => error.to_string(),
+        None => finished.status.to_string(),
     };
     Err(Error::new(Code::PLUGIN, what()).details(details))
 }
@@ -123,9 +121,8 @@ fn words(name: &str, options: Options) -> [String; 5] {
     ]
 }
 
-fn read_words(arguments: &[OsString]) -> Option<(&str, Options)> {
-    let texts: Option<Vec<_>> = arguments.iter().map(|word| word.to_str()).collect();
-    let [CREATE, name, owner, group, multi_queue] = texts?[..] else {
+fn read_words(arguments: &[String]) -> Option<(&str, Options)> {
+    let [verb, name, owner, group, multi_queue] = arguments else {
         return None;
     };
     let options = Options {
@@ -133,25 +130,14 @@ fn read_words(arguments: &[OsString]) -> Option<(&str, Options)> {
         group: group.parse().ok(),
         multi_queue: multi_queue == "true",
     };
-    Some((name, options))
+    (verb == CREATE).then_some((name.as_str(), options))
 }
 
-/// The process that makes the device for another; `None` in every other process.
-#[allow(
-    clippy::print_stdout,
-    reason = "this is the executable's other face, whose reader is the plugin"
-)]
-pub fn asked_to_create() -> Option<ExitCode> {
-    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
-    let (name, options) = read_words(&arguments)?;
+/// Makes the device for another process of ours, in whose place it is in the wanted context.
+pub(crate) fn errand(arguments: &[String]) -> Option<Result<(), Error>> {
+    let (name, options) = read_words(arguments)?;
     let made = Tap::create(name, options).and_then(Tap::persist);
-    Some(match made {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            println!("{error}");
-            ExitCode::FAILURE
-        }
-    })
+    Some(made.attempt(Code::PLUGIN, || format!("create tap device {name:?}")))
 }
 
 #[cfg(test)]
@@ -166,10 +152,9 @@ mod tests {
             multi_queue: true,
         };
         for options in [Options::default(), all] {
-            let arguments = words("net1", options).map(OsString::from);
+            let arguments = words("net1", options);
             assert_eq!(read_words(&arguments), Some(("net1", options)));
         }
-        let other = ["--help"].map(OsString::from);
-        assert_eq!(read_words(&other), None);
+        assert!(errand(&["--help".into()]).is_none());
     }
 }

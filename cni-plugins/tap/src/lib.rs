@@ -17,8 +17,6 @@ use interface::{Assigned, Sandbox, ipam, on_host, removal};
 use netlink::Link;
 use netlink::link::Setting;
 
-pub use device::asked_to_create;
-
 use crate::config::TapConfig;
 
 /// The kernel's name of the kind.
@@ -90,6 +88,10 @@ impl Plugin for Tap {
         TapConfig::parse(&request.invocation)?;
         device::refuse_without_tun()?;
         ipam::status(request)
+    }
+
+    fn errand(arguments: &[String]) -> Option<Result<(), Error>> {
+        device::errand(arguments)
     }
 }
 

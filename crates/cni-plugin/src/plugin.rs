@@ -36,6 +36,13 @@ pub trait Plugin {
 
     /// Code 50 or 51 when ADD would fail now.
     fn status(request: &StatusRequest) -> Result<(), Error>;
+
+    /// What the plugin does for itself in a process of its own, which it starts under its own name
+    /// with these arguments and without `CNI_COMMAND`: `None` when it is not asked. An error is
+    /// printed as of any verb.
+    fn errand(_arguments: &[String]) -> Option<Result<(), Error>> {
+        None
+    }
 }
 
 /// Whether an ADD owns anything yet.

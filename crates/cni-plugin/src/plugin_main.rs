@@ -42,25 +42,23 @@ pub fn plugin_main<P: Plugin>() -> ExitCode {
         // What is no UTF-8 fails its check later, with the replacement character visible.
         Some(value.to_string_lossy().into_owned())
     };
+    let succeeded = |success: bool| match success {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    };
     if let Some(text) = asked_by_hand::<P>(&lookup) {
-        let printed = print(&mut std::io::stdout(), text.as_bytes());
-        return if printed.is_ok() {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
-        };
+        return succeeded(print(&mut std::io::stdout(), text.as_bytes()).is_ok());
+    }
+    if let Some(done) = sent::<P>(&lookup) {
+        return succeeded(done);
     }
     let stdin = std::io::stdin();
-    if serve::<P>(
+    succeeded(serve::<P>(
         lookup,
         stdin,
         &mut std::io::stdout(),
         &mut std::io::stderr(),
-    ) {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    ))
 }
 
 /// Release builds abort on panic, so this is the last code that runs.
@@ -161,6 +159,24 @@ fn asked_by_hand<P: Plugin>(lookup: impl Fn(&str) -> Option<String>) -> Option<S
         "--version" | "-V" => Some(banner::<P>() + "\n"),
         _ => None,
     }
+}
+
+/// Whether the plugin's errand succeeded, if this process was started for one.
+fn sent<P: Plugin>(lookup: impl Fn(&str) -> Option<String>) -> Option<bool> {
+    if lookup("CNI_COMMAND").is_some_and(|command| !command.is_empty()) {
+        return None;
+    }
+    let arguments = std::env::args_os().skip(1).map(|word| word.into_string());
+    let arguments: Vec<_> = arguments.collect::<Result<_, _>>().ok()?;
+    let done = P::errand(&arguments)?;
+    if let Err(error) = &done {
+        // Nobody is left to tell if the print fails.
+        let _ = print(
+            &mut std::io::stdout(),
+            &pretty(&error.to_json(Version::NEWEST)),
+        );
+    }
+    Some(done.is_ok())
 }
 
 fn banner<P: Plugin>() -> String {

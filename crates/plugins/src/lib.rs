@@ -46,6 +46,7 @@ pub const PLUGINS: &[Entry] = &[
     Entry::of::<macvlan::Macvlan>(),
     Entry::of::<portmap::Portmap>(),
     Entry::of::<ptp::Ptp>(),
+    Entry::of::<tap::Tap>(),
     Entry::of::<vlan::Vlan>(),
 ];
 
