@@ -19,21 +19,20 @@ pub(crate) fn del(request: &DelRequest) -> Result<(), Error> {
     } else {
         Ok(())
     };
-    let ends = pair::delete(request, &owner);
-    let late = if !is_released_first && pair::is_gone(&ends) {
-        ipam::release(request)
-    } else {
-        Ok(())
-    };
-    let [inside, outside] = ends.map(|end| end.map(drop));
-    first_error([
-        early,
-        inside,
-        outside,
-        late,
-        in_firewall(spoofing::remove(&owner), || {
+    // The kernel frees the pair while we do the rest, which it takes longer for than we do.
+    let (pair, [late, guard, masquerade]) = pair::delete_then(request, &owner, |is_gone| {
+        let late = if is_gone && !is_released_first {
+            ipam::release(request)
+        } else {
+            Ok(())
+        };
+        // Not before the link: nobody may send with another's Ethernet address in between.
+        let guard = in_firewall(spoofing::remove(&owner), || {
             "remove macspoofchk rules".into()
-        }),
-        in_firewall(masquerade::remove(&owner), || "remove ipMasq rules".into()),
-    ])
+        });
+        let masquerade = masquerade::remove(&owner);
+        let masquerade = in_firewall(masquerade, || "remove ipMasq rules".into());
+        [late, guard, masquerade]
+    });
+    first_error([early, pair, late, guard, masquerade])
 }

@@ -1,22 +1,16 @@
 //! ADD: refuse what collides, install the rules, forget what connection tracking knows better.
 
-use std::time::Duration;
-
 use cni::{AddRequest, Attempt, Code, Error};
 use cni_plugin::Claim;
+use firewall::iptables::{Family, has_legacy_nat};
 use firewall::nftables::Nftables;
 use firewall::{BackEnd, Protocol, conntrack};
 use netlink::{Socket, sysctl};
-use sys::Dir;
-use sys::dir::{Lock, LockKind};
 
 use crate::config::{Masqueraded, PortmapConfig, targets};
 use crate::host::Published;
 use crate::rules::Forward;
 use crate::{host, in_firewall, iptables, nftables, owner};
-
-/// A hundred ADDs at once wait for each other here.
-const LOCK_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Publishes the container's ports.
 pub(crate) fn add(request: &AddRequest, claim: &mut Claim) -> Result<cni::Result, Error> {
@@ -37,48 +31,84 @@ pub(crate) fn add(request: &AddRequest, claim: &mut Claim) -> Result<cni::Result
     if forwards.is_empty() {
         return Ok(previous);
     }
-    let lock = lock()?;
-    let mut nft = in_firewall(Nftables::open(), || "open nftables".into())?;
-    let what = || "list the published ports".to_owned();
-    let seen = in_firewall(iptables::Seen::look(&mut nft), what)?;
-    let mut published = in_firewall(nftables::published(&mut nft), what)?;
-    published.extend(seen.published());
-    refuse_collisions(&forwards, published)?;
-    claim.made();
-    let installed = match config.back_end {
-        BackEnd::Nftables => nftables::install(&mut nft, &forwards),
-        BackEnd::Iptables => iptables::install(&forwards, &seen),
-    };
-    in_firewall(installed, || {
-        format!("publish ports of {}", request.attachment)
-    })?;
-    drop(lock);
+    refuse_listening(&forwards)?;
+    match config.back_end {
+        BackEnd::Nftables => publish_by_nftables(request, &forwards, claim)?,
+        BackEnd::Iptables => publish_by_iptables(request, &forwards, claim)?,
+    }
     forget_udp(&config);
     forwards.iter().try_for_each(open_loopback)?;
     Ok(previous)
 }
 
-/// Looking for collisions and installing must not be interleaved with another container's.
-pub(crate) fn lock() -> Result<Lock, Error> {
-    let lock = Dir::open_or_create("/run/davit-cni", 0o755)
-        .and_then(|dir| dir.lock("portmap.lock", LockKind::Exclusive, LOCK_PATIENCE));
-    let late = matches!(&lock, Err(error) if error.errno() == sys::Errno::EAGAIN);
-    let code = if late { Code::TRY_AGAIN } else { Code::IO };
-    lock.attempt(code, || "lock /run/davit-cni/portmap.lock".into())
+/// The kernel takes the rules only if nobody has changed any since we looked for collisions.
+fn publish_by_nftables(
+    request: &AddRequest,
+    forwards: &[Forward<'_>],
+    claim: &mut Claim,
+) -> Result<(), Error> {
+    let mut nft = in_firewall(Nftables::open(), || "open nftables".into())?;
+    let mut taken = Ok(());
+    let installed = nftables::install(&mut nft, forwards, |nft, seen| {
+        let mut published = iptables::Seen::look(nft)?.published();
+        published.extend(seen.published());
+        taken = refuse_collisions(forwards, published);
+        Ok(taken.is_ok())
+    });
+    if !matches!(installed, Ok(false)) {
+        claim.made();
+    }
+    in_firewall(installed, || {
+        format!("publish ports of {}", request.attachment)
+    })?;
+    taken?;
+    if !Family::ALL.into_iter().any(has_legacy_nat) {
+        return Ok(());
+    }
+    // The kernel does not number the changes of legacy tables.
+    let what = || "list the published ports".to_owned();
+    let seen = in_firewall(iptables::Seen::look(&mut nft), what)?;
+    refuse_collisions(forwards, seen.published())
+}
+
+/// The programs do not tell what changed between look and change, so we look again behind it.
+fn publish_by_iptables(
+    request: &AddRequest,
+    forwards: &[Forward<'_>],
+    claim: &mut Claim,
+) -> Result<(), Error> {
+    let what = || "list the published ports".to_owned();
+    let mut nft = in_firewall(Nftables::open(), || "open nftables".into())?;
+    let seen = in_firewall(iptables::Seen::look(&mut nft), what)?;
+    let others = in_firewall(nftables::Seen::look(&mut nft), what)?;
+    let published = seen.published().into_iter().chain(others.published());
+    refuse_collisions(forwards, published.collect())?;
+    claim.made();
+    let rivals = in_firewall(iptables::install(&mut nft, forwards, &seen), || {
+        format!("publish ports of {}", request.attachment)
+    })?;
+    refuse_collisions(forwards, rivals)
+}
+
+/// Conditions may tell the packets apart; nobody but the administrator can know.
+fn is_conditional(forward: &Forward<'_>) -> bool {
+    !forward.config.conditions[usize::from(forward.target.addr().is_ipv6())].is_empty()
 }
 
 fn refuse_collisions(forwards: &[Forward<'_>], mut published: Vec<Published>) -> Result<(), Error> {
-    for forward in forwards {
-        // Conditions may tell the packets apart; nobody but the administrator can know.
-        if !forward.config.conditions[usize::from(forward.target.addr().is_ipv6())].is_empty() {
-            continue;
-        }
+    for forward in forwards.iter().filter(|forward| !is_conditional(forward)) {
         published.retain(|port| !port.is_of(&forward.owner.container));
         for mapping in forward.mappings() {
             if let Some(by) = published.iter().find(|port| port.collides(mapping)) {
                 return Err(host::taken(mapping, by));
             }
         }
+    }
+    Ok(())
+}
+
+fn refuse_listening(forwards: &[Forward<'_>]) -> Result<(), Error> {
+    for forward in forwards.iter().filter(|forward| !is_conditional(forward)) {
         let mappings: Vec<_> = forward.mappings().cloned().collect();
         host::refuse_listening(&mappings)?;
     }

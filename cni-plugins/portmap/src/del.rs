@@ -7,7 +7,6 @@ use cni::{Attempt, Code, DelRequest, Error};
 use firewall::nftables::Nftables;
 use firewall::{Stamp, conntrack, legacy_chain};
 
-use crate::add::lock;
 use crate::rules::{OLD_SNAT_PREFIX, OWN_PREFIX};
 use crate::{in_firewall, iptables, nftables, owner};
 
@@ -40,11 +39,7 @@ pub(crate) fn remove(
     let native = in_firewall(nftables::remove(&mut nft, by_comment), what);
     let legacy = match in_firewall(iptables::families(&mut nft, may_be), what)?.as_slice() {
         [] => Ok(Vec::new()),
-        // nftables needs no lock; programs that read and then write get along better with one.
-        families => {
-            let _lock = lock()?;
-            in_firewall(iptables::remove(families, by_chain), what)
-        }
+        families => in_firewall(iptables::remove(families, by_chain), what),
     };
     let mut ports = native?;
     ports.extend(legacy?);

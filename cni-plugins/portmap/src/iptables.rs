@@ -6,11 +6,14 @@
 //! ```
 //! The shared chains live as long as anybody uses them.
 
-use firewall::iptables::{Family, Iptables, Saved, Script, Table, target_of, value_of};
+use firewall::iptables::{
+    Family, Iptables, Saved, Script, Table, has_legacy_nat, target_of, value_of,
+};
 use firewall::nftables::Nftables;
 use firewall::{Error, PATIENCE, Protocol, Result, Rule, Stamp};
 
 use crate::host::Published;
+use crate::nftables;
 use crate::rules::{
     DNAT, Forward, MASQ, OLD_SNAT_PREFIX, OWN_PREFIX, Placed, SETMARK, iptables_shared,
 };
@@ -23,22 +26,52 @@ fn programs(family: Family) -> Result<Iptables> {
     })
 }
 
-/// The tables as they were when we looked: each program costs milliseconds, so only once.
-pub(crate) struct Seen([Saved; 2]);
+/// The tables as they were when we looked.
+pub(crate) struct Seen {
+    tables: [Saved; 2],
+    generation: Vec<u8>,
+}
 
 impl Seen {
     /// Looks. Where the kernel has no chain of ours, no program is started to say so.
     pub(crate) fn look(nft: &mut Nftables) -> Result<Self> {
-        let mut seen = [Saved::default(), Saved::default()];
+        let generation = nft.generation()?;
+        let mut tables = [Saved::default(), Saved::default()];
         for family in families(nft, |name| name == DNAT)? {
-            seen[family as usize] = programs(family)?.save()?;
+            tables[family as usize] = programs(family)?.save()?;
         }
-        Ok(Self(seen))
+        Ok(Self { tables, generation })
+    }
+
+    /// Whether nobody but us has changed any rule since, who made `ours` changes. Only where
+    /// the kernel counts: legacy tables have no number.
+    fn is_undisturbed(&self, nft: &mut Nftables, ours: usize) -> Result<bool> {
+        let number = |bytes: &[u8]| bytes.try_into().ok().map(u32::from_be_bytes);
+        let (before, now) = (number(&self.generation), number(&nft.generation()?));
+        let counted = before
+            .zip(now)
+            .map(|(before, now)| now.wrapping_sub(before));
+        Ok(counted == u32::try_from(ours).ok() && !Family::ALL.into_iter().any(has_legacy_nat))
     }
 
     /// The ports that containers have published.
     pub(crate) fn published(&self) -> Vec<Published> {
-        self.0.iter().flat_map(published_in).collect()
+        self.tables.iter().flat_map(published_in).collect()
+    }
+
+    /// The ports of those who came before the owner of this chain. The order of the entries is
+    /// the same for all who look, so of two who publish one port at once, one gets it.
+    fn published_before(&self, own: &str) -> Vec<Published> {
+        let earlier = |saved: &Saved| {
+            let entries = saved.rules().filter(|(chain, _)| *chain == DNAT);
+            let targets = entries.filter_map(|(_, words)| target_of(words));
+            let before: Vec<_> = targets.take_while(|target| *target != own).collect();
+            let rules = saved.rules().filter(|(chain, _)| before.contains(chain));
+            rules
+                .filter_map(|rule| published_by(saved, rule))
+                .collect::<Vec<_>>()
+        };
+        self.tables.iter().flat_map(earlier).collect()
     }
 }
 
@@ -88,14 +121,29 @@ fn is_conditional(entry: &str) -> bool {
     words.any(|word| matches!(word, "!" | "-s" | "-d" | "-i" | "--mark" | "--src-type"))
 }
 
-/// Puts the rules in place, instead of any that the owner had before.
-pub(crate) fn install(forwards: &[Forward<'_>], seen: &Seen) -> Result<()> {
+/// Puts the rules in place, instead of any that the owner had before. Who has published what
+/// `seen` does not know: there is no lock from the look to the change, so it is looked again
+/// behind it, unless nothing can have happened.
+pub(crate) fn install(
+    nft: &mut Nftables,
+    forwards: &[Forward<'_>],
+    seen: &Seen,
+) -> Result<Vec<Published>> {
     for forward in forwards {
         let family = Family::of(forward.target.addr());
-        let before = seen.0[family as usize].clone();
+        let before = seen.tables[family as usize].clone();
         programs(family)?.update_from(before, |saved| plan(forward, saved))?;
     }
-    Ok(())
+    let Some(forward) = forwards.first() else {
+        return Ok(Vec::new());
+    };
+    if seen.is_undisturbed(nft, forwards.len())? {
+        return Ok(Vec::new());
+    }
+    let own = forward.owner.chain(OWN_PREFIX);
+    let mut rivals = Seen::look(nft)?.published_before(&own);
+    rivals.extend(nftables::Seen::look(nft)?.published());
+    Ok(rivals)
 }
 
 fn plan(forward: &Forward<'_>, saved: &Saved) -> Result<Script> {

@@ -11,8 +11,7 @@
 //! ```
 
 use firewall::nftables::{Base, Family, Hook, Installed, Nftables, Table, Transaction};
-use firewall::{Error, Match, Result, Rule, Stamp, Verdict};
-use sys::Errno;
+use firewall::{Match, Result, Rule, Stamp, Verdict};
 
 use crate::host::Published;
 use crate::rules::Forward;
@@ -43,17 +42,27 @@ const POSTROUTING: Base = Base {
     priority: 100,
 };
 
+/// The chains without a hook.
+const CHAINS: [&str; 3] = ["hostports", "hostip_hostports", "hostports_all"];
+
 fn table_of(forward: &Forward<'_>) -> Table {
     TABLES[usize::from(forward.target.addr().is_ipv6())]
 }
 
-/// The ports that containers have published.
-pub(crate) fn published(nft: &mut Nftables) -> Result<Vec<Published>> {
-    let mut published = Vec::new();
-    for table in TABLES {
-        published.extend(nft.rules(table)?.iter().filter_map(published_by));
+/// What our tables hold, by family.
+pub(crate) struct Seen([Vec<Installed>; 2]);
+
+impl Seen {
+    /// Looks.
+    pub(crate) fn look(nft: &mut Nftables) -> Result<Self> {
+        let [v4, v6] = TABLES;
+        Ok(Self([nft.rules(v4)?, nft.rules(v6)?]))
     }
-    Ok(published)
+
+    /// The ports that containers have published.
+    pub(crate) fn published(&self) -> impl Iterator<Item = Published> {
+        self.0.iter().flatten().filter_map(published_by)
+    }
 }
 
 fn published_by(installed: &Installed) -> Option<Published> {
@@ -88,50 +97,40 @@ fn port_of(rule: &Rule) -> Option<(firewall::Protocol, u16)> {
     })
 }
 
-/// Puts the rules in place, instead of any that the owner had before.
-pub(crate) fn install(nft: &mut Nftables, forwards: &[Forward<'_>]) -> Result<()> {
-    let mut frames = Frames::Trusted;
-    retrying(|| {
+/// Puts the rules in place, instead of any that the owner had before, as long as what is there is
+/// `free` to be published: it is asked again when others have published something meanwhile.
+/// False if it was not free, and nothing was done.
+pub(crate) fn install(
+    nft: &mut Nftables,
+    forwards: &[Forward<'_>],
+    mut free: impl FnMut(&mut Nftables, &Seen) -> Result<bool>,
+) -> Result<bool> {
+    let mut is_free = false;
+    nft.update("install port mappings", |nft| {
         let mut change = Transaction::default();
-        for forward in forwards {
-            plan(nft, forward, &mut change, frames)?;
+        let seen = Seen::look(nft)?;
+        is_free = free(nft, &seen)?;
+        if is_free {
+            for forward in forwards {
+                plan(nft, forward, &seen, &mut change)?;
+            }
+            change.unless_changed();
         }
-        // A chain without rules may still be missing: the reference makes some only on demand.
-        frames = Frames::MadeAnew;
-        nft.apply(&change, "install port mappings")
-    })
-}
-
-/// Somebody else may remove what we have just seen (a DEL the last mapping's table, a GC the same
-/// rules): then look again.
-fn retrying(mut attempt: impl FnMut() -> Result<()>) -> Result<()> {
-    const TRIES: u32 = 20;
-    for _ in 0..TRIES {
-        match attempt() {
-            Err(Error::Netlink(error)) if error.errno() == Some(Errno::ENOENT) => {}
-            done => return done,
-        }
-    }
-    attempt()
-}
-
-/// Whether shared chains that look complete are taken to be.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Frames {
-    Trusted,
-    MadeAnew,
+        Ok(change)
+    })?;
+    Ok(is_free)
 }
 
 fn plan(
     nft: &mut Nftables,
     forward: &Forward<'_>,
+    seen: &Seen,
     change: &mut Transaction,
-    frames: Frames,
 ) -> Result<()> {
     let table = table_of(forward);
-    let installed = nft.rules(table)?;
-    // Replacing rules makes the next transaction wait until no packet is in the old ones.
-    if frames == Frames::MadeAnew || !is_framed(&installed) {
+    let installed = &seen.0[usize::from(forward.target.addr().is_ipv6())];
+    // Replacing rules costs the kernel a grace period.
+    if !is_framed(installed) || !has_all_chains(nft, table)? {
         frame(change, table)?;
     }
     let token = forward.owner.token();
@@ -142,6 +141,13 @@ fn plan(
         change.append(&table.chain(chain), &rule)?;
     }
     Ok(())
+}
+
+/// A chain without rules may be missing: the reference makes some only on demand.
+fn has_all_chains(nft: &mut Nftables, table: Table) -> Result<bool> {
+    let present = nft.chains(table)?;
+    let mut all = CHAINS.iter().chain(&["masquerading"]);
+    Ok(all.all(|name| present.iter().any(|chain| chain == name)))
 }
 
 /// Whether the shared chains say exactly what they should, as far as they have rules.
@@ -160,7 +166,7 @@ fn is_framed(installed: &[Installed]) -> bool {
 /// The chains that all containers share.
 fn frame(change: &mut Transaction, table: Table) -> Result<()> {
     change.table(table);
-    for name in ["hostports", "hostip_hostports", "hostports_all"] {
+    for name in CHAINS {
         change.chain(&table.chain(name), None);
     }
     change.chain(&table.chain("masquerading"), Some(POSTROUTING));
@@ -218,26 +224,18 @@ pub(crate) fn first_missing(forward: &Forward<'_>) -> Result<Option<Rule>> {
 /// Removes the rules that are `wanted`; the UDP ports that were published by them.
 pub(crate) fn remove(nft: &mut Nftables, wanted: impl Fn(&str) -> bool) -> Result<Vec<u16>> {
     let mut ports = Vec::new();
-    retrying(|| {
+    nft.update("remove port mappings", |nft| {
         ports.clear();
         let mut change = Transaction::default();
         for table in TABLES {
-            for rule in nft
-                .rules(table)?
-                .iter()
-                .filter(|rule| wanted(&rule.comment))
-            {
-                change.delete(table, rule);
-                ports.extend(rule.rule.as_ref().and_then(udp_port_of));
-            }
+            let is_wanted = |rule: &Installed| wanted(&rule.comment);
+            let is_frame = |rule: &Installed| is_frame(&rule.chain);
+            let removed = nft.plan_removal(&mut change, table, is_wanted, is_frame)?;
+            let rules = removed.iter().filter_map(|rule| rule.rule.as_ref());
+            ports.extend(rules.filter_map(udp_port_of));
         }
-        nft.apply(&change, "remove port mappings")
+        Ok(change)
     })?;
-    for table in TABLES {
-        nft.retire(table, |rules| {
-            rules.iter().all(|rule| is_frame(&rule.chain))
-        })?;
-    }
     Ok(ports)
 }
 

@@ -15,15 +15,18 @@ pub(crate) fn del(request: &DelRequest) -> Result<(), Error> {
     } else {
         Ok(())
     };
-    let ends = pair::delete(request, &owner);
-    let late = if !is_released_first && pair::is_gone(&ends) {
-        ipam::release(request)
-    } else {
-        Ok(())
-    };
-    let [inside, outside] = ends.map(|end| end.map(drop));
-    let rules = in_firewall(masquerade::remove(&owner), || "remove ipMasq rules".into());
-    first_error([early, inside, outside, late, rules])
+    // The kernel frees the pair while we do the rest, which it takes longer for than we do.
+    let (pair, [late, rules]) = pair::delete_then(request, &owner, |is_gone| {
+        let late = if is_gone && !is_released_first {
+            ipam::release(request)
+        } else {
+            Ok(())
+        };
+        let masquerade = masquerade::remove(&owner);
+        let rules = in_firewall(masquerade, || "remove ipMasq rules".into());
+        [late, rules]
+    });
+    first_error([early, pair, late, rules])
 }
 
 /// Frees what is stale; without a list nothing is known to be.

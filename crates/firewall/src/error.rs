@@ -29,6 +29,14 @@ pub enum Error {
         /// Our patience.
         waited: Duration,
     },
+    /// Others changed the rules faster than we could. Trying again may help.
+    #[error("nftables: {what}: others changed the rules in between for {} s", waited.as_secs())]
+    Overtaken {
+        /// What was to be changed.
+        what: String,
+        /// Our patience.
+        waited: Duration,
+    },
     /// A match that this back end cannot express.
     #[error("{back_end} cannot express {what}")]
     Inexpressible {
@@ -47,7 +55,9 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         matches!(
             self,
-            Self::Busy { .. } | Self::Netlink(netlink::Error::Timeout { .. })
+            Self::Busy { .. }
+                | Self::Overtaken { .. }
+                | Self::Netlink(netlink::Error::Timeout { .. })
         )
     }
 }

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sys::Errno;
 use sys::child::{StandardError, Terms, run};
@@ -22,8 +22,6 @@ use crate::rule::{Match, Rule, Test, Verdict};
 const DIRECTORIES: [&str; 5] = ["/usr/sbin", "/sbin", "/usr/local/sbin", "/usr/bin", "/bin"];
 /// XT_MULTI_PORTS: how many ports one multiport match takes.
 const MULTIPORT: usize = 15;
-/// A table that changes at every look is somebody else's defect; give up some time.
-const UPDATE_TRIES: u32 = 100;
 /// A table of a hundred thousand rules is 20 MB of text.
 const OUTPUT: usize = 256 << 20;
 
@@ -154,7 +152,8 @@ impl Iptables {
         mut before: Saved,
         plan: impl Fn(&Saved) -> Result<Script>,
     ) -> Result<()> {
-        for _ in 0..UPDATE_TRIES {
+        let deadline = Instant::now() + self.patience;
+        while Instant::now() < deadline {
             let Err(error) = self.restore(&plan(&before)?) else {
                 return Ok(());
             };
@@ -243,19 +242,32 @@ pub fn may_have_chain(
     (family, table): (Family, Table),
     wanted: impl Fn(&str) -> bool,
 ) -> Result<bool> {
-    let (names, nft_family) = match family {
-        Family::Ipv4 => ("/proc/self/net/ip_tables_names", nftables::Family::Ipv4),
-        Family::Ipv6 => ("/proc/self/net/ip6_tables_names", nftables::Family::Ipv6),
-    };
-    let legacy = std::fs::read_to_string(names).unwrap_or_default();
-    if legacy.lines().any(|name| name == table.name()) {
+    if has_legacy_table(family, table) {
         return Ok(true);
     }
+    let nft_family = match family {
+        Family::Ipv4 => nftables::Family::Ipv4,
+        Family::Ipv6 => nftables::Family::Ipv6,
+    };
     let table = nftables::Table {
         family: nft_family,
         name: table.name(),
     };
     Ok(nft.chains(table)?.iter().any(|chain| wanted(chain)))
+}
+
+/// Whether the `nat` table is of the legacy kind, which the kernel's nftables does not know.
+pub fn has_legacy_nat(family: Family) -> bool {
+    has_legacy_table(family, Table::Nat)
+}
+
+fn has_legacy_table(family: Family, table: Table) -> bool {
+    let names = match family {
+        Family::Ipv4 => "/proc/self/net/ip_tables_names",
+        Family::Ipv6 => "/proc/self/net/ip6_tables_names",
+    };
+    let legacy = std::fs::read_to_string(names).unwrap_or_default();
+    legacy.lines().any(|name| name == table.name())
 }
 
 impl Saved {

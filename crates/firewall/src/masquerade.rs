@@ -11,7 +11,6 @@
 //! Removal needs no address: every rule names its owner, in its comment or by its chain.
 
 use ipnet::IpNet;
-use sys::Errno;
 
 use crate::back_end::{BackEnd, PATIENCE};
 use crate::error::{Error, Result};
@@ -84,7 +83,7 @@ impl Masquerade<'_> {
     }
 
     fn install_nftables(&self, nft: &mut Nftables) -> Result<()> {
-        retrying(|| {
+        nft.update("install masquerading", |nft| {
             let mut change = Transaction::default();
             let installed = nft.rules(TABLE)?;
             // Replacing rules makes the next transaction wait until no packet is in the old ones.
@@ -99,7 +98,7 @@ impl Masquerade<'_> {
             for rule in self.checks() {
                 change.append(&TABLE.chain(CHECKS), &rule)?;
             }
-            nft.apply(&change, "install masquerading")
+            Ok(change)
         })
     }
 
@@ -203,29 +202,12 @@ fn is_masquerade_chain(name: &str) -> bool {
 }
 
 fn remove_nftables(nft: &mut Nftables, wanted: impl Fn(&Installed) -> bool) -> Result<()> {
-    retrying(|| {
+    nft.update("remove masquerading", |nft| {
         let mut change = Transaction::default();
-        for installed in nft.rules(TABLE)?.iter().filter(|rule| wanted(rule)) {
-            change.delete(TABLE, installed);
-        }
-        nft.apply(&change, "remove masquerading")
-    })?;
-    nft.retire(TABLE, |rules| {
-        rules.iter().all(|rule| rule.chain == "postrouting")
+        let is_frame = |rule: &Installed| rule.chain == "postrouting";
+        nft.plan_removal(&mut change, TABLE, &wanted, is_frame)?;
+        Ok(change)
     })
-}
-
-/// Somebody else may remove what we have just seen (a DEL the last rule's table, a GC the same
-/// rules): then look again.
-fn retrying(mut attempt: impl FnMut() -> Result<()>) -> Result<()> {
-    const TRIES: u32 = 20;
-    for _ in 0..TRIES {
-        match attempt() {
-            Err(Error::Netlink(error)) if error.errno() == Some(Errno::ENOENT) => {}
-            done => return done,
-        }
-    }
-    attempt()
 }
 
 /// The chains that all containers share, with their rules.

@@ -1,13 +1,16 @@
 //! nftables through the kernel's own interface (nfnetlink), without an `nft` process.
 //!
 //! A [`Transaction`] is one datagram between two batch markers: the kernel makes all of it true
-//! at once, or none. Names that exist already are no error, so transactions of different
-//! containers need no common lock.
+//! at once, or none. Names that exist already are no error, and what a transaction must not find
+//! changed it says ([`Transaction::unless_changed`]), so containers need no common lock.
+
+use std::time::{Duration, Instant};
 
 use netlink::attribute::{Writer, attributes, find, text};
 use netlink::{Message, Socket};
 use sys::Errno;
 
+use crate::back_end::PATIENCE;
 use crate::error::{Error, Result};
 use crate::expression;
 use crate::rule::{Rule, Verdict};
@@ -131,12 +134,22 @@ impl Installed {
 
 /// Changes that happen together or not at all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Transaction(Vec<Message>);
+pub struct Transaction {
+    messages: Vec<Message>,
+    unless_changed: bool,
+}
 
 impl Transaction {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.messages.is_empty()
+    }
+
+    /// Refused by the kernel if anybody has changed any rule since the plan was begun: for what
+    /// depends on something that is *not* there. See [`Nftables::update`].
+    pub fn unless_changed(&mut self) -> &mut Self {
+        self.unless_changed = true;
+        self
     }
 
     /// Makes sure that the table exists.
@@ -212,7 +225,7 @@ impl Transaction {
     }
 
     fn push(&mut self, kind: u16, flags: u16, body: Writer) -> &mut Self {
-        self.0.push(Message {
+        self.messages.push(Message {
             kind,
             flags,
             body: body.into_bytes(),
@@ -247,59 +260,84 @@ impl Nftables {
         let begin = marker(BATCH_BEGIN, begin.into_bytes());
         let end = marker(BATCH_END, batch_header());
         let batch = std::iter::once(begin)
-            .chain(transaction.0.iter().cloned())
+            .chain(transaction.messages.iter().cloned())
             .collect();
         Ok(self.0.batch(batch, end, &format!("nftables: {what}"))?)
     }
 
-    /// Removes a table if `is_unused` says so of its rules, and of no others: a table that gets a
-    /// rule between the look and the removal is kept (the kernel compares its generation).
-    pub fn retire(&mut self, table: Table, is_unused: impl Fn(&[Installed]) -> bool) -> Result<()> {
-        const TRIES: u32 = 5;
-        for _ in 0..TRIES {
-            let generation = self.generation()?;
-            if self.chains(table)?.is_empty() || !is_unused(&self.rules(table)?) {
+    /// Makes what `plan` wants of the tables as they are, and plans again when they have become
+    /// others meanwhile: what the plan refers to was removed, or it is
+    /// [`Transaction::unless_changed`]. At each moment somebody's plan succeeds; who is overtaken
+    /// for all of our patience gets [`Error::Overtaken`].
+    pub fn update(
+        &mut self,
+        what: &str,
+        mut plan: impl FnMut(&mut Self) -> Result<Transaction>,
+    ) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        for tries in 1.. {
+            let before = self.generation()?;
+            let change = plan(self)?;
+            if change.is_empty() {
                 return Ok(());
             }
-            let mut change = Transaction::default();
-            change.delete_table(table);
-            let begin = Writer::new(&batch_header()).put(GENERATION, &generation);
-            match self.send(begin, &change, "remove an unused table") {
-                Err(Error::Netlink(error)) => match error.errno() {
-                    // Somebody changed something, or removed the table: look again.
-                    Some(Errno::ERESTART | Errno::ENOENT | Errno::EBUSY) => {}
-                    _ => return Err(error.into()),
-                },
+            let mut begin = Writer::new(&batch_header());
+            if change.unless_changed {
+                begin = begin.put(GENERATION, &before);
+            }
+            match self.send(begin, &change, what) {
+                // Not a reason to plan again if it was true of the tables that the plan saw.
+                Err(error) if self.generation()? == before => return Err(error),
+                Err(_) if Instant::now() < deadline => std::thread::sleep(pause(tries)),
+                Err(_) => break,
                 done => return done,
             }
         }
-        Ok(()) // a busy host keeps an empty table; the next to leave removes it
+        Err(Error::Overtaken {
+            what: what.into(),
+            waited: PATIENCE,
+        })
     }
 
-    /// Makes what `plan` wants of the tables as they are, and plans again if they are others by
-    /// the time it is made: for removals that depend on what is *not* there.
+    /// Plans to remove the rules of a table that are `wanted`, and the table itself when nothing
+    /// stays but its `frame`: what is there for all. Answers the rules.
+    pub fn plan_removal(
+        &mut self,
+        change: &mut Transaction,
+        table: Table,
+        wanted: impl Fn(&Installed) -> bool,
+        frame: impl Fn(&Installed) -> bool,
+    ) -> Result<Vec<Installed>> {
+        let rules = self.rules(table)?;
+        let (removed, rest): (Vec<_>, Vec<_>) = rules.into_iter().partition(wanted);
+        let is_unused = rest.iter().all(frame);
+        if is_unused && (!removed.is_empty() || !self.chains(table)?.is_empty()) {
+            // In one transaction: the kernel frees what was removed by one grace period.
+            change.delete_table(table).unless_changed();
+        } else {
+            removed.iter().for_each(|rule| {
+                change.delete(table, rule);
+            });
+        }
+        Ok(removed)
+    }
+
+    /// As [`Nftables::update`], for what the next to leave can remove as well: on a busy host it
+    /// may stay.
     pub fn settle(
         &mut self,
         plan: impl Fn(&mut Self) -> Result<Transaction>,
         what: &str,
     ) -> Result<()> {
-        const TRIES: u32 = 20;
-        for _ in 0..TRIES {
-            let generation = self.generation()?;
-            let change = plan(self)?;
-            if change.is_empty() {
-                return Ok(());
-            }
-            let begin = Writer::new(&batch_header()).put(GENERATION, &generation);
-            match self.send(begin, &change, what) {
-                Err(Error::Netlink(error)) => match error.errno() {
-                    Some(Errno::ERESTART | Errno::ENOENT | Errno::EBUSY) => {}
-                    _ => return Err(error.into()),
-                },
-                done => return done,
-            }
+        let updated = self.update(what, |nft| {
+            let mut change = plan(nft)?;
+            change.unless_changed();
+            Ok(change)
+        });
+        match updated {
+            Err(Error::Overtaken { .. }) => Ok(()),
+            done => done,
         }
-        Ok(()) // a busy host keeps what is unused; the next to leave removes it
     }
 
     /// Whether the kernel has nftables at all.
@@ -308,7 +346,8 @@ impl Nftables {
             .is_ok_and(|generation| !generation.is_empty())
     }
 
-    fn generation(&mut self) -> Result<Vec<u8>> {
+    /// The number of the rule set: every change of any rule, by whomever, makes it another.
+    pub fn generation(&mut self) -> Result<Vec<u8>> {
         let what = "nftables: read the generation";
         let message = Message {
             kind: GETGEN,
@@ -385,6 +424,13 @@ impl Nftables {
             answer => Ok(answer?),
         }
     }
+}
+
+/// A random wait that grows: those who were overtaken together must not come back together.
+fn pause(tries: u32) -> Duration {
+    use std::hash::{BuildHasher, RandomState};
+    let most = 50 << tries.min(7); // microseconds: up to 6.4 ms
+    Duration::from_micros(RandomState::new().hash_one(tries) % most)
 }
 
 fn header(family: Family) -> Writer {

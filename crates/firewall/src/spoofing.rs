@@ -10,10 +10,9 @@
 //! ```
 
 use netlink::Mac;
-use sys::Errno;
 
-use crate::error::{Error, Result};
-use crate::nftables::{Base, Family, Hook, Nftables, Table, Transaction};
+use crate::error::Result;
+use crate::nftables::{Base, Family, Hook, Installed, Nftables, Table, Transaction};
 use crate::rule::{Match, Rule, Test, Verdict};
 use owner::{Owner, Stamp};
 
@@ -44,19 +43,22 @@ pub struct Guard<'a> {
 impl Guard<'_> {
     /// Puts the rules in place, all at once.
     pub fn install(&self) -> Result<()> {
-        let mut nft = Nftables::open()?;
         let names = Names::of(self.owner);
-        let mut change = removal(&mut nft, |chain| chain == names.chain || chain == names.mac)?;
-        change
-            .table(TABLE)
-            .chain(&TABLE.chain(PREROUTING), Some(BASE));
-        change
-            .chain(&TABLE.chain(&names.mac), None)
-            .chain(&TABLE.chain(&names.chain), None);
-        for (chain, rule) in self.rules(&names) {
-            change.append(&TABLE.chain(chain), &rule)?;
-        }
-        nft.apply(&change, "install the MAC spoofing check")
+        let own = |chain: &str| chain == names.chain || chain == names.mac;
+        Nftables::open()?.update("install the MAC spoofing check", |nft| {
+            let mut change = Transaction::default();
+            remove_chains(&mut change, &nft.chains(TABLE)?, &nft.rules(TABLE)?, own);
+            change
+                .table(TABLE)
+                .chain(&TABLE.chain(PREROUTING), Some(BASE));
+            change
+                .chain(&TABLE.chain(&names.mac), None)
+                .chain(&TABLE.chain(&names.chain), None);
+            for (chain, rule) in self.rules(&names) {
+                change.append(&TABLE.chain(chain), &rule)?;
+            }
+            Ok(change)
+        })
     }
 
     /// A rule that should be there and is not.
@@ -90,70 +92,59 @@ impl Guard<'_> {
 /// Removes an owner's rules, also those of the reference plugin.
 pub fn remove(owner: &Owner) -> Result<()> {
     let names = Names::of(owner);
-    apply_removal(|_| Ok(vec![names.chain.clone(), names.mac.clone()]))
+    remove_where(|_, chain| chain == names.chain || chain == names.mac)
 }
 
 /// Removes the rules of a network's attachments that `is_valid` does not know by their token.
 pub fn sweep(network: &str, is_valid: impl Fn(&str) -> bool) -> Result<()> {
     let stale = |stamp: Stamp| stamp.is_of_network(network) && !is_valid(&stamp.token);
-    apply_removal(|nft| {
-        let rules = nft.rules(TABLE)?;
-        let stale = rules
-            .iter()
-            .filter(|rule| Stamp::parse(&rule.comment).is_some_and(stale));
-        Ok(stale
-            .map(|rule| rule.chain.clone())
-            .filter(|name| name.starts_with(PREFIX))
-            .collect())
+    remove_where(|rules, chain| {
+        let own = rules.iter().filter(|rule| rule.chain == chain);
+        let mut stamps = own.filter_map(|rule| Stamp::parse(&rule.comment));
+        chain.starts_with(PREFIX) && stamps.any(stale)
     })
 }
 
-fn apply_removal(chains: impl Fn(&mut Nftables) -> Result<Vec<String>>) -> Result<()> {
-    let mut nft = Nftables::open()?;
-    // Somebody else may remove the same chains meanwhile (a DEL and a GC): then look again.
-    for _ in 0..10 {
-        let wanted = chains(&mut nft)?;
-        let change = removal(&mut nft, |chain| wanted.iter().any(|name| name == chain))?;
-        match nft.apply(&change, "remove the MAC spoofing check") {
-            Err(Error::Netlink(error)) if error.errno() == Some(Errno::ENOENT) => {}
-            done => {
-                done?;
-                break;
-            }
+/// Removes the chains that are wanted, given all rules, and the table with the last of them.
+fn remove_where(wanted: impl Fn(&[Installed], &str) -> bool) -> Result<()> {
+    Nftables::open()?.update("remove the MAC spoofing check", |nft| {
+        let mut change = Transaction::default();
+        let chains = nft.chains(TABLE)?;
+        if chains.is_empty() {
+            return Ok(change);
         }
-    }
-    let others = nft
-        .chains(TABLE)?
-        .into_iter()
-        .any(|chain| chain != PREROUTING);
-    // ebtables-nft(8) uses a table of this name, with more chains.
-    if others {
-        Ok(())
-    } else {
-        nft.retire(TABLE, <[_]>::is_empty)
-    }
+        let rules = nft.rules(TABLE)?;
+        let wanted = |chain: &str| wanted(&rules, chain);
+        // ebtables-nft(8) uses a table of this name, with more chains.
+        let is_last = chains.iter().all(|name| name == PREROUTING || wanted(name))
+            && rules.iter().all(|rule| is_about(rule, wanted));
+        if is_last {
+            change.delete_table(TABLE).unless_changed();
+        } else {
+            remove_chains(&mut change, &chains, &rules, wanted);
+        }
+        Ok(change)
+    })
 }
 
 /// Jumps first, then rules, then chains: the kernel keeps a chain that is in use.
-fn removal(nft: &mut Nftables, wanted: impl Fn(&str) -> bool) -> Result<Transaction> {
-    let mut change = Transaction::default();
-    let present: Vec<_> = nft
-        .chains(TABLE)?
-        .into_iter()
-        .filter(|name| wanted(name))
-        .collect();
-    if present.is_empty() {
-        return Ok(change);
+fn remove_chains(
+    change: &mut Transaction,
+    chains: &[String],
+    rules: &[Installed],
+    wanted: impl Fn(&str) -> bool,
+) {
+    for rule in rules.iter().filter(|rule| is_about(rule, &wanted)) {
+        change.delete(TABLE, rule);
     }
-    for rule in nft.rules(TABLE)? {
-        if wanted(&rule.chain) || rule.target().is_some_and(&wanted) {
-            change.delete(TABLE, &rule);
-        }
-    }
-    for chain in present {
+    for chain in chains.iter().filter(|name| wanted(name)) {
         change.delete_chain(&TABLE.chain(chain));
     }
-    Ok(change)
+}
+
+/// Whether a rule is in a wanted chain or leads to one.
+fn is_about(rule: &Installed, wanted: impl Fn(&str) -> bool) -> bool {
+    wanted(&rule.chain) || rule.target().is_some_and(&wanted)
 }
 
 struct Names {

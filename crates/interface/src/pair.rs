@@ -7,7 +7,7 @@ use netlink::{Link, Mac, Socket};
 use owner::Stamp;
 use sys::{Errno, NetNs};
 
-use crate::removal::{Seen, delete_link, is_ours};
+use crate::removal::{Seen, delete_link_then, first_error, is_ours};
 use crate::sandbox::Sandbox;
 use crate::{Owner, on_host};
 
@@ -58,33 +58,53 @@ impl Pair<'_> {
     }
 }
 
-/// Deletes the pair, by the end in the container and by the one on the host. Either deletes
-/// both, and only one of them may be in reach.
-pub fn delete(request: &DelRequest, owner: &Owner) -> [Result<Seen, Error>; 2] {
-    [
-        delete_link(request, |link| is_ours(link, "veth", owner)),
-        delete_host_end(owner),
-    ]
-}
-
-/// Whether the addresses of a deleted pair may be given to somebody else: not while it may exist.
-pub fn is_gone(ends: &[Result<Seen, Error>; 2]) -> bool {
-    ends.iter().flatten().any(|seen| *seen == Seen::Gone) || ends.iter().all(Result::is_ok)
+/// Deletes the pair, by the end on the host and by the one in the container. Either deletes both,
+/// and only one of them may be in reach. `then` runs as soon as it is known whether the pair is
+/// gone: while it may exist, its addresses must not be given to somebody else.
+pub fn delete_then<T>(
+    request: &DelRequest,
+    owner: &Owner,
+    then: impl FnOnce(bool) -> T,
+) -> (Result<(), Error>, T) {
+    let is_ours = |link: &Link| is_ours(link, "veth", owner);
+    let (outside, (inside, answer)) = delete_host_end_then(owner, |outside| {
+        delete_link_then(request, is_ours, |inside| {
+            let ends = [outside, inside];
+            then(ends.contains(&Some(Seen::Gone)) || !ends.contains(&None))
+        })
+    });
+    let ends = [inside, outside].map(|end| end.map(drop));
+    (first_error(ends), answer)
 }
 
 /// Deletes the host's end by its name and alias, which needs no namespace.
-fn delete_host_end(owner: &Owner) -> Result<Seen, Error> {
+fn delete_host_end_then<T>(
+    owner: &Owner,
+    then: impl FnOnce(Option<Seen>) -> T,
+) -> (Result<Seen, Error>, T) {
     let what = || "delete the host's end of the veth pair".to_owned();
-    let mut host = on_host(Socket::route(), what)?;
-    let mut seen = Seen::Nothing;
+    let found = on_host(find_host_end(owner), what);
+    match found {
+        Ok(None) => (Ok(Seen::Nothing), then(Some(Seen::Nothing))),
+        Ok(Some((mut host, other, index))) => {
+            let (deleted, answer) =
+                host.delete_link_then(other, index, |is_gone| then(is_gone.then_some(Seen::Gone)));
+            (on_host(deleted, what).map(|_| Seen::Gone), answer)
+        }
+        Err(error) => (Err(error), then(None)),
+    }
+}
+
+/// The host's end and two sockets to delete it with.
+fn find_host_end(owner: &Owner) -> Result<Option<(Socket, Socket, u32)>, netlink::Error> {
+    let mut host = Socket::route()?;
     for attempt in 0..NAMES {
-        let link = on_host(host.link(&owner.link(attempt)), what)?;
+        let link = host.link(&owner.link(attempt))?;
         if let Some(link) = link.filter(|link| link.alias.as_ref() == Some(&owner.comment())) {
-            on_host(host.delete_link(link.index), what)?;
-            seen = Seen::Gone;
+            return Ok(Some((host, Socket::route()?, link.index)));
         }
     }
-    Ok(seen)
+    Ok(None)
 }
 
 /// For GC: the tokens of the owners that are alive.

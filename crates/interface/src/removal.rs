@@ -5,7 +5,7 @@
 //! got one that is still configured would share it.
 
 use cni::{DelRequest, Error};
-use netlink::Link;
+use netlink::{Link, Socket};
 
 use crate::sandbox::{Found, Sandbox};
 use crate::{Owner, ipam, on_host, owner};
@@ -28,13 +28,15 @@ pub fn del(request: &DelRequest, kind: &str) -> Result<(), Error> {
     } else {
         Ok(())
     };
-    let link = delete_link(request, |link| is_ours(link, kind, &owner)).map(drop);
-    let late = if link.is_ok() && !released_first {
-        ipam::release(request)
-    } else {
-        Ok(())
-    };
-    first_error([link, early, late])
+    let is_ours = |link: &Link| is_ours(link, kind, &owner);
+    let (link, late) = delete_link_then(request, is_ours, |seen| {
+        if seen.is_some() && !released_first {
+            ipam::release(request)
+        } else {
+            Ok(())
+        }
+    });
+    first_error([link.map(drop), early, late])
 }
 
 /// The server of a DHCP lease must hear from the interface that it is over; and it does not give
@@ -51,20 +53,38 @@ pub fn is_ours(link: &Link, kind: &str, owner: &Owner) -> bool {
     is_kind && (unmarked || link.alias.as_ref() == Some(&owner.comment()))
 }
 
-/// Deletes the interface inside the namespace if it is there and ours.
-pub fn delete_link(request: &DelRequest, is_ours: impl Fn(&Link) -> bool) -> Result<Seen, Error> {
-    let mut sandbox = match Sandbox::find(request.netns.as_deref())? {
-        Found::Unnamed => return Ok(Seen::Nothing),
-        Found::Gone => return Ok(Seen::Gone),
-        Found::Here(sandbox) => sandbox,
+/// Deletes the interface inside the namespace if it is there and ours, and runs `then` as soon as
+/// that is known: `None` if it may still be there.
+pub fn delete_link_then<T>(
+    request: &DelRequest,
+    is_ours: impl Fn(&Link) -> bool,
+    then: impl FnOnce(Option<Seen>) -> T,
+) -> (Result<Seen, Error>, T) {
+    let mut sandbox = match Sandbox::find(request.netns.as_deref()) {
+        Ok(Found::Unnamed) => return (Ok(Seen::Nothing), then(Some(Seen::Nothing))),
+        Ok(Found::Gone) => return (Ok(Seen::Gone), then(Some(Seen::Gone))),
+        Ok(Found::Here(sandbox)) => sandbox,
+        Err(error) => return (Err(error), then(None)),
     };
     let ifname = request.attachment.ifname.as_str();
-    if let Some(link) = sandbox.link(ifname)?.filter(is_ours) {
-        on_host(sandbox.route.delete_link(link.index), || {
-            format!("delete {ifname:?} in {:?}", sandbox.path)
-        })?;
+    let what = || format!("delete {ifname:?} in {:?}", request.netns);
+    let found = sandbox.link(ifname).and_then(|link| {
+        let Some(link) = link.filter(is_ours) else {
+            return Ok(None);
+        };
+        let other = on_host(Socket::route_in(&sandbox.netns), what)?;
+        Ok(Some((link.index, other)))
+    });
+    match found {
+        Ok(None) => (Ok(Seen::Gone), then(Some(Seen::Gone))),
+        Ok(Some((index, other))) => {
+            let (deleted, answer) = sandbox
+                .route
+                .delete_link_then(other, index, |is_gone| then(is_gone.then_some(Seen::Gone)));
+            (on_host(deleted, what).map(|_| Seen::Gone), answer)
+        }
+        Err(error) => (Err(error), then(None)),
     }
-    Ok(Seen::Gone)
 }
 
 /// The first error, with the others' texts among its details.

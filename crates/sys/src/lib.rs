@@ -8,6 +8,7 @@
 pub mod bpf; // bpf(2): device programs of cgroup v2
 pub mod child; // run an executable to its end, with a deadline
 pub mod clock; // time since boot
+pub mod close_later; // the last close of a file that would wait for the kernel
 pub mod credentials; // users, groups, capabilities, keyring
 pub mod dir; // an open directory: read, create, replace, lock, always by one name
 pub mod error; // SyscallError
