@@ -34,6 +34,7 @@ impl Entry {
 
 /// The plugins in the order of their names.
 pub const PLUGINS: &[Entry] = &[
+    Entry::of::<bandwidth::Bandwidth>(),
     Entry::of::<bridge::Bridge>(),
     Entry {
         main: dhcp::main, // it is the daemon as well
