@@ -20,6 +20,7 @@ pub struct NetworkConfig {
     /// The version it is written in, one that the plugin speaks.
     pub cni_version: Version,
     document: Value,
+    text: String,
 }
 
 #[derive(Default, Deserialize)]
@@ -103,6 +104,7 @@ impl ValidAttachments {
 pub struct Unchecked {
     name: NetworkName,
     document: Value,
+    text: String,
 }
 
 impl Unchecked {
@@ -120,6 +122,7 @@ impl Unchecked {
         Ok(Self {
             name: name.parse()?,
             document,
+            text: String::from_utf8_lossy(stdin).into_owned(),
         })
     }
 
@@ -140,6 +143,7 @@ impl Unchecked {
             name: self.name,
             cni_version: version,
             document: self.document,
+            text: self.text,
         }
     }
 }
@@ -158,6 +162,11 @@ impl NetworkConfig {
     /// The whole document, as it came.
     pub fn document(&self) -> &Value {
         &self.document
+    }
+
+    /// The text of the document, for those who must see that a key was given twice.
+    pub fn text(&self) -> &str {
+        &self.text
     }
 
     /// The type of the IPAM plugin; `None` when there is no `ipam`, or no type in it.
