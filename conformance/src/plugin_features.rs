@@ -1,8 +1,9 @@
 //! The features that a directory of CNI plugins is scored by: one line of the score sheet each.
 //!
 //! Rows of the suite name their feature in their id; a feature holds if all of its rows do. What
-//! the caller of plugins does (lists, cache, hooks) is no property of a directory of plugins and
-//! is not scored here: nobody could tell from `CNI_PATH` alone.
+//! the caller of plugins does is no property of a directory of plugins and is not scored here, for
+//! nobody could tell from `CNI_PATH` alone: the features LB (lists, cache), OH (hooks) and SU07 (a
+//! tool that lists what is left, which is `davit-cni list`).
 
 /// How the newest reference release (1.9.1) does, read from its source. Debian's 1.1.1 is older:
 /// `known-gaps.toml` says what that one lacks besides.
@@ -267,7 +268,6 @@ pub(crate) const PLUGIN_FEATURES: &[(&str, Reference, &str)] = {
             Unasked,
             "the reference's attachments are taken over",
         ),
-        ("SU07", N, "a tool that lists what is left"),
         ("SU08", P, "silent, and a log on demand"),
     ]
 };

@@ -19,7 +19,7 @@ pub struct Manual {
 pub type Key = (&'static str, &'static str, &'static str);
 
 /// The variables that every plugin reads: name, and what a person sets it to.
-pub const VARIABLES: [(&str, &str); 6] = [
+pub const VARIABLES: [(&str, &str); 7] = [
     ("CNI_COMMAND", "ADD, DEL, CHECK, GC, STATUS or VERSION"),
     ("CNI_CONTAINERID", "the container's id"),
     (
@@ -32,13 +32,17 @@ pub const VARIABLES: [(&str, &str); 6] = [
         "CNI_PATH",
         "directories in which plugins are found, with : between",
     ),
+    (
+        crate::log::VARIABLE,
+        "json: a line on standard error for every call",
+    ),
 ];
 
 impl Manual {
     /// The text of `--help`, below the banner.
     pub fn help(&self, name: &str) -> String {
         let mut text = format!("\n{name} {}\n\n{}\n", self.summary, self.description);
-        text.push_str("\nEnvironment (CNI SPEC section 2):\n");
+        text.push_str("\nEnvironment (CNI SPEC section 2, and our own):\n");
         for (variable, meaning) in VARIABLES {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "  {variable:<16} {meaning}");

@@ -20,6 +20,7 @@ use cni::{
 use serde_json::{Value, json};
 use sys::NetNs;
 
+use crate::log::Log;
 use crate::plugin::{Claim, Plugin};
 
 /// The version in the banner of every plugin.
@@ -113,19 +114,22 @@ fn serve<P: Plugin>(
     stdout: &mut impl Write,
     stderr: &mut impl Write,
 ) -> bool {
-    let mut log = |line: String| {
-        // Standard error is for people; a runtime that closed it did not want to know.
-        let _ = writeln!(stderr, "{line}");
-    };
+    let mut log = Log::new(stderr, P::NAME, &lookup);
     let printed = respond::<P>(lookup, stdin, &mut log).and_then(|answer| match answer {
         Answer::Banner => {
-            log(banner::<P>());
+            log.plain(&banner::<P>());
             Ok(())
         }
-        Answer::Nothing => Ok(()),
+        Answer::Nothing => {
+            log.ended(Ok(()));
+            Ok(())
+        }
         Answer::Versions(json) => Ok(print(stdout, format!("{json}\n").as_bytes())?),
         Answer::Attached(attached) => {
             let printed = print(stdout, &pretty(&attached.result));
+            if printed.is_ok() {
+                log.ended(Ok(()));
+            }
             printed.map_err(|error| {
                 undo::<P>(&attached.request, &attached.claim, &mut log);
                 Failure {
@@ -138,8 +142,9 @@ fn serve<P: Plugin>(
     let Err(Failure { error, version }) = printed else {
         return true;
     };
+    log.ended(Err(&error));
     if let Err(unprinted) = print(stdout, &pretty(&error.to_json(version))) {
-        log(format!("{}: {error}; {unprinted}", P::NAME));
+        log.trouble(&format!("{error}; {unprinted}"));
     }
     false
 }
@@ -191,7 +196,7 @@ fn banner<P: Plugin>() -> String {
 fn respond<P: Plugin>(
     lookup: impl Fn(&str) -> Option<String>,
     stdin: impl Read + Send + 'static,
-    log: &mut impl FnMut(String),
+    log: &mut Log<'_>,
 ) -> Result<Answer, Failure> {
     let Some(environment) = Environment::parse(lookup)? else {
         return Ok(Answer::Banner);
@@ -209,10 +214,11 @@ fn respond<P: Plugin>(
         .unwrap_or(Version::NEWEST);
     let in_version = |error| Failure { error, version };
     let request = Request::new(environment, config, P::VERSIONS).map_err(in_version)?;
+    log.network(request.invocation().config.name.as_str());
     execute::<P>(request, log).map_err(in_version)
 }
 
-fn execute<P: Plugin>(request: Request, log: &mut impl FnMut(String)) -> Result<Answer, Error> {
+fn execute<P: Plugin>(request: Request, log: &mut Log<'_>) -> Result<Answer, Error> {
     match &request {
         Request::Add(add) => refuse_own_netns(&add.invocation, &add.netns)?,
         Request::Del(DelRequest {
@@ -235,7 +241,7 @@ fn execute<P: Plugin>(request: Request, log: &mut impl FnMut(String)) -> Result<
 }
 
 /// ADD, undone if it fails after its claim.
-fn attach<P: Plugin>(request: AddRequest, log: &mut impl FnMut(String)) -> Result<Answer, Error> {
+fn attach<P: Plugin>(request: AddRequest, log: &mut Log<'_>) -> Result<Answer, Error> {
     let mut claim = Claim::default();
     let version = request.invocation.config.cni_version;
     let added = P::add(&request, &mut claim).and_then(|result| result.to_json(version));
@@ -249,16 +255,12 @@ fn attach<P: Plugin>(request: AddRequest, log: &mut impl FnMut(String)) -> Resul
 
 /// Without a claim there is nothing of this ADD: what is there belongs to an earlier one, which
 /// may have given it to a living container.
-fn undo<P: Plugin>(add: &AddRequest, claim: &Claim, log: &mut impl FnMut(String)) {
+fn undo<P: Plugin>(add: &AddRequest, claim: &Claim, log: &mut Log<'_>) {
     if !claim.is_made() {
         return;
     }
     if let Err(error) = P::del(&DelRequest::undoing(add)) {
-        log(format!(
-            "{}: undo of ADD for {}: {error}",
-            P::NAME,
-            add.attachment
-        ));
+        log.trouble(&format!("undo of ADD for {}: {error}", add.attachment));
     }
 }
 
@@ -559,6 +561,29 @@ mod tests {
             );
             assert_eq!(run.calls, calls, "{name}");
         }
+    }
+
+    #[test]
+    fn nothing_is_logged_unless_asked_for_and_then_a_line_for_each_call() {
+        let json = ("DAVIT_CNI_LOG", "json");
+        for name in ["n", "taken"] {
+            assert_eq!(run(&[("CNI_COMMAND", "ADD")], &config(name)).stderr, "");
+            let run = run(&[("CNI_COMMAND", "ADD"), json], &config(name));
+            let line: Value = serde_json::from_str(&run.stderr).expect("one line");
+            assert_eq!(line["plugin"], "actor");
+            assert_eq!(line["command"], "ADD");
+            assert_eq!(line["network"], name);
+            assert_eq!(line["containerID"], "c1");
+            assert!(line["ms"].is_number() && line["time"].is_number(), "{line}");
+            let code = (name == "taken").then_some(100);
+            assert_eq!(line.get("code").and_then(Value::as_u64), code, "{line}");
+            let level = if name == "taken" { "error" } else { "info" };
+            assert_eq!(line["level"], level);
+        }
+        let run = run(&[("CNI_COMMAND", "ADD"), json], &config("breaks-twice"));
+        let lines: Vec<Value> = run.stderr.lines().flat_map(serde_json::from_str).collect();
+        assert_eq!(lines.len(), 2, "{}", run.stderr);
+        assert_eq!(lines[0]["level"], "warning");
     }
 
     #[test]

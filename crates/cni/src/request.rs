@@ -322,6 +322,17 @@ impl Request {
             }
         })
     }
+
+    /// What every verb has: the configuration, and where delegates are.
+    pub fn invocation(&self) -> &Invocation {
+        match self {
+            Self::Add(add) => &add.invocation,
+            Self::Del(del) => &del.invocation,
+            Self::Check(check) => &check.invocation,
+            Self::Gc(gc) => &gc.invocation,
+            Self::Status(status) => &status.invocation,
+        }
+    }
 }
 
 fn invocation(environment: Environment, config: NetworkConfig) -> Invocation {
