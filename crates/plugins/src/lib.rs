@@ -47,6 +47,7 @@ pub const PLUGINS: &[Entry] = &[
     Entry::of::<macvlan::Macvlan>(),
     Entry::of::<portmap::Portmap>(),
     Entry::of::<ptp::Ptp>(),
+    Entry::of::<static_ipam::Static>(),
     Entry::of::<tap::Tap>(),
     Entry::of::<vlan::Vlan>(),
 ];
