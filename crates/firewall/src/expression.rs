@@ -306,9 +306,11 @@ struct Reader {
     protocol: Option<Protocol>,
     matches: Vec<Match>,
     verdict: Option<Verdict>,
+    comment: String,
 }
 
-/// The rule that these expressions say, if it can be said with our words. No comment.
+/// The rule that these expressions say, if it can be said with our words. A comment of nft(8) is not among them,
+/// one of iptables is.
 pub(crate) fn read(expressions: &[u8]) -> Option<Rule> {
     let mut reader = Reader::default();
     for (_, expression) in attributes(expressions) {
@@ -316,7 +318,7 @@ pub(crate) fn read(expressions: &[u8]) -> Option<Rule> {
         let data = find(expression, EXPR_DATA).unwrap_or_default();
         reader.expression(&name, data)?;
     }
-    Some(Rule::new(reader.matches, reader.verdict?))
+    Some(Rule::new(reader.matches, reader.verdict?).comment(reader.comment))
 }
 
 impl Reader {
@@ -338,17 +340,26 @@ impl Reader {
                 find(data, 1)?;
                 self.load(Loaded::Flow(be32(data, 2)?));
             }
-            "match" => {
-                let is_known = text(find(data, 1)?) == XT_CONNTRACK && be32(data, 2)? == 3;
-                let same = find(data, 3)?.get(..162)? == &xt_established()[..162];
-                (is_known && same).then(|| self.matches.push(Match::EstablishedForXtables))?;
-            }
+            "match" => self.xt_match(data)?,
             "bitwise" => self.mask = Some(find(find(data, 4)?, DATA_VALUE)?.to_vec()),
             "cmp" => self.compare(data)?,
             "immediate" => self.immediate(data)?,
             "nat" => self.nat(data)?,
             "masq" => self.verdict = Some(Verdict::Masquerade),
             "counter" => {}
+            _ => return None,
+        }
+        Some(())
+    }
+
+    /// What iptables-nft writes where nftables would have words of its own.
+    fn xt_match(&mut self, data: &[u8]) -> Option<()> {
+        let info = find(data, 3)?;
+        match (text(find(data, 1)?).as_str(), be32(data, 2)?) {
+            ("comment", _) => self.comment = text(info),
+            (XT_CONNTRACK, 3) if info.get(..162)? == &xt_established()[..162] => {
+                self.matches.push(Match::EstablishedForXtables);
+            }
             _ => return None,
         }
         Some(())

@@ -299,15 +299,17 @@ impl Saved {
             .filter_map(|line| line.strip_prefix("-A ")?.split_once(' '))
     }
 
-    /// Whether a chain has this rule, as long as it says nothing that the program writes in another
-    /// way than we do.
-    pub fn has(&self, chain: &str, rule: &Rule) -> Result<bool> {
-        let wanted = words_of(rule)?;
-        let mut lines = wanted.iter().map(|words| words.join(" "));
-        Ok(lines.all(|line| {
-            self.rules()
-                .any(|(name, words)| name == chain && words == line)
-        }))
+    /// Where a chain has this rule, which must be one line and say nothing that the program writes
+    /// in another way than we do.
+    pub fn same<'a>(&'a self, chain: &'a str, rule: &Rule) -> Result<Vec<(&'a str, &'a str)>> {
+        let line: Vec<_> = words_of(rule)?
+            .iter()
+            .map(|words| words.join(" "))
+            .collect();
+        let found = self
+            .rules()
+            .filter(|(name, words)| *name == chain && line == [*words]);
+        Ok(found.collect())
     }
 
     /// The rules that jump or go to a chain.

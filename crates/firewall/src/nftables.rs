@@ -322,24 +322,6 @@ impl Nftables {
         Ok(removed)
     }
 
-    /// As [`Nftables::update`], for what the next to leave can remove as well: on a busy host it
-    /// may stay.
-    pub fn settle(
-        &mut self,
-        plan: impl Fn(&mut Self) -> Result<Transaction>,
-        what: &str,
-    ) -> Result<()> {
-        let updated = self.update(what, |nft| {
-            let mut change = plan(nft)?;
-            change.unless_changed();
-            Ok(change)
-        });
-        match updated {
-            Err(Error::Overtaken { .. }) => Ok(()),
-            done => done,
-        }
-    }
-
     /// Whether the kernel has nftables at all.
     pub fn is_there(&mut self) -> bool {
         self.generation()
@@ -493,7 +475,10 @@ fn installed(entry: &[u8], table: Table) -> Option<Installed> {
         }
     }
     if let Some(known) = &mut rule.rule {
-        known.comment.clone_from(&rule.comment);
+        match rule.comment.as_str() {
+            "" => rule.comment.clone_from(&known.comment),
+            comment => known.comment = comment.to_owned(),
+        }
     }
     (found_table == table.name).then_some(rule)
 }
