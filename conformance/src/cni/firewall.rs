@@ -670,12 +670,13 @@ fn only_addresses_of_the_interface_are_opened(case: &Case<'_>) -> Verdict {
     host(case)?;
     let one = member(case, "c1", 1, 2)?;
     let mut conf = one.conf("iptables");
-    conf["prevResult"]["interfaces"]
-        .as_array_mut()
-        .map(|list| list.push(json!({ "name": "eth1", "sandbox": one.at.netns })));
-    conf["prevResult"]["ips"]
-        .as_array_mut()
-        .map(|list| list.push(json!({ "interface": 3, "address": "10.9.0.9/24" })));
+    let other = json!({ "name": "eth1", "sandbox": one.at.netns });
+    let foreign = json!({ "interface": 3, "address": "10.9.0.9/24" });
+    for (list, entry) in [("interfaces", other), ("ips", foreign)] {
+        if let Some(list) = conf["prevResult"][list].as_array_mut() {
+            list.push(entry);
+        }
+    }
     case.add(&one.at, &conf)?;
     let rules = |address: &str| case.sh(&format!("{RULES} | grep -F {address} || :"));
     ensure!(

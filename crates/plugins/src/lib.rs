@@ -41,6 +41,7 @@ pub const PLUGINS: &[Entry] = &[
         ..Entry::of::<dhcp::Dhcp>()
     },
     Entry::of::<dummy::Dummy>(),
+    Entry::of::<firewall_plugin::Firewall>(),
     Entry::of::<host_local::HostLocal>(),
     Entry::of::<ipvlan::Ipvlan>(),
     Entry::of::<loopback::Loopback>(),
