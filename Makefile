@@ -4,7 +4,8 @@ RELEASE := target/$(TARGET)/release
 SUITE   := target/$(TARGET)/debug/oci-conformance
 
 BASE    := /bin/busybox:busybox-static ip:iproute2 nft:nftables iptables:iptables curl:curl jq:jq strace:strace
-PEERS   := runc:runc crun:crun /usr/lib/cni/bridge:containernetworking-plugins firewall-cmd:firewalld dbus-daemon:dbus
+PEERS   := runc:runc crun:crun /usr/lib/cni/bridge:containernetworking-plugins firewall-cmd:firewalld dbus-daemon:dbus \
+           dnsmasq:dnsmasq-base tcpdump:tcpdump
 CLIENTS := containerd:containerd dockerd:docker.io podman:podman conmon:conmon
 DAVIT   := $(CURDIR)/out/bin/davit
 

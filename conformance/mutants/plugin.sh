@@ -15,5 +15,5 @@ case $MUTANT_PLACE in
     status=$?
     printf '%s' "$out" | jq "$MUTANT_FILTER"
     exit $status ;;
-*) exec "$real" ;;
+*) exec "$real" "$@" ;;
 esac
