@@ -17,12 +17,14 @@ use interface::pair::{self, Pair};
 use interface::setup::{Detection, Setup};
 use interface::{Owner, Sandbox, in_firewall, ipam, on_host, owner, vanished};
 use ipnet::IpNet;
-use netlink::link::{BridgeOptions, PortFlag, PortVlan, RTNLGRP_LINK, Setting, Veth, VlanOf};
+use netlink::link::{BridgeOptions, PortFlag, RTNLGRP_LINK, Setting};
 use netlink::{Events, Link, Socket};
 use sys::{Errno, NetNs};
 
-use crate::config::{BridgeConfig, Gateway, Vlans};
+use crate::config::{BridgeConfig, Gateway};
+use crate::ports::set_vlans;
 use crate::topology::{CONTAINER, Topology};
+use crate::vlan_gateway::VlanGateway;
 
 /// A port forwards as soon as its carrier is seen, unless somebody switched STP on.
 const PORT_PATIENCE: Duration = Duration::from_secs(3);
@@ -200,11 +202,13 @@ impl<'a> Job<'a> {
         if self.config.gateway == Gateway::None {
             return Ok(());
         }
-        let native = self.config.vlans.as_ref().and_then(|vlans| vlans.native);
-        let link = match native {
-            Some(vlan) => self.ensure_vlan_gateway(vlan)?,
+        let gateway = VlanGateway::of(self.config);
+        let _lock = gateway.as_ref().map(VlanGateway::lock).transpose()?;
+        let link = match &gateway {
+            Some(gateway) => gateway.ensure(&mut self.host, self.bridge, &self.owner)?,
             None => self.bridge,
         };
+        self.vlan_gateway = gateway.map(|_| link);
         for gateway in &topology.gateways {
             self.ensure_address(link, *gateway, &topology.gateways)?;
         }
@@ -250,67 +254,6 @@ impl<'a> Job<'a> {
             Some(mac) => on_host(self.host.change_link(link, &[Setting::Mac(mac)]), what),
             None => Ok(()),
         }
-    }
-
-    /// `<bridge>.<vlan>`: the host's own foot in a VLAN, with its other end a port of the bridge.
-    fn ensure_vlan_gateway(&mut self, vlan: u16) -> Result<u32, Error> {
-        let name = format!("{}.{vlan}", self.config.bridge);
-        let what = || format!("make the VLAN gateway {name:?}");
-        let vanished = || vanished(what());
-        if on_host(self.host.link(&name), what)?.is_none() {
-            let veth = Veth {
-                name: &name,
-                mac: None,
-                mtu: self.config.mtu,
-                peer: &self.owner.link(u32::from(vlan) + pair::NAMES),
-                peer_netns: &self.host_netns,
-            };
-            match self.host.create_veth(&veth) {
-                Err(error) if error.errno() == Some(Errno::EEXIST) => {} // by another ADD
-                made => on_host(made, what)?,
-            }
-        }
-        let link = on_host(self.host.link(&name), what)?.ok_or_else(vanished)?;
-        // Whoever made it may have been killed before the rest was done. A link of another kind is
-        // the administrator's own way into the VLAN.
-        if link.kind.as_deref() == Some("veth") {
-            let port = link.peer.map(|peer| self.host.link_by_index(peer));
-            let port = on_host(port.transpose(), what)?.flatten();
-            let port = port.filter(|port| port.peer == Some(link.index));
-            self.attach_vlan_gateway(&port.ok_or_else(vanished)?, vlan)?;
-        }
-        on_host(self.host.change_link(link.index, &[Setting::Up]), what)?;
-        self.vlan_gateway = Some(link.index);
-        Ok(link.index)
-    }
-
-    fn attach_vlan_gateway(&mut self, port: &Link, vlan: u16) -> Result<(), Error> {
-        let (name, bridge) = (&port.name, &self.config.bridge);
-        let what = || format!("attach {name:?} to VLAN {vlan} of bridge {bridge:?}");
-        match port.master {
-            Some(master) if master == self.bridge => {}
-            Some(_) => {
-                let msg = format!("{name:?} belongs to another bridge than {bridge:?}");
-                return Err(Error::config(msg));
-            }
-            None => {
-                let settings = [Setting::Master(self.bridge)];
-                on_host(self.host.change_link(port.index, &settings), what)?;
-            }
-        }
-        let native = PortVlan {
-            id: vlan,
-            native: true,
-        };
-        if !on_host(self.host.vlans(port.index), what)?.contains(&native) {
-            let vlans = Vlans {
-                native: Some(vlan),
-                trunk: Default::default(),
-                keep_default: false,
-            };
-            on_host(set_vlans(&mut self.host, port.index, &vlans), what)?;
-        }
-        on_host(self.host.change_link(port.index, &[Setting::Up]), what)
     }
 
     fn masquerade(&self, topology: &Topology) -> Result<(), Error> {
@@ -398,34 +341,4 @@ fn refuse_unsuitable(link: Option<&Link>, config: &BridgeConfig) -> Result<(), E
         }
         _ => Ok(()),
     }
-}
-
-/// Gives a port its VLANs. The kernel put it into VLAN 1 when it became a port.
-fn set_vlans(host: &mut Socket, port: u32, vlans: &Vlans) -> Result<(), netlink::Error> {
-    if !vlans.keep_default {
-        host.remove_vlans(
-            VlanOf::Port(port),
-            &[PortVlan {
-                id: 1,
-                native: true,
-            }],
-        )?;
-    }
-    let native = vlans
-        .native
-        .or(if vlans.keep_default { None } else { Some(1) });
-    let mut wanted: Vec<_> = vlans
-        .trunk
-        .iter()
-        .map(|id| PortVlan {
-            id: *id,
-            native: false,
-        })
-        .collect();
-    wanted.extend(native.map(|id| PortVlan { id, native: true }));
-    // A message holds some thousand entries; a trunk of all VLANs needs more than one.
-    for part in wanted.chunks(1000) {
-        host.add_vlans(VlanOf::Port(port), part)?;
-    }
-    Ok(())
 }

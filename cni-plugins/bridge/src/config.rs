@@ -130,6 +130,7 @@ impl BridgeConfig {
             let msg = format!("bridge: {:?} cannot be the name of a bridge", raw.bridge);
             Error::config(msg).details(error)
         })?;
+        refuse_long_gateway(&raw)?;
         Ok(Self {
             gateway: gateway(&raw),
             force_address: raw.force_address,
@@ -159,6 +160,21 @@ fn refuse_conflicts(keys: &Keys, ipam: Option<&str>) -> Result<(), Error> {
         return Err(Error::config(msg).details("disableContainerInterface, ipam.type"));
     }
     Ok(())
+}
+
+/// The gateway of a VLAN is a link called `<bridge>.<vlan>`.
+fn refuse_long_gateway(keys: &Keys) -> Result<(), Error> {
+    if keys.vlan == 0 || gateway(keys) == Gateway::None {
+        return Ok(());
+    }
+    let name = format!("{}.{}", keys.bridge, keys.vlan);
+    match name.parse::<IfName>() {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let msg = format!("bridge, vlan: {name:?} cannot be the name of the VLAN's gateway");
+            Err(Error::config(msg).details(error))
+        }
+    }
 }
 
 fn gateway(keys: &Keys) -> Gateway {

@@ -5,10 +5,13 @@
 //! got one that is still configured would share it. Each step is content when there is nothing to
 //! do: no namespace, a path that is none any more, no interface, no previous result, DEL twice.
 
-use cni::{DelRequest, Error};
+use cni::{DelRequest, Error, Invocation};
 use firewall::{masquerade, spoofing};
 use interface::removal::{first_error, is_released_first};
 use interface::{in_firewall, ipam, owner, pair};
+
+use crate::config::BridgeConfig;
+use crate::vlan_gateway::VlanGateway;
 
 /// Detaches the container.
 pub(crate) fn del(request: &DelRequest) -> Result<(), Error> {
@@ -34,5 +37,14 @@ pub(crate) fn del(request: &DelRequest) -> Result<(), Error> {
         let masquerade = in_firewall(masquerade, || "remove ipMasq rules".into());
         [late, guard, masquerade]
     });
-    first_error([early, pair, late, guard, masquerade])
+    let gateway = remove_unused_gateway(&request.invocation);
+    first_error([early, pair, late, guard, masquerade, gateway])
+}
+
+/// The gateway of a VLAN goes with its last container. A configuration that is none any more does
+/// not say whether there is one.
+pub(crate) fn remove_unused_gateway(invocation: &Invocation) -> Result<(), Error> {
+    let config = BridgeConfig::parse(invocation).ok();
+    let gateway = config.as_ref().and_then(VlanGateway::of);
+    gateway.map_or(Ok(()), |gateway| gateway.remove_unused())
 }

@@ -8,6 +8,8 @@ use firewall::{masquerade, spoofing};
 use interface::removal::first_error;
 use interface::{in_firewall, ipam, pair};
 
+use crate::del::remove_unused_gateway;
+
 /// Frees what is stale; without a list nothing is known to be.
 pub(crate) fn gc(request: &GcRequest) -> Result<(), Error> {
     let network = &request.invocation.config.name;
@@ -32,5 +34,6 @@ pub(crate) fn gc(request: &GcRequest) -> Result<(), Error> {
         in_firewall(masquerade::sweep(network.as_str(), is_valid), || {
             "sweep ipMasq".into()
         }),
+        remove_unused_gateway(&request.invocation),
     ])
 }

@@ -11,7 +11,9 @@ mod config; // the configuration, refused or understood
 mod del; // independent steps, each tolerating that there is nothing to do
 mod gc; // what no valid attachment owns
 mod manual; // what --help and the man page say
+mod ports; // the VLANs of a port
 mod topology; // PURE: configuration and IPAM result to addresses, routes, gateways
+mod vlan_gateway; // the host's own foot in a VLAN
 
 use cni::{AddRequest, CheckRequest, DelRequest, Error, GcRequest, StatusRequest};
 use cni_plugin::{Claim, Plugin};

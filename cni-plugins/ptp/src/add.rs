@@ -7,13 +7,14 @@
 use cni::{AddRequest, Attempt, Code, Error};
 use cni_plugin::Claim;
 use firewall::masquerade::Masquerade;
-use interface::host::{enable_forwarding, refuse_router_advertisements, set_ipv6};
+use interface::host::{enable_forwarding, refuse_router_advertisements};
 use interface::link::{interface, interface_inside};
 use interface::pair::{self, Pair};
 use interface::setup::{Detection, Setup};
 use interface::{
     Assigned, Owner, Sandbox, in_firewall, ipam, master, on_host, owner, setup, vanished,
 };
+use netlink::address::Trait;
 use netlink::link::Setting;
 use netlink::{Link, Socket};
 use sys::NetNs;
@@ -83,11 +84,7 @@ fn configure_container(sandbox: &mut Sandbox, link: &Link, plan: &Plan) -> Resul
     };
     let addresses = plan.assigned.addresses();
     setup.prepare(sandbox, link, &addresses)?;
-    let what = || format!("configure {:?} in {:?}", link.name, sandbox.path);
-    for address in &addresses {
-        let route = &mut sandbox.route;
-        on_host(route.add_address_alone(link.index, *address), what)?;
-    }
+    setup.add_addresses(sandbox, link, &addresses, &[Trait::WithoutRoute])?;
     setup.start(sandbox, link, &addresses)?;
     for route in plan.inner_routes(link.index) {
         on_host(sandbox.route.add_route(&route), || {
@@ -101,9 +98,11 @@ fn configure_host(host: &mut Socket, link: &Link, plan: &Plan) -> Result<(), Err
     let what = || format!("configure the host's end {:?}", link.name);
     refuse_router_advertisements(&link.name)?;
     // The gateway must answer at once, and nobody on this link can have its address.
-    set_ipv6(&link.name, "accept_dad", "0")?;
     for gateway in &plan.gateways {
-        on_host(host.add_address(link.index, *gateway), what)?;
+        on_host(
+            host.add_address_with(link.index, *gateway, &[Trait::NotDetected]),
+            what,
+        )?;
     }
     on_host(host.change_link(link.index, &[Setting::Up]), what)?;
     for route in plan.outer_routes(link.index) {

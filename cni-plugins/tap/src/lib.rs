@@ -119,7 +119,7 @@ fn set_up(sandbox: &mut Sandbox, link: &Link, assigned: Option<&Assigned>) -> Re
     };
     let addresses = assigned.map(Assigned::addresses).unwrap_or_default();
     setup.prepare(sandbox, link, &addresses)?;
-    interface::setup::add_addresses(sandbox, link, &addresses)?;
+    setup.add_addresses(sandbox, link, &addresses, &[])?;
     on_host(
         sandbox.route.change_link(link.index, &[Setting::Up]),
         || format!("set {:?} up", link.name),

@@ -31,14 +31,11 @@ pub fn check_forwarding(is_v6: bool) -> Result<(), Error> {
 
 /// A container must not be able to give the host routes (CVE-2020-10749).
 pub fn refuse_router_advertisements(link: &str) -> Result<(), Error> {
-    set_ipv6(link, "accept_ra", "0")
-}
-
-/// Writes a setting of IPv6 on a link; a host without IPv6 has none.
-pub fn set_ipv6(link: &str, name: &str, value: &str) -> Result<(), Error> {
-    let name = format!("ipv6/conf/{link}/{name}");
-    match sysctl::ensure(&name, value) {
-        Err(error) if error.errno() == Errno::ENOENT => Ok(()),
-        done => done.attempt(Code::PLUGIN, || format!("set {name} to {value}")),
+    let name = format!("ipv6/conf/{link}/accept_ra");
+    match sysctl::ensure(&name, "0") {
+        Err(error) if error.errno() == Errno::ENOENT => Ok(()), // a host without IPv6
+        done => done.attempt(Code::PLUGIN, || {
+            format!("refuse router advertisements on {link:?}")
+        }),
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use cni::{Attempt, Code, Error};
 use ipnet::IpNet;
-use netlink::address::{RTNLGRP_IPV6_IFADDR, Settled};
+use netlink::address::{RTNLGRP_IPV6_IFADDR, Settled, Trait};
 use netlink::link::Setting;
 use netlink::{Events, Link, sysctl};
 use sys::Errno;
@@ -51,7 +51,7 @@ impl Setup {
     ) -> Result<(), Error> {
         let addresses = assigned.map(Assigned::addresses).unwrap_or_default();
         self.prepare(sandbox, link, &addresses)?;
-        add_addresses(sandbox, link, &addresses)?;
+        self.add_addresses(sandbox, link, &addresses, &[])?;
         self.start(sandbox, link, &addresses)?;
         assigned.map_or(Ok(()), |assigned| add_routes(sandbox, link, assigned))
     }
@@ -92,6 +92,27 @@ impl Setup {
         Ok(())
     }
 
+    /// Adds the addresses in their order, with these traits beside that of the detection.
+    pub fn add_addresses(
+        self,
+        sandbox: &mut Sandbox,
+        link: &Link,
+        addresses: &[IpNet],
+        traits: &[Trait],
+    ) -> Result<(), Error> {
+        let mut traits = traits.to_vec();
+        // The setting alone would leave them tentative until the kernel gets round to it.
+        traits.extend((self.detection == Detection::Off).then_some(Trait::NotDetected));
+        for address in addresses {
+            let route = &mut sandbox.route;
+            on_host(
+                route.add_address_with(link.index, *address, &traits),
+                || format!("give {:?} the address {address}", link.name),
+            )?;
+        }
+        Ok(())
+    }
+
     /// Sets the link up, and waits until its addresses can be used.
     pub fn start(
         self,
@@ -109,16 +130,6 @@ impl Setup {
         }
         Ok(())
     }
-}
-
-/// Adds the addresses in their order.
-pub fn add_addresses(sandbox: &mut Sandbox, link: &Link, addresses: &[IpNet]) -> Result<(), Error> {
-    for address in addresses {
-        on_host(sandbox.route.add_address(link.index, *address), || {
-            format!("give {:?} the address {address}", link.name)
-        })?;
-    }
-    Ok(())
 }
 
 /// Adds the routes in their order.

@@ -31,6 +31,15 @@ pub struct Address {
     pub detection: Detection,
 }
 
+/// What is special about an address to be added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trait {
+    /// It can be used at once: nobody else can have it.
+    NotDetected,
+    /// The kernel makes no route to its network, nobody of which is on the link.
+    WithoutRoute,
+}
+
 /// Duplicate address detection of one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detection {
@@ -56,19 +65,21 @@ pub enum Settled {
 impl Socket {
     /// Adds an address to a link; `EEXIST` when it is there.
     pub fn add_address(&mut self, index: u32, net: IpNet) -> Result<()> {
-        let message = message_of(RTM_NEWADDR, index, net);
-        let flags = NLM_F_CREATE | NLM_F_EXCL;
-        self.request(
-            Message { flags, ..message },
-            &format!("add address {net} to link {index}"),
-        )
+        self.add_address_with(index, net, &[])
     }
 
-    /// Adds an address without a route to its network, nobody of which is on the link.
-    pub fn add_address_alone(&mut self, index: u32, net: IpNet) -> Result<()> {
+    /// Adds an address with these traits.
+    pub fn add_address_with(&mut self, index: u32, net: IpNet, traits: &[Trait]) -> Result<()> {
         let mut message = address_message(index, net);
-        let flags = AddressFlags::Noprefixroute;
-        message.attributes.push(AddressAttribute::Flags(flags));
+        let flags = traits.iter().filter_map(|each| match each {
+            // IPv4 has no such thing to switch off.
+            Trait::NotDetected => net.addr().is_ipv6().then_some(AddressFlags::Nodad),
+            Trait::WithoutRoute => Some(AddressFlags::Noprefixroute),
+        });
+        let flags = flags.fold(AddressFlags::empty(), |all, flag| all | flag);
+        if !flags.is_empty() {
+            message.attributes.push(AddressAttribute::Flags(flags));
+        }
         let message = emit(RTM_NEWADDR, &message);
         let flags = NLM_F_CREATE | NLM_F_EXCL;
         self.request(

@@ -386,21 +386,27 @@ impl Socket {
 
     /// The VLANs of a bridge port (or of a bridge).
     pub fn vlans(&mut self, index: u32) -> Result<Vec<PortVlan>> {
+        let all = self.vlans_of_ports()?;
+        let own = all.into_iter().filter(|(port, _)| *port == index);
+        Ok(own.flat_map(|(_, vlans)| vlans).collect())
+    }
+
+    /// The VLANs of every bridge port and bridge, by its index.
+    pub fn vlans_of_ports(&mut self) -> Result<Vec<(u32, Vec<PortVlan>)>> {
         let mut message = LinkMessage::default();
         message.header.interface_family = AddressFamily::Bridge;
         message
             .attributes
             .push(LinkAttribute::ExtMask(vec![LinkExtentMask::Brvlan]));
         let what = "list VLANs of bridge ports";
-        let mut vlans = Vec::new();
+        let mut all = Vec::new();
         for body in self.dump(of(RTM_GETLINK, 0, &message), what)? {
             let link =
                 LinkMessage::parse(&body[..]).map_err(|error| Error::malformed(what, error))?;
-            if link.header.index == index {
-                vlans.extend(link.attributes.iter().flat_map(port_vlans));
-            }
+            let vlans = link.attributes.iter().flat_map(port_vlans).collect();
+            all.push((link.header.index, vlans));
         }
-        Ok(vlans)
+        Ok(all)
     }
 
     /// Deletes a link as [`Socket::delete_link`] does, and meanwhile runs `then`, as soon as
