@@ -72,9 +72,15 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// More range sets than this, and the rest is not part of the stamp.
 const MOST_HINTS: usize = 8;
 
-/// The longest contents of a file. The kernel writes this much in one step, so a crash leaves
-/// nothing or all of it; a longer file is not ours.
+/// The longest contents that we write. The kernel writes this much in one step, so a crash leaves
+/// nothing or all of it.
 const LONGEST: usize = 4096;
+
+/// More than anybody can have written: a variable of the environment is shorter (execve(2)).
+const LIMIT: u64 = 256 << 10;
+
+/// Longer than nearly every file: a container ID has 64 characters, an interface 15.
+const USUAL: usize = 256;
 
 /// Fewer files than this are read faster than threads are made.
 const WORTH_THREADS: usize = 1024;
@@ -259,14 +265,18 @@ impl Reservations {
             });
         }
         match self.dir.remove(address.to_string()) {
-            Err(error) if error.errno() == Errno::ENOENT => Ok(()),
-            other => other.attempt(Code::IO, || format!("release {address}")),
+            Err(error) if error.errno() != Errno::ENOENT => {
+                // It says that the address is free.
+                self.index = None;
+                Err(error).attempt(Code::IO, || format!("release {address}"))
+            }
+            _ => Ok(()),
         }
     }
 
     /// Whom `address` belongs to; `None` when it is free, also if a crash left an empty file.
     pub fn owner(&self, address: IpAddr) -> Result<Option<Owner>, Error> {
-        match self.dir.read(address.to_string(), LONGEST as u64) {
+        match self.dir.read(address.to_string(), LIMIT) {
             Ok(contents) => Ok(Owner::parse(&contents)),
             Err(error) if error.errno() == Errno::ENOENT => Ok(None),
             Err(error) => Err(error).attempt(Code::IO, || format!("read reservation {address}")),
@@ -354,9 +364,13 @@ impl Reservations {
             other => other.attempt(Code::IO, attempted)?,
         };
         // One read(2) where read_to_end() takes two, which tells at 60,000.
-        let mut contents = [0; LONGEST];
+        let mut contents = [0; USUAL];
         let length = file.read(&mut contents).attempt(Code::IO, attempted)?;
-        let Some(owner) = Owner::parse(contents.get(..length).unwrap_or_default()) else {
+        let owner = match contents.get(..length) {
+            Some(contents) if length < USUAL => Owner::parse(contents),
+            _ => self.owner(address)?,
+        };
+        let Some(owner) = owner else {
             return Ok(None);
         };
         let earlier = self.earlier_until > 0
@@ -424,7 +438,7 @@ impl Reservations {
 
     /// The address reserved last from range set number `set`.
     pub fn last(&self, set: usize) -> Option<IpAddr> {
-        let contents = self.dir.read(last_name(set), LONGEST as u64).ok()?;
+        let contents = self.dir.read(last_name(set), LIMIT).ok()?;
         String::from_utf8(contents).ok()?.trim().parse().ok()
     }
 
@@ -482,7 +496,7 @@ fn stamp(dir: &Dir) -> Stamp {
         let parts = [stat.st_ino.cast_signed(), stat.st_mtime, stat.st_mtime_nsec];
         stamp.extend(parts.iter().flat_map(|part| part.to_le_bytes()));
     }
-    let hints = (0..).map_while(|set| dir.read(last_name(set), LONGEST as u64).ok());
+    let hints = (0..).map_while(|set| dir.read(last_name(set), LIMIT).ok());
     stamp.extend(hints.take(MOST_HINTS).flatten());
     Stamp(stamp)
 }
@@ -937,6 +951,30 @@ mod tests {
         // A removal within one tick of the clock leaves the stamp as it was.
         dir.remove("10.1.3.7").unwrap();
         assert!(store.of(&attachment("c7")).unwrap().is_empty());
+    }
+
+    #[test]
+    fn many_files_are_read_at_the_same_time_and_all_of_them() {
+        let (_root, dir, store) = store();
+        let path = store.dir.path().to_owned();
+        drop(store);
+        let long = "x".repeat(LONGEST);
+        for number in 0..3 * WORTH_THREADS {
+            let (high, low) = (number / 256, number % 256);
+            let mut file = dir.create_new(format!("10.1.{high}.{low}"), 0o600).unwrap();
+            let id = if number == 2000 { &long } else { "c" };
+            write!(file, "{id}{number}\r\neth0").unwrap();
+        }
+        let mut store = Reservations::lock(&path).unwrap();
+        assert_eq!(store.of(&attachment("c2999")).unwrap(), [ip("10.1.11.183")]);
+        let owners: BTreeSet<String> = store
+            .entries()
+            .unwrap()
+            .into_iter()
+            .map(|(owner, ..)| owner.container_id)
+            .collect();
+        assert_eq!(owners.len(), 3 * WORTH_THREADS);
+        assert!(owners.contains(&format!("{long}2000")));
     }
 
     #[test]
