@@ -45,18 +45,31 @@ pub trait Plugin {
     }
 }
 
-/// Whether an ADD owns anything yet.
+/// Whether an ADD owns anything yet, and what a person should know of it.
 #[derive(Debug, Default)]
-pub struct Claim(bool);
+pub struct Claim {
+    is_made: bool,
+    warnings: Vec<String>,
+}
 
 impl Claim {
     /// The claim succeeded: from here on a failure is undone by [`Plugin::del`].
     pub fn made(&mut self) {
-        self.0 = true;
+        self.is_made = true;
     }
 
     /// Whether it was made.
     pub fn is_made(&self) -> bool {
-        self.0
+        self.is_made
+    }
+
+    /// Something that is no error, and that somebody may regret: told on stderr.
+    pub fn warn(&mut self, text: String) {
+        self.warnings.push(text);
+    }
+
+    /// All warnings.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 }

@@ -246,6 +246,9 @@ fn attach<P: Plugin>(request: AddRequest, log: &mut Log<'_>) -> Result<Answer, E
     let version = request.invocation.config.cni_version;
     let added = P::add(&request, &mut claim).and_then(|result| result.to_json(version));
     let result = added.inspect_err(|_| undo::<P>(&request, &claim, log))?;
+    for warning in claim.warnings() {
+        log.trouble(&format!("warning: {warning}"));
+    }
     Ok(Answer::Attached(Box::new(Attached {
         request,
         claim,

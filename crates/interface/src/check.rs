@@ -46,6 +46,11 @@ impl View {
         if self.link.kind.as_deref() != Some(kind) {
             return Err(wrong(format!("{:?} is no {kind}", self.link.name)));
         }
+        self.check_state()
+    }
+
+    /// The same but for the kind.
+    pub fn check_state(&mut self) -> Result<(), Error> {
         self.check_interface()?;
         if !self.link.is_up {
             return Err(wrong(format!("{:?} is down", self.link.name)));

@@ -75,6 +75,8 @@ pub struct Link {
     pub name: String,
     pub kind: Option<String>,
     pub mac: Option<Mac>,
+    /// What the hardware says of itself (Linux 5.6); nobody can change it.
+    pub permanent_mac: Option<Mac>,
     pub mtu: u32,
     pub master: Option<u32>,
     /// The other end's index, of a veth, or that of the link on which this one was made (in its
@@ -523,6 +525,9 @@ fn read_attribute(attribute: LinkAttribute, link: &mut Link) {
         LinkAttribute::IfName(name) => link.name = name,
         LinkAttribute::Mtu(mtu) => link.mtu = mtu,
         LinkAttribute::Address(bytes) => link.mac = bytes.try_into().ok().map(Mac),
+        LinkAttribute::PermAddress(bytes) => {
+            link.permanent_mac = bytes.try_into().ok().map(Mac);
+        }
         LinkAttribute::Controller(index) => link.master = Some(index),
         LinkAttribute::Link(index) => link.peer = Some(index),
         LinkAttribute::LinkNetNsId(number) => link.peer_netns = Some(number),

@@ -42,6 +42,7 @@ pub const PLUGINS: &[Entry] = &[
     },
     Entry::of::<dummy::Dummy>(),
     Entry::of::<firewall_plugin::Firewall>(),
+    Entry::of::<host_device::HostDevice>(),
     Entry::of::<host_local::HostLocal>(),
     Entry::of::<ipvlan::Ipvlan>(),
     Entry::of::<loopback::Loopback>(),
