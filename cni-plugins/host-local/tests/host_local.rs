@@ -71,7 +71,11 @@ impl Pool {
     }
 
     fn call_with(&self, command: &str, id: &str, args: &str) -> Answer {
-        let mut child = Command::new(self.plugin)
+        self.call_of(self.plugin, command, id, args)
+    }
+
+    fn call_of(&self, plugin: &str, command: &str, id: &str, args: &str) -> Answer {
+        let mut child = Command::new(plugin)
             .env_clear()
             .envs([
                 ("CNI_COMMAND", command),
@@ -421,4 +425,38 @@ fn either_plugin_frees_and_sees_what_the_other_reserved() {
         assert!(pool.call("DEL", "a").success);
         assert_eq!(pool.reserved(), ["10.1.0.3=b\\r\\neth0"]);
     }
+}
+
+#[test]
+fn the_reference_may_come_in_between_at_any_time() {
+    if !Path::new(REFERENCE).is_file() {
+        return eprintln!("SKIP: no reference plugin at {REFERENCE}");
+    }
+    let mut pool = Pool::new(json!({"subnet": "10.1.0.0/20"}));
+    pool.version = "1.0.0";
+    let pool = &pool;
+    // Every order of the two, by six at once: whoever added, the other deletes or the same.
+    let orders = [[OURS, REFERENCE], [REFERENCE, OURS], [OURS, OURS]];
+    std::thread::scope(|scope| {
+        for thread in 0..6 {
+            scope.spawn(move || {
+                let id = format!("c{thread}");
+                for round in 0..9 {
+                    let [adds, deletes] = orders[(thread + round) % orders.len()];
+                    let added = pool.call_of(adds, "ADD", &id, "");
+                    let address = added.addresses()[0].replace("/20", "");
+                    let file = pool.store().join(&address);
+                    assert_eq!(
+                        std::fs::read_to_string(&file).unwrap(),
+                        format!("{id}\r\neth0")
+                    );
+                    let deleted = pool.call_of(deletes, "DEL", &id, "");
+                    assert!(deleted.success, "{}", deleted.stdout);
+                    let held = std::fs::read_to_string(&file).unwrap_or_default();
+                    assert_ne!(held, format!("{id}\r\neth0"), "{adds} and {deletes}");
+                }
+            });
+        }
+    });
+    assert_eq!(pool.reserved(), [""; 0]);
 }
