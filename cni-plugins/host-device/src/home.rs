@@ -164,12 +164,14 @@ impl Home {
         let links = on_host(self.route.links(), what)?;
         Ok(most_likely(links, taken, |link| {
             let has_alias = link.alias.as_ref() == Some(&taken.name);
-            match link.name == taken.name {
-                true if has_alias => Some(0),
-                false if has_alias => Some(1),
-                true => Some(2),
+            let has_name = link.name == taken.name;
+            match has_alias {
+                true if has_name => Some(0),
+                true => Some(1),
+                false if is_same_hardware(link, taken) => Some(2),
+                // Once it has left, who has its name may be another.
+                false if has_name && (!taken.has_left || has_mac(link, taken)) => Some(3),
                 // Its alias was changed, and then its namespace ended.
-                false if is_same_hardware(link, taken) => Some(3),
                 false if link.name == taken.ifname && has_mac(link, taken) => Some(4),
                 false => None,
             }

@@ -193,6 +193,12 @@ pub(crate) const ROWS: &[Row] = &[
         address_mtu_and_state_come_back,
         "SPEC DEL: undo what ADD did"
     ),
+    row!(
+        Cni,
+        HD11,
+        killed_anywhere_the_device_comes_back_as_it_was,
+        "SPEC DEL: must complete without error even if some resources are missing"
+    ),
 ];
 
 fn conf(case: &Case<'_>) -> Value {
@@ -730,5 +736,39 @@ fn address_mtu_and_state_come_back(case: &Case<'_>) -> Verdict {
     case.inside(&at, "ip link set eth0 address 02:00:5e:10:00:99 mtu 1300")?;
     case.del(&at, &conf(case))?;
     ensure_eq!(case.sh(look)?, before, "dev7");
+    Ok(())
+}
+
+fn killed_anywhere_the_device_comes_back_as_it_was(case: &Case<'_>) -> Verdict {
+    ensure!(
+        testbed::requires::is_installed("strace"),
+        "SKIP: needs strace"
+    );
+    device(case, "dev7")?;
+    case.sh("ip link set dev7 address 02:00:5e:10:00:07 mtu 1400 alias uplink up")?;
+    let look = "ip -o link show dev7 | sed 's/^[0-9]*: //; s/qdisc.*link/link/'";
+    let before = case.sh(look)?;
+    let at = case.sandbox("c1")?;
+    let mut conf = conf(case);
+    conf["ipam"] = Value::Null;
+    for verb in ["ADD", "DEL"] {
+        for call in ["sendto", "?renameat", "unlinkat"] {
+            for number in 1..40 {
+                if verb == "DEL" {
+                    case.add(&at, &conf)?;
+                }
+                let inject = format!("inject={call}:signal=KILL:when={number}");
+                let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", &inject];
+                let killed = case.cni(verb, &at, &conf)?;
+                let outcome = killed.invocation().clone().within(&strace).run()?;
+                case.del(&at, &conf)?;
+                let now = case.sh(look)?;
+                ensure_eq!(now, before, "dev7 after {call} {number} of {verb}");
+                if outcome.success() {
+                    break;
+                }
+            }
+        }
+    }
     Ok(())
 }
