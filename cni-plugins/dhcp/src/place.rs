@@ -4,6 +4,8 @@
 use std::net::{Ipv4Addr, SocketAddrV4, SocketAddrV6, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::OnceLock;
+use std::sync::mpsc::{Sender, channel};
 
 use cni::{Attempt, Code, Error};
 use netlink::Socket as Netlink;
@@ -46,8 +48,40 @@ pub(crate) enum Family {
 /// A socket on one link.
 #[derive(Debug)]
 pub(crate) enum Socket {
-    V4 { socket: OwnedFd, index: u32 },
+    V4 { socket: PacketSocket, index: u32 },
     V6 { socket: UdpSocket, index: u32 },
+}
+
+/// A packet socket, which another thread closes: the kernel waits for all processors then
+/// (`synchronize_net`), 20 ms and more, and the loop has others to serve.
+#[derive(Debug)]
+pub(crate) struct PacketSocket(Option<OwnedFd>);
+
+impl PacketSocket {
+    /// On the link `index` of the calling thread's namespace.
+    fn open(index: u32) -> sys::Result<Self> {
+        sys::packet::open(index).map(|socket| Self(Some(socket)))
+    }
+}
+
+impl AsFd for PacketSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // It is taken by drop() alone.
+        self.0.as_ref().expect("open until it is dropped").as_fd()
+    }
+}
+
+impl Drop for PacketSocket {
+    fn drop(&mut self) {
+        static CLOSER: OnceLock<Sender<OwnedFd>> = OnceLock::new();
+        let closer = CLOSER.get_or_init(|| {
+            let (sender, receiver) = channel::<OwnedFd>();
+            std::thread::spawn(move || receiver.into_iter().for_each(drop));
+            sender
+        });
+        // Without the other thread it is closed here.
+        let _ = self.0.take().map(|socket| closer.send(socket));
+    }
 }
 
 /// A place that was just seen to be there.
@@ -126,7 +160,7 @@ impl Via {
     fn send(&self, family: Family, datagram: &Datagram) -> sys::Result<()> {
         let socket = match family {
             Family::V4 => Socket::V4 {
-                socket: sys::packet::open(self.index)?,
+                socket: PacketSocket::open(self.index)?,
                 index: self.index,
             },
             Family::V6 => Socket::V6 {
@@ -172,7 +206,7 @@ impl Found {
         let index = self.link.index;
         match family {
             Family::V4 => {
-                let socket = self.netns.run(|| sys::packet::open(index))?;
+                let socket = self.netns.run(|| PacketSocket::open(index))?;
                 Ok(Socket::V4 { socket, index })
             }
             Family::V6 => {

@@ -59,6 +59,10 @@ struct Client {
     search: Search,
 }
 
+/// Datagrams that are taken from a socket in one turn: a flood on one wire must not keep the loop
+/// from the others.
+const MOST_AT_ONCE: usize = 32;
+
 /// Looking for a lease after one expired: with the link up for a while, then down for a while.
 #[derive(Clone, Copy, Debug)]
 enum Search {
@@ -178,7 +182,10 @@ impl Attachment {
         now: Moment,
         around: &mut Surroundings<'_>,
     ) -> Result<(), Trouble> {
-        while let Some(socket) = &self.clients[at].socket {
+        for _ in 0..MOST_AT_ONCE {
+            let Some(socket) = &self.clients[at].socket else {
+                break;
+            };
             let packet = match socket.receive() {
                 Ok(Some(packet)) => packet,
                 Ok(None) => break,

@@ -17,6 +17,10 @@ use sys::{Dir, Errno};
 
 use super::flags::Flags;
 
+/// The kernel takes its time to close the sockets of a daemon that was killed, and its lock.
+const ENDING: Duration = Duration::from_secs(3);
+/// For a connection to somebody who listens.
+const OTHERS_PATIENCE: Duration = Duration::from_secs(1);
 /// The first descriptor that systemd hands over (sd_listen_fds(3)).
 const FIRST_INHERITED: i32 = 3;
 
@@ -59,7 +63,7 @@ impl Listening {
         let dir = Dir::open_or_create(parent, 0o700).attempt(Code::IO, what)?;
         let mut lock_name = name.to_owned();
         lock_name.push(".lock");
-        let lock = match dir.lock(&lock_name, LockKind::Exclusive, Duration::ZERO) {
+        let lock = match dir.lock(&lock_name, LockKind::Exclusive, ENDING) {
             Err(error) if error.errno() == Errno::EAGAIN => {
                 let msg = format!("another dhcp daemon serves {path:?}");
                 return Err(Error::new(Code::TRY_AGAIN, msg));
@@ -67,7 +71,11 @@ impl Listening {
             lock => lock.attempt(Code::IO, what)?,
         };
         // A daemon of the reference suite takes no lock.
-        if UnixStream::connect(&path).is_ok() {
+        let other = match sys::socket::connect_stream(&path, OTHERS_PATIENCE) {
+            Ok(_) => true,
+            Err(error) => error.errno() == Errno::EAGAIN, // so many wait for it
+        };
+        if other {
             let msg = format!("somebody listens at {path:?} already: address already in use");
             return Err(Error::new(Code::TRY_AGAIN, msg));
         }
