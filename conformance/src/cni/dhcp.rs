@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::attachment::{addresses, with, with_prev};
 use crate::case::Case;
+use crate::cni::staged::VERSIONS;
 use crate::row::{Demand, Row, Verdict, ensure, ensure_eq, row};
 
 mod lan;
@@ -209,6 +210,18 @@ pub(crate) const ROWS: &[Row] = &[
         DH18,
         status_tells_whether_the_daemon_is_there,
         "SPEC STATUS: error 50: the plugin is not available"
+    ),
+    row!(
+        Cni,
+        DH12,
+        the_daemon_bounds_an_add_too,
+        "dhcp daemon: -resendtimeout: the longest time of an acquisition"
+    ),
+    row!(
+        Cni,
+        PR19,
+        dhcp_answers_in_every_version,
+        "SPEC Success: cniVersion: the same version supplied on input"
     ),
     row!(
         Cni,
@@ -686,6 +699,21 @@ fn an_add_without_a_server_ends(case: &Case<'_>) -> Verdict {
     Ok(())
 }
 
+fn the_daemon_bounds_an_add_too(case: &Case<'_>) -> Verdict {
+    let lan = Lan::lay(case)?;
+    lan.daemon("-resendtimeout=2s -timeout 1s")?;
+    let add = case.cni("ADD", &lan.at, &lan.conf(&no_keys()))?;
+    let outcome = add.run()?.refuses()?;
+    let took = outcome.took;
+    ensure!(
+        took < Duration::from_secs(12),
+        "{took:?} with -resendtimeout 2s"
+    );
+    // The words that callers look for.
+    outcome.says(&["no more tries"])?;
+    Ok(())
+}
+
 fn a_killed_add_takes_no_lease(case: &Case<'_>) -> Verdict {
     let lan = Lan::lay(case)?;
     lan.daemon("")?;
@@ -857,6 +885,30 @@ fn status_tells_whether_the_daemon_is_there(case: &Case<'_>) -> Verdict {
     lan.end_daemon("KILL")?;
     case.cni("STATUS", &lan.at, &conf)?
         .refused_with(&[50, 51])?;
+    Ok(())
+}
+
+fn dhcp_answers_in_every_version(case: &Case<'_>) -> Verdict {
+    let lan = Lan::start(case, "--dhcp-option=3,10.9.0.1")?;
+    for version in VERSIONS {
+        let conf = with(&lan.conf(&no_keys()), "cniVersion", version);
+        let result = case.add(&lan.at, &conf)?;
+        ensure_eq!(result["cniVersion"], version, "cniVersion of {result}");
+        if version < "0.3.0" {
+            let address = result["ip4"]["ip"].as_str().unwrap_or_default();
+            ensure!(address.starts_with("10.9.0."), "ip4 of {result}");
+            ensure_eq!(
+                result["ip4"]["routes"][0]["gw"],
+                "10.9.0.1",
+                "routes of {result}"
+            );
+        } else {
+            let family = result["ips"][0].get("version").and_then(Value::as_str);
+            let wanted = (version < "1.0.0").then_some("4");
+            ensure_eq!(family, wanted, "ips[].version of {result}");
+        }
+        case.del(&lan.at, &conf)?;
+    }
     Ok(())
 }
 
