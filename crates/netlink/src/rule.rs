@@ -23,6 +23,8 @@ const FRA_SRC: u16 = 2;
 const FRA_PRIORITY: u16 = 6;
 const FRA_TABLE: u16 = 15;
 const FRA_PROTOCOL: u16 = 21;
+/// FRA_DST, IIFNAME, FWMARK, FLOW, TUN_ID, OIFNAME, UID_RANGE, IP_PROTO, and both port ranges.
+const NARROWING: [u16; 10] = [1, 3, 10, 11, 12, 17, 20, 22, 23, 24];
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 
@@ -37,6 +39,9 @@ pub struct Rule {
     pub priority: Option<u32>,
     /// Who made it, in the numbers of `ip route`'s protocols (Linux 4.17); 0 is nobody.
     pub protocol: u8,
+    /// Whether it is about some of the packets from there alone: to a network, with a mark, and
+    /// so on. Only of rules that are there; such rules cannot be made here.
+    pub is_narrow: bool,
 }
 
 impl Rule {
@@ -141,6 +146,7 @@ fn parse(body: &[u8]) -> Option<Rule> {
         table: Some(table.into()),
         priority: None,
         protocol: 0,
+        is_narrow: header[1] > 0 || header[3] > 0,
     };
     let number = |value: &[u8]| Some(u32::from_ne_bytes(value.try_into().ok()?));
     for (kind, value) in attributes(&body[FIB_RULE_HDR..]) {
@@ -149,7 +155,7 @@ fn parse(body: &[u8]) -> Option<Rule> {
             FRA_TABLE => rule.table = number(value),
             FRA_PRIORITY => rule.priority = number(value),
             FRA_PROTOCOL => rule.protocol = *value.first()?,
-            _ => {}
+            _ => rule.is_narrow |= NARROWING.contains(&kind),
         }
     }
     if action != FR_ACT_TO_TBL {

@@ -108,6 +108,7 @@ fn a_rule_is_added_once_seen_and_deleted() {
             table: Some(1000),
             priority: Some(500),
             protocol: 217,
+            is_narrow: false,
         };
         socket.add_rule(&rule).unwrap();
         let again = socket.add_rule(&rule).unwrap_err();
