@@ -266,7 +266,7 @@ pub(crate) fn remove(
             && Stamp::parse(&rule.comment).is_some_and(|stamp| unwanted(&stamp))
     };
     let of_bridge = |rule: &Installed| bridge.is_some_and(|bridge| is_of_bridge(rule, bridge));
-    nft.update("close the container's way", |nft| {
+    nft.leave("close the container's way", |nft| {
         let mut change = Transaction::default();
         // Who made the policy of our chain another relies on it.
         let is_kept = nft.drops_by_default(&OWN.chain("forward"))?;

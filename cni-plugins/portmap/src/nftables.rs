@@ -224,8 +224,7 @@ pub(crate) fn first_missing(forward: &Forward<'_>) -> Result<Option<Rule>> {
 /// Removes the rules that are `wanted`; the UDP ports that were published by them.
 pub(crate) fn remove(nft: &mut Nftables, wanted: impl Fn(&str) -> bool) -> Result<Vec<u16>> {
     let mut ports = Vec::new();
-    nft.update("remove port mappings", |nft| {
-        ports.clear();
+    nft.leave("remove port mappings", |nft| {
         let mut change = Transaction::default();
         for table in TABLES {
             let is_wanted = |rule: &Installed| wanted(&rule.comment);

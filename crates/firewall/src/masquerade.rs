@@ -202,7 +202,7 @@ fn is_masquerade_chain(name: &str) -> bool {
 }
 
 fn remove_nftables(nft: &mut Nftables, wanted: impl Fn(&Installed) -> bool) -> Result<()> {
-    nft.update("remove masquerading", |nft| {
+    nft.leave("remove masquerading", |nft| {
         let mut change = Transaction::default();
         let is_frame = |rule: &Installed| rule.chain == "postrouting";
         nft.plan_removal(&mut change, TABLE, &wanted, is_frame)?;

@@ -299,6 +299,26 @@ impl Nftables {
         })
     }
 
+    /// As [`Nftables::update`], for who leaves. Two who leave at the same moment each see the
+    /// other's rules, and keep what all share; so whoever changed something looks once more.
+    pub fn leave(
+        &mut self,
+        what: &str,
+        mut plan: impl FnMut(&mut Self) -> Result<Transaction>,
+    ) -> Result<()> {
+        let mut changed = false;
+        self.update(what, |nft| {
+            let change = plan(nft)?;
+            changed |= !change.is_empty();
+            Ok(change)
+        })?;
+        if changed {
+            self.update(what, plan)
+        } else {
+            Ok(())
+        }
+    }
+
     /// Plans to remove the rules of a table that are `wanted`, and the table itself when nothing
     /// stays but its `frame`: what is there for all. Answers the rules.
     pub fn plan_removal(
