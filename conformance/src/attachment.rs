@@ -35,23 +35,35 @@ impl<'a> Case<'a> {
     pub(crate) fn plugin(&'a self, name: &str, verb: &str) -> Verdict<Call<'a>> {
         let path = self.subject.cni_path.as_ref();
         let path = path.ok_or_else(|| Failure("no plugin directory to test".into()))?;
-        let directory = path.to_string_lossy().into_owned();
+        Ok(self.plugin_of(&path.to_string_lossy(), name, verb))
+    }
+
+    /// A plugin of any directory.
+    fn plugin_of(&'a self, directory: &str, name: &str, verb: &str) -> Call<'a> {
         let command = self.host.command([format!("{directory}/{name}")]);
         let invocation = self.with_subject_env(command).env("CNI_PATH", directory);
-        Ok(Call {
+        Call {
             case: self,
             invocation: invocation.env("CNI_COMMAND", verb),
-        })
+        }
     }
 
     /// The plugin that a configuration names, run for an attachment.
     pub(crate) fn cni(&'a self, verb: &str, at: &Attachment, conf: &Value) -> Verdict<Call<'a>> {
         let name = conf["type"].as_str().unwrap_or_default();
-        let call = self.plugin(name, verb)?.env("CNI_CONTAINERID", &at.id);
-        Ok(call
-            .env("CNI_NETNS", &at.netns)
-            .env("CNI_IFNAME", &at.ifname)
-            .stdin(conf))
+        Ok(self.plugin(name, verb)?.about(at, conf))
+    }
+
+    /// The same of another suite's directory.
+    pub(crate) fn cni_of(
+        &'a self,
+        directory: &str,
+        verb: &str,
+        at: &Attachment,
+        conf: &Value,
+    ) -> Call<'a> {
+        let name = conf["type"].as_str().unwrap_or_default();
+        self.plugin_of(directory, name, verb).about(at, conf)
     }
 
     /// ADD, which must succeed, and its result.
@@ -94,6 +106,13 @@ impl<'a> Case<'a> {
 }
 
 impl Call<'_> {
+    fn about(self, at: &Attachment, conf: &Value) -> Self {
+        self.env("CNI_CONTAINERID", &at.id)
+            .env("CNI_NETNS", &at.netns)
+            .env("CNI_IFNAME", &at.ifname)
+            .stdin(conf)
+    }
+
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.invocation = self.invocation.env(name, value);
         self

@@ -22,6 +22,7 @@ mod sbr;
 mod staged;
 mod static_ipam;
 mod suite;
+mod swap;
 mod tap;
 mod tuning;
 mod vlan;
@@ -51,6 +52,7 @@ pub(crate) const ROWS: &[&[Row]] = &[
     sbr::ROWS,
     vrf::ROWS,
     suite::ROWS,
+    swap::ROWS,
 ];
 
 /// The names of all plugins that rows ask.

@@ -24,7 +24,13 @@ pub(crate) fn del(request: &DelRequest) -> Result<(), Error> {
         comment == owner.container || Stamp::parse(comment).is_some_and(|s| s.token == token)
     };
     let is_name = |chain: &str| chains.iter().any(|name| name == chain);
-    remove(is_ours, is_name, |_, chain| is_name(chain))
+    // The reference's name is the same for all interfaces of a container.
+    let is_free = |saved: &_, chain: &str| {
+        iptables::stamp_of(saved, chain).is_none_or(|stamp| stamp.token == token)
+    };
+    remove(is_ours, is_name, |saved, chain| {
+        is_name(chain) && is_free(saved, chain)
+    })
 }
 
 /// Removes rules by comment (nftables) and chains by name (iptables), and what connection

@@ -10,7 +10,7 @@ use firewall::iptables::{
     Family, Iptables, Saved, Script, Table, has_legacy_nat, target_of, value_of,
 };
 use firewall::nftables::Nftables;
-use firewall::{Error, PATIENCE, Protocol, Result, Rule, Stamp};
+use firewall::{Error, PATIENCE, Protocol, Result, Rule, Stamp, legacy_chain};
 
 use crate::host::Published;
 use crate::nftables;
@@ -140,17 +140,35 @@ pub(crate) fn install(
     if seen.is_undisturbed(nft, forwards.len())? {
         return Ok(Vec::new());
     }
-    let own = forward.owner.chain(OWN_PREFIX);
-    let mut rivals = Seen::look(nft)?.published_before(&own);
+    let look = Seen::look(nft)?;
+    let own = chain_of(
+        forward,
+        &look.tables[Family::of(forward.target.addr()) as usize],
+    );
+    let mut rivals = look.published_before(&own);
     rivals.extend(nftables::Seen::look(nft)?.published());
     Ok(rivals)
 }
 
+/// The chain of an attachment: the reference's, so that the reference's DEL finds it after a
+/// node has changed back; unless another interface of the container has it already.
+fn chain_of(forward: &Forward<'_>, saved: &Saved) -> String {
+    let legacy = legacy_chain(OWN_PREFIX, forward.owner);
+    match stamp_of(saved, &legacy) {
+        Some(stamp) if stamp.token != forward.owner.token() => forward.owner.chain(OWN_PREFIX),
+        _ => legacy,
+    }
+}
+
 fn plan(forward: &Forward<'_>, saved: &Saved) -> Result<Script> {
-    let own = forward.owner.chain(OWN_PREFIX);
+    let own = chain_of(forward, saved);
     let mut script = Script::default();
-    for (chain, words) in saved.references(&own) {
-        script.delete(chain, words);
+    let names = [own.clone(), forward.owner.chain(OWN_PREFIX)];
+    for chain in names.iter().filter(|chain| saved.has_chain(chain)) {
+        for (from, words) in saved.references(chain) {
+            script.delete(from, words);
+        }
+        script.delete_chain(chain);
     }
     let shared = iptables_shared(forward.config);
     for chain in [SETMARK, MASQ, DNAT] {
@@ -166,8 +184,9 @@ fn plan(forward: &Forward<'_>, saved: &Saved) -> Result<Script> {
             _ => script.append(chain, rule)?,
         };
     }
-    script.fresh_chain(&own);
-    for (chain, rule) in forward.iptables() {
+    // Of two interfaces that begin at once, one is refused and plans again.
+    script.new_chain(&own);
+    for (chain, rule) in forward.iptables(&own) {
         script.append(&chain, &rule)?;
     }
     Ok(script)
@@ -195,10 +214,24 @@ fn is_saved(saved: &Saved, (chain, rule): &Placed) -> bool {
 
 /// A rule that should be there and is not.
 pub(crate) fn first_missing(forward: &Forward<'_>) -> Result<Option<Rule>> {
-    let mut expected = iptables_shared(forward.config);
-    expected.extend(forward.iptables());
     let tables = programs(Family::of(forward.target.addr()))?;
-    Ok(tables.first_missing(&expected)?.cloned())
+    let mut expected = iptables_shared(forward.config);
+    expected.extend(forward.iptables(&legacy_chain(OWN_PREFIX, forward.owner)));
+    let Some(missing) = tables.first_missing(&expected)? else {
+        return Ok(None);
+    };
+    // A second interface's chain has another name, and the reference's rules other words.
+    for others in [
+        forward.iptables(&forward.owner.chain(OWN_PREFIX)),
+        forward.iptables_of_the_reference(),
+    ] {
+        let mut expected = iptables_shared(forward.config);
+        expected.extend(others);
+        if tables.first_missing(&expected)?.is_none() {
+            return Ok(None);
+        }
+    }
+    Ok(Some(missing.clone()))
 }
 
 /// Which chains to remove: by a container's chain name, and what the rules around it say.

@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use firewall::{Match, Owner, Protocol, Rule, Test, Verdict};
+use firewall::{Match, Owner, Protocol, Rule, Test, Verdict, legacy_chain};
 use ipnet::IpNet;
 
 use crate::config::{Mapping, Mark, Masqueraded, PortmapConfig};
@@ -59,27 +59,53 @@ impl Forward<'_> {
         rules
     }
 
+    /// The same as the reference plugin writes them.
+    pub(crate) fn iptables_of_the_reference(&self) -> Vec<Placed> {
+        let own = legacy_chain(OWN_PREFIX, self.owner);
+        let Owner {
+            network, container, ..
+        } = self.owner;
+        let comment = format!("dnat name: \"{network}\" id: \"{container}\"");
+        let mut rules = Vec::new();
+        for (chain, rule) in self.iptables(&own) {
+            if chain == own {
+                rules.push((chain, rule.comment("")));
+            }
+        }
+        for (protocol, ports) in self.ports_by_protocol() {
+            for some in ports.chunks(15) {
+                let list: Vec<_> = some.iter().map(u16::to_string).collect();
+                let (protocol, list) = (protocol.to_string(), list.join(","));
+                let words = ["-p", &protocol, "-m", "multiport", "--dports", &list];
+                let mut matches = vec![Match::Words(words.map(str::to_owned).to_vec())];
+                matches.extend(self.conditions().iter().cloned());
+                let entry = Rule::new(matches, Verdict::Jump(own.clone())).comment(&comment);
+                rules.push((DNAT.into(), entry));
+            }
+        }
+        rules
+    }
+
     /// Rules of the `nat` table, those of the container's own chain first.
-    pub(crate) fn iptables(&self) -> Vec<Placed> {
-        let own = self.owner.chain(OWN_PREFIX);
+    pub(crate) fn iptables(&self, own: &str) -> Vec<Placed> {
         let mut rules = Vec::new();
         for mapping in self.mappings() {
             for source in self.masqueraded_sources() {
                 let mut matches: Vec<_> = source.into_iter().collect();
                 matches.extend(published(mapping));
                 let verdict = Verdict::Jump(self.mark_chain().into());
-                rules.push((own.clone(), self.owned(Rule::new(matches, verdict))));
+                rules.push((own.to_owned(), self.owned(Rule::new(matches, verdict))));
             }
             let verdict = Verdict::Dnat(self.target.addr(), mapping.container_port);
             rules.push((
-                own.clone(),
+                own.to_owned(),
                 self.owned(Rule::new(published(mapping), verdict)),
             ));
         }
         for (protocol, ports) in self.ports_by_protocol() {
             let mut matches = vec![Match::Ports(protocol, ports)];
             matches.extend(self.conditions().iter().cloned());
-            let entry = Rule::new(matches, Verdict::Jump(own.clone()));
+            let entry = Rule::new(matches, Verdict::Jump(own.to_owned()));
             rules.push((DNAT.into(), self.owned(entry)));
         }
         rules
@@ -219,11 +245,11 @@ mod tests {
             target: target.parse().unwrap(),
         };
         let mut script = Script::default();
-        for (chain, rule) in forward.iptables() {
+        for (chain, rule) in forward.iptables("OWN") {
             assert_eq!(rule.comment, owner.comment());
             script.append(&chain, &rule.comment("")).unwrap();
         }
-        script.text().replace(&owner.chain(OWN_PREFIX), "OWN")
+        script.text()
     }
 
     const IPTABLES: &str = r#","backend":"iptables""#;

@@ -1,0 +1,195 @@
+//! A node that changes suites with containers running: attached by the reference plugins, deleted
+//! by the subject, and the other way round.
+
+use serde_json::{Value, json};
+
+use crate::attachment::{Attachment, with, with_prev};
+use crate::case::Case;
+use crate::row::{Row, Verdict, ensure, row};
+
+pub(crate) const ROWS: &[Row] = &[
+    row!(
+        Cni,
+        SU06,
+        the_subject_deletes_what_the_reference_attached_to_a_bridge,
+        "suite: a node can change to it with containers running: bridge, host-local, ipMasq"
+    ),
+    row!(
+        Cni,
+        SU06,
+        the_subject_deletes_the_reference_s_point_to_point_link,
+        "suite: a node can change to it with containers running: ptp"
+    ),
+    row!(
+        Cni,
+        SU06,
+        the_subject_deletes_the_reference_s_port_mappings,
+        "suite: a node can change to it with containers running: portmap"
+    ),
+    row!(
+        Cni,
+        SU06,
+        the_subject_deletes_the_reference_s_firewall_rules,
+        "suite: a node can change to it with containers running: firewall"
+    ),
+    row!(
+        Cni,
+        SU06,
+        the_reference_deletes_what_the_subject_attached_to_a_bridge,
+        "suite: a node can change back with containers running: bridge, host-local, ipMasq"
+    ),
+    row!(
+        Cni,
+        SU06,
+        the_reference_deletes_the_subject_s_point_to_point_link,
+        "suite: a node can change back with containers running: ptp"
+    ),
+    row!(
+        Cni,
+        SU06,
+        the_reference_deletes_the_subject_s_port_mappings,
+        "suite: a node can change back with containers running: portmap"
+    ),
+    row!(
+        Cni,
+        SU06,
+        the_reference_deletes_the_subject_s_firewall_rules,
+        "suite: a node can change back with containers running: firewall"
+    ),
+];
+
+const REFERENCE: &str = "/usr/lib/cni";
+
+/// Whose plugins run.
+#[derive(Clone, Copy)]
+enum Suite {
+    Subject,
+    Reference,
+}
+use Suite::{Reference, Subject};
+
+fn run(case: &Case<'_>, suite: Suite, verb: &str, at: &Attachment, conf: &Value) -> Verdict<Value> {
+    let call = match suite {
+        Subject => case.cni(verb, at, conf)?,
+        Reference => case.cni_of(REFERENCE, verb, at, conf),
+    };
+    match verb {
+        "ADD" => call.result(),
+        _ => call.silent().map(|()| Value::Null),
+    }
+}
+
+fn main_plugin(kind: &str) -> Value {
+    json!({
+        "cniVersion": "1.0.0", "name": "net", "type": kind, "bridge": "br0",
+        "isGateway": true, "ipMasq": true,
+        "ipam": {
+            "type": "host-local",
+            "ranges": [[{ "subnet": "10.77.0.0/24" }], [{ "subnet": "fd77::/64" }]],
+            "routes": [{ "dst": "0.0.0.0/0" }]
+        }
+    })
+}
+
+/// The two plugins of a chain; the second with its own keys.
+fn chain(kind: &str, second: &str) -> Vec<Value> {
+    let mut list = vec![main_plugin(kind)];
+    let common = json!({ "cniVersion": "1.0.0", "name": "net", "type": second });
+    match second {
+        "portmap" => list.push(with(
+            &with(&common, "backend", "iptables"),
+            "runtimeConfig",
+            json!({ "portMappings": [
+                { "hostPort": 8080, "containerPort": 80, "protocol": "tcp" },
+                { "hostPort": 5353, "containerPort": 53, "protocol": "udp" }
+            ] }),
+        )),
+        "firewall" => list.push(with(&common, "backend", "iptables")),
+        _ => {}
+    }
+    list
+}
+
+/// ADD of the whole chain by one suite, and DEL by another; nothing more than before may be there.
+fn attached_and_deleted(
+    case: &Case<'_>,
+    chain: &[Value],
+    (attaching, deleting): (Suite, Suite),
+) -> Verdict {
+    let is_there = case.holds(&format!("test -x {REFERENCE}/bridge"))?;
+    ensure!(is_there, "SKIP: needs the reference plugins in {REFERENCE}");
+    // The bridge, shared chains and lock files of either suite are nobody's in particular.
+    let first = case.sandbox("first")?;
+    for suite in [attaching, deleting] {
+        once(case, chain, &first, (suite, suite))?;
+    }
+    let at = case.sandbox("swapped")?;
+    let before = case.snapshot()?;
+    once(case, chain, &at, (attaching, deleting))?;
+    let difference = before.difference(&case.snapshot()?);
+    // A bridge without ports is down, and its route says so.
+    let is_told = |line: &str| line.contains("last_reserved_ip") || line.contains("dev br0 proto");
+    let is_left = |line: &&String| line.starts_with('+') && !is_told(line);
+    let left: Vec<&String> = difference.iter().filter(is_left).collect();
+    ensure!(left.is_empty(), "left:\n{left:#?}");
+    let inside = case.inside(&at, "ip -o link | grep -v ' lo:' | grep -c eth0 || :")?;
+    ensure!(inside == "0", "the interface is left");
+    Ok(())
+}
+
+fn once(
+    case: &Case<'_>,
+    chain: &[Value],
+    at: &Attachment,
+    (attaching, deleting): (Suite, Suite),
+) -> Verdict {
+    let mut result = Value::Null;
+    for conf in chain {
+        let conf = match &result {
+            Value::Null => conf.clone(),
+            previous => with_prev(conf, previous),
+        };
+        result = run(case, attaching, "ADD", at, &conf)?;
+    }
+    if matches!((attaching, deleting), (Reference, Subject)) {
+        for conf in chain {
+            run(case, deleting, "CHECK", at, &with_prev(conf, &result))?;
+        }
+    }
+    for conf in chain.iter().rev() {
+        run(case, deleting, "DEL", at, &with_prev(conf, &result))?;
+    }
+    Ok(())
+}
+
+fn the_subject_deletes_what_the_reference_attached_to_a_bridge(case: &Case<'_>) -> Verdict {
+    attached_and_deleted(case, &chain("bridge", ""), (Reference, Subject))
+}
+
+fn the_subject_deletes_the_reference_s_point_to_point_link(case: &Case<'_>) -> Verdict {
+    attached_and_deleted(case, &chain("ptp", ""), (Reference, Subject))
+}
+
+fn the_subject_deletes_the_reference_s_port_mappings(case: &Case<'_>) -> Verdict {
+    attached_and_deleted(case, &chain("bridge", "portmap"), (Reference, Subject))
+}
+
+fn the_subject_deletes_the_reference_s_firewall_rules(case: &Case<'_>) -> Verdict {
+    attached_and_deleted(case, &chain("bridge", "firewall"), (Reference, Subject))
+}
+
+fn the_reference_deletes_what_the_subject_attached_to_a_bridge(case: &Case<'_>) -> Verdict {
+    attached_and_deleted(case, &chain("bridge", ""), (Subject, Reference))
+}
+
+fn the_reference_deletes_the_subject_s_point_to_point_link(case: &Case<'_>) -> Verdict {
+    attached_and_deleted(case, &chain("ptp", ""), (Subject, Reference))
+}
+
+fn the_reference_deletes_the_subject_s_port_mappings(case: &Case<'_>) -> Verdict {
+    attached_and_deleted(case, &chain("bridge", "portmap"), (Subject, Reference))
+}
+
+fn the_reference_deletes_the_subject_s_firewall_rules(case: &Case<'_>) -> Verdict {
+    attached_and_deleted(case, &chain("bridge", "firewall"), (Subject, Reference))
+}
