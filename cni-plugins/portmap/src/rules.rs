@@ -76,10 +76,13 @@ impl Forward<'_> {
             for some in ports.chunks(15) {
                 let list: Vec<_> = some.iter().map(u16::to_string).collect();
                 let (protocol, list) = (protocol.to_string(), list.join(","));
-                let words = ["-p", &protocol, "-m", "multiport", "--dports", &list];
-                let mut matches = vec![Match::Words(words.map(str::to_owned).to_vec())];
+                // Matches are compared in their order.
+                let words = ["-p", &protocol, "-m", "comment", "--comment", &comment]
+                    .into_iter()
+                    .chain(["-m", "multiport", "--dports", &list]);
+                let mut matches = vec![Match::Words(words.map(str::to_owned).collect())];
                 matches.extend(self.conditions().iter().cloned());
-                let entry = Rule::new(matches, Verdict::Jump(own.clone())).comment(&comment);
+                let entry = Rule::new(matches, Verdict::Jump(own.clone()));
                 rules.push((DNAT.into(), entry));
             }
         }

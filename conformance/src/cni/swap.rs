@@ -130,10 +130,39 @@ fn attached_and_deleted(
     // A bridge without ports is down, and its route says so.
     let is_told = |line: &str| line.contains("last_reserved_ip") || line.contains("dev br0 proto");
     let is_left = |line: &&String| line.starts_with('+') && !is_told(line);
-    let left: Vec<&String> = difference.iter().filter(is_left).collect();
+    let mut left: Vec<&String> = difference.iter().filter(is_left).collect();
+    let difference;
+    if let (Subject, Reference) = (attaching, deleting) {
+        // What the subject has noted for itself alone goes with its GC.
+        let in_use = left
+            .iter()
+            .filter(|line| !line.starts_with("+ files: /run/"));
+        let in_use: Vec<_> = in_use.collect();
+        ensure!(in_use.is_empty(), "left before GC:\n{in_use:#?}");
+        if !left.is_empty() {
+            collect(case, chain)?;
+            difference = before.difference(&case.snapshot()?);
+            left = difference.iter().filter(is_left).collect();
+        }
+    }
     ensure!(left.is_empty(), "left:\n{left:#?}");
     let inside = case.inside(&at, "ip -o link | grep -v ' lo:' | grep -c eth0 || :")?;
     ensure!(inside == "0", "the interface is left");
+    Ok(())
+}
+
+/// The subject's GC without a valid attachment.
+fn collect(case: &Case<'_>, chain: &[Value]) -> Verdict {
+    let nobody = Attachment {
+        id: String::new(),
+        netns: String::new(),
+        ifname: String::new(),
+    };
+    for conf in chain {
+        let conf = with(conf, "cniVersion", "1.1.0");
+        let conf = with(&conf, "cni.dev/valid-attachments", json!([]));
+        run(case, Subject, "GC", &nobody, &conf)?;
+    }
     Ok(())
 }
 
