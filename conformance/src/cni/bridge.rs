@@ -384,7 +384,7 @@ fn a_different_address_is_refused_unless_forced(case: &Case<'_>) -> Verdict {
 
 /// Whether the container reaches a peer of the host that has no route back: only if the host
 /// puts its own address into the packets.
-fn reaches_a_peer_without_a_route(case: &Case<'_>, at: &Attachment) -> Verdict<bool> {
+pub(super) fn reaches_a_peer_without_a_route(case: &Case<'_>, at: &Attachment) -> Verdict<bool> {
     case.sh(
         "ip netns add peer; ip link add up0 type veth peer name up1 netns peer
          ip addr add 192.0.2.1/24 dev up0; ip link set up0 up
@@ -432,9 +432,13 @@ pub(super) fn rules_about(case: &Case<'_>, id: &str) -> Verdict<String> {
 }
 
 /// DEL in this way after an ADD with ipMasq; then no rule speaks of the container.
-fn masq_goes_with(case: &Case<'_>, unmade: impl Fn(&Attachment) -> Verdict<Attachment>) -> Verdict {
+pub(super) fn masq_goes_with(
+    case: &Case<'_>,
+    conf: &Value,
+    unmade: impl Fn(&Attachment) -> Verdict<Attachment>,
+) -> Verdict {
     let at = case.sandbox("container77")?;
-    let masq = with(&conf(case), "ipMasq", true);
+    let masq = with(conf, "ipMasq", true);
     let result = case.add(&at, &masq)?;
     ensure!(
         !rules_about(case, "container77")?.is_empty(),
@@ -451,11 +455,11 @@ fn masq_goes_with(case: &Case<'_>, unmade: impl Fn(&Attachment) -> Verdict<Attac
 }
 
 fn del_removes_ip_masq(case: &Case<'_>) -> Verdict {
-    masq_goes_with(case, |at| Ok(at.clone()))
+    masq_goes_with(case, &conf(case), |at| Ok(at.clone()))
 }
 
 fn del_without_a_namespace_removes_ip_masq(case: &Case<'_>) -> Verdict {
-    masq_goes_with(case, |at| {
+    masq_goes_with(case, &conf(case), |at| {
         Ok(Attachment {
             netns: String::new(),
             ..at.clone()

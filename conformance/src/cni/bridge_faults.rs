@@ -226,7 +226,7 @@ fn without_enabledad_addresses_are_usable_at_once(case: &Case<'_>) -> Verdict {
 }
 
 /// Neither a port, nor an interface, nor an address, nor a rule.
-fn nothing_is_left(case: &Case<'_>, at: &Attachment) -> Verdict {
+pub(super) fn nothing_is_left(case: &Case<'_>, at: &Attachment) -> Verdict {
     let veths = case.sh("ip -o link show type veth | wc -l")?;
     ensure_eq!(veths, "0", "veths left on the host");
     let inside = case.inside(at, "ip -o link | wc -l")?;
@@ -246,12 +246,17 @@ fn a_result_that_cannot_be_printed_leaves_nothing(case: &Case<'_>) -> Verdict {
     nothing_is_left(case, &at)
 }
 
-fn forwarding_that_cannot_be_set_leaves_nothing(case: &Case<'_>) -> Verdict {
-    let at = case.sandbox("container77")?;
+/// The host does not forward and cannot be made to.
+pub(super) fn without_forwarding(case: &Case<'_>) -> Verdict<String> {
     case.sh(
         "cd /proc/sys/net/ipv4; echo 0 > ip_forward
          mount --bind ip_forward ip_forward; mount -o remount,bind,ro /proc/sys/net/ipv4/ip_forward",
-    )?;
+    )
+}
+
+fn forwarding_that_cannot_be_set_leaves_nothing(case: &Case<'_>) -> Verdict {
+    let at = case.sandbox("container77")?;
+    without_forwarding(case)?;
     let masq = with(&conf(case), "ipMasq", true);
     case.cni("ADD", &at, &masq)?.error()?;
     nothing_is_left(case, &at)
@@ -298,7 +303,7 @@ fn check_bears_a_bridge_whose_address_follows_its_ports(case: &Case<'_>) -> Verd
 }
 
 /// GC as libcni calls it, with this list.
-fn gc(case: &Case<'_>, conf: &Value, valid: Option<Value>) -> Verdict {
+pub(super) fn gc(case: &Case<'_>, conf: &Value, valid: Option<Value>) -> Verdict {
     let nobody = Attachment {
         id: String::new(),
         netns: String::new(),

@@ -721,7 +721,9 @@ fn gc_and_status_take_empty_variables(case: &Case<'_>) -> Verdict {
         ifname: String::new(),
     };
     for plugin in serviceable(case)? {
-        let mut conf = plugin.conf(case, &nobody, "1.1.0");
+        // STATUS may ask for what ADD would need.
+        let at = plugin.stage(case, &format!("c-{}", plugin.name))?;
+        let mut conf = plugin.conf(case, &at, "1.1.0");
         // libcni gives neither prevResult nor runtimeConfig to these verbs.
         conf.as_object_mut().map(|conf| conf.remove("prevResult"));
         conf["cni.dev/valid-attachments"] = json!([]);
