@@ -39,6 +39,12 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     row!(
         Cni,
+        DH01,
+        a_repeated_add_gets_the_same_lease,
+        "SPEC ADD: twice for one attachment: an error, or the same answer; no second address"
+    ),
+    row!(
+        Cni,
         DH02,
         options_are_sent_and_asked_for,
         "dhcp: ipam.provide with value and fromArg, ipam.request"
@@ -316,6 +322,24 @@ fn the_priority_is_that_of_every_route(case: &Case<'_>) -> Verdict {
     let lan = Lan::start(case, "--dhcp-option=3,10.9.0.1")?;
     let result = case.add(&lan.at, &newest(&lan.conf(&json!({ "priority": 77 }))))?;
     ensure_eq!(result["routes"][0]["priority"], 77, "in {result}");
+    Ok(())
+}
+
+fn a_repeated_add_gets_the_same_lease(case: &Case<'_>) -> Verdict {
+    let lan = Lan::start(case, "")?;
+    let conf = lan.conf(&no_keys());
+    let first = addresses(&case.add(&lan.at, &conf)?);
+    ensure_eq!(
+        addresses(&case.add(&lan.at, &conf)?),
+        first,
+        "the same addresses"
+    );
+    let known = case.sh("wc -l </run/dnsmasq.leases")?;
+    ensure_eq!(known.trim(), "1", "leases of the server");
+    case.del(&lan.at, &conf)?;
+    lan.awaits("DHCPRELEASE", 1)?;
+    let left = case.sh("wc -l </run/dnsmasq.leases")?;
+    ensure_eq!(left.trim(), "0", "leases of the server after DEL");
     Ok(())
 }
 
