@@ -199,6 +199,30 @@ pub(crate) const ROWS: &[Row] = &[
         gc_without_a_list_keeps_the_mappings,
         "SPEC GC: without cni.dev/valid-attachments nothing is known to be dead"
     ),
+    row!(
+        Cni,
+        PM13,
+        packets_of_the_loopback_leave_only_where_they_must,
+        "portmap: route_localnet is for mappings that 127.0.0.1 reaches, and for one link"
+    ),
+    row!(
+        Cni,
+        PM14,
+        a_sender_that_never_stops_is_led_anew,
+        "plugins#123, #1190: UDP flows follow a mapping that comes or goes"
+    ),
+    row!(
+        Cni,
+        PM20,
+        a_socket_that_listens_is_not_hidden,
+        "a mapping must not take a port from a program of the host"
+    ),
+    row!(
+        Cni,
+        PM23,
+        chains_of_the_reference_are_removed,
+        "suite: DEL after an upgrade: CNI-DN- and CNI-SN- of network and container"
+    ),
 ];
 
 /// A container on the bridge with a web server on port 80, and its host with a peer outside.
@@ -797,5 +821,101 @@ fn the_prev_result_is_passed_on(case: &Case<'_>) -> Verdict {
         "interfaces"
     );
     ensure_eq!(result["ips"], one.previous["ips"], "ips");
+    Ok(())
+}
+
+fn packets_of_the_loopback_leave_only_where_they_must(case: &Case<'_>) -> Verdict {
+    outside(case)?;
+    let one = served(case, "c1")?;
+    let setting = "cat /proc/sys/net/ipv4/conf/br0/route_localnet";
+    let mut limited = tcp(8080, 80);
+    limited["hostIP"] = "192.0.2.11".into();
+    case.add(&one.at, &one.conf("iptables", json!([limited])))?;
+    ensure_eq!(case.sh(setting)?, "0", "for one address of the host");
+    case.add(&one.at, &one.conf("iptables", json!([tcp(8080, 80)])))?;
+    ensure_eq!(case.sh(setting)?, "1", "for 127.0.0.1 as well");
+    let others = "cat /proc/sys/net/ipv4/conf/up0/route_localnet";
+    ensure_eq!(case.sh(others)?, "0", "on another link");
+    Ok(())
+}
+
+fn a_sender_that_never_stops_is_led_anew(case: &Case<'_>) -> Verdict {
+    outside(case)?;
+    let (one, two) = (served(case, "c1")?, served(case, "c2")?);
+    let counter = |port: u16| {
+        format!(
+            "nft 'add table ip seen; add chain ip seen in {{ type filter hook input priority 0; }}
+                  add rule ip seen in udp dport {port} counter'"
+        )
+    };
+    let count = "nft list table ip seen | sed -n 's/.*packets \\([0-9]*\\).*/\\1/p'";
+    // With another's mapping the host translates addresses all the time.
+    case.add(&two.at, &two.conf("iptables", json!([tcp(8081, 80)])))?;
+    case.inside(&one.at, &counter(53))?;
+    // One socket, so one flow for connection tracking.
+    case.sh(&format!(
+        "nsenter --net={PEER} bash -c 'exec 3>/dev/udp/192.0.2.1/5353
+            while :; do echo datagram >&3 || :; sleep 0.02; done' >/dev/null 2>&1 & sleep 0.3"
+    ))?;
+    let mapping = json!({ "hostPort": 5353, "containerPort": 53, "protocol": "udp" });
+    let conf = one.conf("iptables", json!([mapping]));
+    case.add(&one.at, &conf)?;
+    case.sh("sleep 0.3")?;
+    ensure!(
+        case.inside(&one.at, count)? != "0",
+        "the flow goes past the new mapping"
+    );
+    case.del(&one.at, &conf)?;
+    case.sh(&counter(5353))?;
+    case.sh("sleep 0.3")?;
+    ensure!(
+        case.sh(count)? != "0",
+        "the flow still goes to the container"
+    );
+    Ok(())
+}
+
+fn a_socket_that_listens_is_not_hidden(case: &Case<'_>) -> Verdict {
+    let one = served(case, "c1")?;
+    let site = case.path("site-c1");
+    case.sh(&format!("busybox httpd -p 8080 -h {site}"))?;
+    let error = case
+        .cni(
+            "ADD",
+            &one.at,
+            &one.conf("iptables", json!([tcp(8080, 80)])),
+        )?
+        .error()?;
+    ensure!(
+        error["code"].as_u64().is_some_and(|code| code >= 100),
+        "a code of the plugin's own: {error}"
+    );
+    Ok(())
+}
+
+fn chains_of_the_reference_are_removed(case: &Case<'_>) -> Verdict {
+    let mut at = case.sandbox("c1")?;
+    at.id = "1234".into();
+    case.sh(
+        "iptables-restore <<END
+*nat
+:CNI-HOSTPORT-DNAT -
+:CNI-DN-2bbe0c48b91a7d1b8a675 -
+:CNI-SN-2bbe0c48b91a7d1b8a675 -
+-A PREROUTING -m addrtype --dst-type LOCAL -j CNI-HOSTPORT-DNAT
+-A POSTROUTING -s 127.0.0.1/32 -j CNI-SN-2bbe0c48b91a7d1b8a675
+-A CNI-HOSTPORT-DNAT -p tcp -m comment --comment \"dnat name: \\\"test\\\" id: \\\"1234\\\"\" -m multiport --dports 8080 -j CNI-DN-2bbe0c48b91a7d1b8a675
+-A CNI-DN-2bbe0c48b91a7d1b8a675 -p tcp -m tcp --dport 8080 -j DNAT --to-destination 10.1.0.2:80
+-A CNI-SN-2bbe0c48b91a7d1b8a675 -p tcp -d 10.1.0.2/32 --dport 80 -j MASQUERADE
+COMMIT
+END",
+    )?;
+    let conf = json!({
+        "cniVersion": "1.0.0", "name": "test", "type": "portmap", "backend": "iptables",
+        "runtimeConfig": { "portMappings": [tcp(8080, 80)] }
+    });
+    case.del(&at, &conf)?;
+    let left = case.sh("iptables-save -t nat | grep 2bbe0c48b91a7d1b8a675 || :")?;
+    ensure_eq!(left, "", "rules and chains");
     Ok(())
 }
