@@ -307,7 +307,7 @@ fn without_an_address_it_is_an_error(case: &Case<'_>) -> Verdict {
 fn a_given_table_gets_rules_alone(case: &Case<'_>) -> Verdict {
     let (at, previous) = furnished(case, "c1")?;
     case.inside(&at, "ip route add default via 10.89.0.1 table 5000")?;
-    let now = "ip route show table all; ip -6 route show table all type unicast";
+    let now = "ip -4 route show table all type unicast; ip -6 route show table all type unicast";
     let routes = case.inside(&at, now)?;
     let conf = conf(&previous, json!({ "table": 5000 }));
     let result = case.add(&at, &conf)?;
