@@ -55,6 +55,8 @@ struct Job<'a> {
     sandbox: Sandbox,
     host_netns: NetNs,
     host: Socket,
+    /// The bridge as it was before the claim.
+    present: Option<Link>,
     bridge: u32,
     port: Link,
     inside: Link,
@@ -78,6 +80,7 @@ impl<'a> Job<'a> {
             sandbox,
             host_netns,
             host,
+            present,
             bridge: 0,
             port: Link::default(),
             inside: Link::default(),
@@ -105,16 +108,19 @@ impl<'a> Job<'a> {
             mtu: self.config.mtu,
             vlan_filtering: self.config.vlans.is_some(),
         };
-        let made = match self.host.link(name) {
-            Ok(Some(_)) => false,
-            _ => match self.host.create_bridge(name, options) {
-                Err(error) if error.errno() == Some(Errno::EEXIST) => false, // by another ADD
-                made => on_host(made, what).map(|()| true)?,
-            },
+        let mut made = false;
+        let link = match self.present.take() {
+            Some(link) => link,
+            None => {
+                made = match self.host.create_bridge(name, options) {
+                    Err(error) if error.errno() == Some(Errno::EEXIST) => false, // by another ADD
+                    made => on_host(made, what).map(|()| true)?,
+                };
+                let link = on_host(self.host.link(name), what)?;
+                refuse_unsuitable(link.as_ref(), self.config)?;
+                link.ok_or_else(|| vanished(what()))?
+            }
         };
-        let link = on_host(self.host.link(name), what)?;
-        refuse_unsuitable(link.as_ref(), self.config)?;
-        let link = link.ok_or_else(|| vanished(what()))?;
         self.bridge = link.index;
         let mut settings = Vec::new();
         // Given an address once, a bridge stops taking that of its lowest port.
@@ -280,7 +286,10 @@ impl<'a> Job<'a> {
         loop {
             let port = on_host(self.host.link_by_index(self.port.index), what)?;
             match port {
-                Some(port) if port.is_operational => return Ok(()),
+                Some(port) if port.is_operational => {
+                    self.port = port;
+                    return Ok(());
+                }
                 None => return Err(vanished(what())),
                 Some(_) => {}
             }
@@ -302,9 +311,8 @@ impl<'a> Job<'a> {
     fn result(mut self, topology: Option<Topology>) -> Result<cni::Result, Error> {
         let mut interfaces = Vec::new();
         let what = || "read back the links".to_owned();
-        for index in [self.bridge, self.port.index] {
-            interfaces.extend(on_host(self.host.link_by_index(index), what)?.map(interface));
-        }
+        interfaces.extend(on_host(self.host.link_by_index(self.bridge), what)?.map(interface));
+        interfaces.push(interface(std::mem::take(&mut self.port)));
         interfaces.push(interface_inside(&mut self.sandbox, self.inside.index)?);
         if let Some(index) = self.vlan_gateway {
             interfaces.extend(on_host(self.host.link_by_index(index), what)?.map(interface));
