@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use sys::Errno;
 use sys::child::{StandardError, Terms, run};
+use sys::dir::{Lock, LockKind};
+use sys::{Dir, Errno};
 
 use crate::error::{Error, Result};
 use crate::nftables::{self, Nftables};
@@ -211,10 +212,12 @@ impl Iptables {
             output: OUTPUT,
             excess: sys::child::Excess::Kills,
         };
+        let turn = turn(self.patience);
         let done = match run(&mut command, input.as_bytes(), terms) {
             Err(error) if error.errno() == Errno::ETIMEDOUT => return Err(busy()),
             done => done?,
         };
+        drop(turn);
         if done.status.success() {
             return Ok(done.stdout);
         }
@@ -232,6 +235,15 @@ impl Iptables {
             stderr,
         })
     }
+}
+
+/// A place in the queue before the programs. It protects nothing: who has waited long goes on
+/// without. But the programs of the nf_tables kind begin again whenever another changes a rule
+/// while they read, and of a hundred at once some would never come to an end.
+fn turn(patience: Duration) -> Option<Lock> {
+    let queues = Dir::open_or_create("/run/davit-cni", 0o755).ok()?;
+    let turn = queues.lock_in_turn("iptables.queue", LockKind::Exclusive, patience);
+    turn.ok()
 }
 
 /// Whether the kernel may hold a chain that is `wanted`, asked without starting a program.
