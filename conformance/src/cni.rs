@@ -6,6 +6,7 @@ mod bandwidth;
 mod bridge;
 mod bridge_faults;
 mod bridge_vlan;
+mod crowd;
 mod dhcp;
 mod dummy;
 mod every_plugin;
@@ -53,6 +54,7 @@ pub(crate) const ROWS: &[&[Row]] = &[
     vrf::ROWS,
     suite::ROWS,
     swap::ROWS,
+    crowd::ROWS,
 ];
 
 /// The names of all plugins that rows ask.
