@@ -2,7 +2,6 @@
 
 use cni::{AddRequest, Attempt, Code, Error};
 use cni_plugin::Claim;
-use firewall::iptables::{Family, has_legacy_nat};
 use firewall::nftables::Nftables;
 use firewall::{BackEnd, Protocol, conntrack};
 use netlink::{Socket, sysctl};
@@ -32,61 +31,39 @@ pub(crate) fn add(request: &AddRequest, claim: &mut Claim) -> Result<cni::Result
         return Ok(previous);
     }
     refuse_listening(&forwards)?;
-    match config.back_end {
-        BackEnd::Nftables => publish_by_nftables(request, &forwards, claim)?,
-        BackEnd::Iptables => publish_by_iptables(request, &forwards, claim)?,
-    }
+    publish(request, &forwards, claim)?;
     forget_udp(&config);
     forwards.iter().try_for_each(open_loopback)?;
     Ok(previous)
 }
 
-/// The kernel takes the rules only if nobody has changed any since we looked for collisions.
-fn publish_by_nftables(
-    request: &AddRequest,
-    forwards: &[Forward<'_>],
-    claim: &mut Claim,
-) -> Result<(), Error> {
-    let mut nft = in_firewall(Nftables::open(), || "open nftables".into())?;
-    let mut taken = Ok(());
-    let installed = nftables::install(&mut nft, forwards, |nft, seen| {
-        let mut published = iptables::Seen::look(nft)?.published();
-        published.extend(seen.published());
-        taken = refuse_collisions(forwards, published);
-        Ok(taken.is_ok())
-    });
-    if !matches!(installed, Ok(false)) {
-        claim.made();
-    }
-    in_firewall(installed, || {
-        format!("publish ports of {}", request.attachment)
-    })?;
-    taken?;
-    if !Family::ALL.into_iter().any(has_legacy_nat) {
+/// Looks for collisions, installs the rules, and looks again for who has been faster.
+fn publish(request: &AddRequest, forwards: &[Forward<'_>], claim: &mut Claim) -> Result<(), Error> {
+    let Some(first) = forwards.first() else {
         return Ok(());
-    }
-    // The kernel does not number the changes of legacy tables.
-    let what = || "list the published ports".to_owned();
-    let seen = in_firewall(iptables::Seen::look(&mut nft), what)?;
-    refuse_collisions(forwards, seen.published())
-}
-
-/// The programs do not tell what changed between look and change, so we look again behind it.
-fn publish_by_iptables(
-    request: &AddRequest,
-    forwards: &[Forward<'_>],
-    claim: &mut Claim,
-) -> Result<(), Error> {
+    };
     let what = || "list the published ports".to_owned();
     let mut nft = in_firewall(Nftables::open(), || "open nftables".into())?;
     let seen = in_firewall(iptables::Seen::look(&mut nft), what)?;
-    let others = in_firewall(nftables::Seen::look(&mut nft), what)?;
-    let published = seen.published().into_iter().chain(others.published());
+    let native = in_firewall(nftables::Seen::look(&mut nft), what)?;
+    let published = seen.published().into_iter().chain(native.published());
     refuse_collisions(forwards, published.collect())?;
     claim.made();
-    let rivals = in_firewall(iptables::install(&mut nft, forwards, &seen), || {
+    let rivals = match first.config.back_end {
+        BackEnd::Nftables => nftables::install(&mut nft, forwards),
+        BackEnd::Iptables => iptables::install(&mut nft, forwards, &seen),
+    };
+    let mut rivals = in_firewall(rivals, || {
         format!("publish ports of {}", request.attachment)
     })?;
+    // Who uses the other back end has no place in our order: both may lose.
+    rivals.extend(match first.config.back_end {
+        BackEnd::Nftables => in_firewall(iptables::Seen::look(&mut nft), what)?.published(),
+        BackEnd::Iptables => {
+            let native = in_firewall(nftables::Seen::look(&mut nft), what)?;
+            native.published().collect()
+        }
+    });
     refuse_collisions(forwards, rivals)
 }
 

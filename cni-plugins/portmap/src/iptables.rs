@@ -13,7 +13,6 @@ use firewall::nftables::Nftables;
 use firewall::{Error, PATIENCE, Protocol, Result, Rule, Stamp, legacy_chain};
 
 use crate::host::Published;
-use crate::nftables;
 use crate::rules::{
     DNAT, Forward, MASQ, OLD_SNAT_PREFIX, OWN_PREFIX, Placed, SETMARK, iptables_shared,
 };
@@ -64,9 +63,10 @@ impl Seen {
     fn published_before(&self, own: &str) -> Vec<Published> {
         let earlier = |saved: &Saved| {
             let entries = saved.rules().filter(|(chain, _)| *chain == DNAT);
-            let targets = entries.filter_map(|(_, words)| target_of(words));
-            let before: Vec<_> = targets.take_while(|target| *target != own).collect();
-            let rules = saved.rules().filter(|(chain, _)| before.contains(chain));
+            let mut targets: Vec<_> = entries.filter_map(|(_, words)| target_of(words)).collect();
+            let first = targets.iter().position(|target| *target == own);
+            targets.truncate(first.unwrap_or_default());
+            let rules = saved.rules().filter(|(chain, _)| targets.contains(chain));
             rules
                 .filter_map(|rule| published_by(saved, rule))
                 .collect::<Vec<_>>()
@@ -141,13 +141,8 @@ pub(crate) fn install(
         return Ok(Vec::new());
     }
     let look = Seen::look(nft)?;
-    let own = chain_of(
-        forward,
-        &look.tables[Family::of(forward.target.addr()) as usize],
-    );
-    let mut rivals = look.published_before(&own);
-    rivals.extend(nftables::Seen::look(nft)?.published());
-    Ok(rivals)
+    let table = &look.tables[Family::of(forward.target.addr()) as usize];
+    Ok(look.published_before(&chain_of(forward, table)))
 }
 
 /// The chain of an attachment: the reference's, so that the reference's DEL finds it after a

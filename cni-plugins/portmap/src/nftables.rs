@@ -63,6 +63,17 @@ impl Seen {
     pub(crate) fn published(&self) -> impl Iterator<Item = Published> {
         self.0.iter().flatten().filter_map(published_by)
     }
+
+    /// The ports of those whose rules stand before ours. The order is the same for all who look,
+    /// so of two who publish one port at once, one gets it; and the first rule is what works.
+    fn published_before(&self, is_ours: impl Fn(&Installed) -> bool) -> Vec<Published> {
+        let earlier = |rules: &Vec<Installed>| {
+            let first = rules.iter().position(&is_ours).unwrap_or_default();
+            let before = rules.iter().take(first);
+            before.filter_map(published_by).collect::<Vec<_>>()
+        };
+        self.0.iter().flat_map(earlier).collect()
+    }
 }
 
 fn published_by(installed: &Installed) -> Option<Published> {
@@ -97,28 +108,20 @@ fn port_of(rule: &Rule) -> Option<(firewall::Protocol, u16)> {
     })
 }
 
-/// Puts the rules in place, instead of any that the owner had before, as long as what is there is
-/// `free` to be published: it is asked again when others have published something meanwhile.
-/// False if it was not free, and nothing was done.
-pub(crate) fn install(
-    nft: &mut Nftables,
-    forwards: &[Forward<'_>],
-    mut free: impl FnMut(&mut Nftables, &Seen) -> Result<bool>,
-) -> Result<bool> {
-    let mut is_free = false;
+/// Puts the rules in place, instead of any that the owner had before. Who has published what was
+/// not there when we looked before: there is no lock from the look to the change.
+pub(crate) fn install(nft: &mut Nftables, forwards: &[Forward<'_>]) -> Result<Vec<Published>> {
     nft.update("install port mappings", |nft| {
         let mut change = Transaction::default();
         let seen = Seen::look(nft)?;
-        is_free = free(nft, &seen)?;
-        if is_free {
-            for forward in forwards {
-                plan(nft, forward, &seen, &mut change)?;
-            }
-            change.unless_changed();
+        for forward in forwards {
+            plan(nft, forward, &seen, &mut change)?;
         }
         Ok(change)
     })?;
-    Ok(is_free)
+    let tokens: Vec<_> = forwards.iter().map(|f| f.owner.token()).collect();
+    let is_ours = |rule: &Installed| tokens.iter().any(|token| is_owned(rule, token));
+    Ok(Seen::look(nft)?.published_before(is_ours))
 }
 
 fn plan(

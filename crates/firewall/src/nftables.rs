@@ -235,12 +235,19 @@ impl Transaction {
 }
 
 /// The kernel's nftables, of the namespace that the thread was in at [`Nftables::open`].
-pub struct Nftables(Socket);
+pub struct Nftables {
+    socket: Socket,
+    /// How often the plan at hand was made.
+    tries: u32,
+}
 
 impl Nftables {
     /// Opens the kernel's interface.
     pub fn open() -> Result<Self> {
-        Ok(Self(Socket::netfilter()?))
+        Ok(Self {
+            socket: Socket::netfilter()?,
+            tries: 0,
+        })
     }
 
     /// Makes a transaction true. `what` says what it is for: `install port mappings`.
@@ -262,7 +269,9 @@ impl Nftables {
         let batch = std::iter::once(begin)
             .chain(transaction.messages.iter().cloned())
             .collect();
-        Ok(self.0.batch(batch, end, &format!("nftables: {what}"))?)
+        Ok(self
+            .socket
+            .batch(batch, end, &format!("nftables: {what}"))?)
     }
 
     /// Makes what `plan` wants of the tables as they are, and plans again when they have become
@@ -276,6 +285,7 @@ impl Nftables {
     ) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         for tries in 1.. {
+            self.tries = tries;
             let before = self.generation()?;
             let change = plan(self)?;
             if change.is_empty() {
@@ -319,6 +329,12 @@ impl Nftables {
         }
     }
 
+    /// Whether what nobody uses may still be removed. On a busy host it stays, after some tries:
+    /// that takes a moment at which nobody else changes any rule, and the next to leave can do it.
+    pub(crate) fn may_retire(&self) -> bool {
+        self.tries <= 20
+    }
+
     /// Plans to remove the rules of a table that are `wanted`, and the table itself when nothing
     /// stays but its `frame`: what is there for all. Answers the rules.
     pub fn plan_removal(
@@ -331,7 +347,10 @@ impl Nftables {
         let rules = self.rules(table)?;
         let (removed, rest): (Vec<_>, Vec<_>) = rules.into_iter().partition(wanted);
         let is_unused = rest.iter().all(frame);
-        if is_unused && (!removed.is_empty() || !self.chains(table)?.is_empty()) {
+        if is_unused
+            && self.may_retire()
+            && (!removed.is_empty() || !self.chains(table)?.is_empty())
+        {
             // In one transaction: the kernel frees what was removed by one grace period.
             change.delete_table(table).unless_changed();
         } else {
@@ -356,7 +375,7 @@ impl Nftables {
             flags: 0,
             body: vec![0; 4],
         };
-        let answer = self.0.lookup(message, what)?.unwrap_or_default();
+        let answer = self.socket.lookup(message, what)?.unwrap_or_default();
         let attributes = answer.get(4..).unwrap_or_default();
         Ok(find(attributes, GENERATION).unwrap_or_default().to_vec())
     }
@@ -408,7 +427,7 @@ impl Nftables {
             body,
         };
         Ok(self
-            .0
+            .socket
             .lookup(message, &format!("nftables: find chain {}", chain.name))?)
     }
 
@@ -418,7 +437,7 @@ impl Nftables {
             flags: 0,
             body: body.into_bytes(),
         };
-        match self.0.dump(message, what) {
+        match self.socket.dump(message, what) {
             // No such table, or a kernel without nftables: nothing is installed.
             Err(error) if matches!(error.errno(), Some(Errno::ENOENT | Errno::EOPNOTSUPP)) => {
                 Ok(Vec::new())

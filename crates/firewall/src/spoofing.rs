@@ -118,7 +118,7 @@ fn remove_where(wanted: impl Fn(&[Installed], &str) -> bool) -> Result<()> {
         // ebtables-nft(8) uses a table of this name, with more chains.
         let is_last = chains.iter().all(|name| name == PREROUTING || wanted(name))
             && rules.iter().all(|rule| is_about(rule, wanted));
-        if is_last {
+        if is_last && nft.may_retire() {
             change.delete_table(TABLE).unless_changed();
         } else {
             remove_chains(&mut change, &chains, &rules, wanted);
