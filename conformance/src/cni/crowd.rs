@@ -246,6 +246,12 @@ fn mixed_calls_at_once_share_no_address_and_leave_nothing(case: &Case<'_>) -> Ve
     })?;
     nobody_shares(held)?;
     ensure_eq!(reserved(case, "net")?, Vec::<String>::new(), "reservations");
+    // What all share may outlive the last of a crowd, but not the next one who leaves.
+    let last = lives
+        .first()
+        .ok_or_else(|| Failure("nobody lived".into()))?;
+    Life::run(&last.portmap, "DEL", &portmap(&Value::Null, 1))?;
+    Life::run(&last.bridge, "DEL", &last.conf)?;
     case.sh("ip link del br0")?;
     let after = case.sh("nft list ruleset; ip -br link")?;
     ensure_eq!(after, before, "rules and links");
