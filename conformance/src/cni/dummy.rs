@@ -24,7 +24,7 @@ pub(crate) const ROWS: &[Row] = &[
         Cni,
         DU01,
         check_finds_a_missing_address_and_del_frees_everything,
-        "SPEC CHECK, DEL"
+        "SPEC CHECK: an error if a resource is missing; DEL: undo what ADD did"
     ),
     row!(
         Cni,

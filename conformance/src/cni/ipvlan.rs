@@ -24,7 +24,7 @@ pub(crate) const ROWS: &[Row] = &[
         Cni,
         IV01,
         two_containers_of_one_master_reach_each_other,
-        "ipvlan: mode l2"
+        "ipvlan: mode l2: containers of one master are in one broadcast domain"
     ),
     row!(
         Cni,

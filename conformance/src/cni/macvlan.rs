@@ -49,7 +49,12 @@ pub(crate) const ROWS: &[Row] = &[
         an_mtu_above_the_master_s_is_refused,
         "macvlan: mtu: 0 to the master's"
     ),
-    row!(Cni, MV03, the_broadcast_queue_is_set, "macvlan: bcqueuelen"),
+    row!(
+        Cni,
+        MV03,
+        the_broadcast_queue_is_set,
+        "macvlan: bcqueuelen: length of the queue of broadcast frames"
+    ),
     row!(
         Cni,
         MV04,

@@ -59,7 +59,7 @@ pub(crate) const ROWS: &[Row] = &[
         Cni,
         TU05,
         the_queue_s_length_is_set_and_put_back,
-        "tuning: txQLen"
+        "tuning: txQLen: length of the transmit queue; SPEC DEL: undo what ADD did"
     ),
     row!(
         Cni,
