@@ -252,6 +252,13 @@ fn bridged_frames_are_filtered(case: &Case<'_>) -> Verdict {
     Ok(())
 }
 
+/// What is there from the first use on and nobody's in particular: tables, a suite's lock files.
+fn warm_up(case: &Case<'_>, one: &Member) -> Verdict {
+    case.sh(TABLES)?;
+    case.add(&one.at, &one.conf("iptables"))?;
+    case.del(&one.at, &one.conf("iptables"))
+}
+
 fn a_container_talks_outside_though_the_host_drops(case: &Case<'_>) -> Verdict {
     talks_outside(case, "iptables")
 }
@@ -563,7 +570,7 @@ fn a_late_del_spares_who_has_the_address_now(case: &Case<'_>) -> Verdict {
 fn del_leaves_the_host_as_it_was(case: &Case<'_>) -> Verdict {
     host(case)?;
     let (one, two) = (member(case, "c1", 1, 2)?, member(case, "c2", 1, 3)?);
-    case.sh(TABLES)?;
+    warm_up(case, &one)?;
     let before = case.snapshot()?;
     for (one, policy) in [(&one, "open"), (&two, "same-bridge")] {
         case.add(&one.at, &one.with_policy("iptables", policy))?;
@@ -624,7 +631,8 @@ fn check_changes_nothing(case: &Case<'_>) -> Verdict {
     host(case)?;
     let one = member(case, "c1", 1, 2)?;
     let conf = one.conf("iptables");
-    case.sh(TABLES)?;
+    warm_up(case, &one)?;
+    case.sh("iptables -F; iptables -X; ip6tables -F; ip6tables -X")?;
     let before = case.snapshot()?;
     case.cni("CHECK", &one.at, &conf)?.error()?;
     let difference = before.difference(&case.snapshot()?);
