@@ -39,6 +39,12 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     row!(
         Cni,
+        PM02,
+        an_sctp_port_is_reached_and_answers,
+        "portmap: portMappings: protocol sctp"
+    ),
+    row!(
+        Cni,
         PM03,
         a_container_reaches_itself_by_the_host_s_port,
         "portmap: snat: hairpin traffic"
@@ -381,6 +387,80 @@ fn a_udp_port_is_reached(case: &Case<'_>) -> Verdict {
         case.inside(&one.at, count)?,
         "1",
         "datagrams after the mapping"
+    );
+    Ok(())
+}
+
+/// The first packet of an SCTP association and its answer, sent without the kernel's SCTP, which
+/// hosts seldom have; connection tracking and address translation have it for themselves.
+/// RFC 9260: ports, verification tag, CRC-32C; a chunk of type 1 (INIT) or 2 (INIT ACK).
+const SCTP: &str = r#"
+use Socket;
+my ($kind, $to, $from_port, $to_port) = @ARGV;
+my $cookie = $kind == 2 ? pack("n n N", 7, 8, 0) : "";
+my $chunk = pack("C C n N N n n N", $kind, 0, 20 + length $cookie, 1, 65536, 1, 1, 1) . $cookie;
+my $tag = $kind == 2 ? 1 : 0;
+my $packet = pack("n n N N", $from_port, $to_port, $tag, 0) . $chunk;
+my $sum = 0xffffffff;
+for my $byte (unpack "C*", $packet) {
+    $sum ^= $byte;
+    $sum = $sum & 1 ? ($sum >> 1) ^ 0x82f63b78 : $sum >> 1 for 1 .. 8;
+}
+substr($packet, 8, 4) = pack("V", $sum ^ 0xffffffff);
+socket(my $raw, AF_INET, SOCK_RAW, 132) or die "socket: $!";
+send($raw, $packet, 0, sockaddr_in(0, inet_aton($to))) or die "send: $!";
+"#;
+
+fn an_sctp_port_is_reached_and_answers(case: &Case<'_>) -> Verdict {
+    ensure!(
+        testbed::requires::is_installed("perl"),
+        "SKIP: the program perl"
+    );
+    outside(case)?;
+    let script = case.path("sctp.pl");
+    std::fs::write(&script, SCTP)?;
+    let one = served(case, "c1")?;
+    // Dropped once counted: a kernel would refuse what it has no association for.
+    let counter = |condition: &str| {
+        format!(
+            "nft 'add table ip seen; add chain ip seen in {{ type filter hook input priority 0; }}
+                  add rule ip seen in {condition} counter drop'"
+        )
+    };
+    let count = "nft list table ip seen | sed -n 's/.*packets \\([0-9]*\\).*/\\1/p'";
+    let peer = |script: &str| {
+        let script = script.replace('\'', "'\\''");
+        case.sh(&format!("nsenter --net={PEER} sh -ec '{script}'"))
+    };
+    case.inside(&one.at, &counter("ip saddr 192.0.2.2 sctp dport 38412"))?;
+    peer(&counter(
+        "ip saddr 192.0.2.1 sctp sport 3868 sctp dport 40000",
+    ))?;
+    let ask = format!("perl {script} 1 192.0.2.1 40000 3868");
+    peer(&ask)?;
+    case.sh("sleep 0.1")?;
+    ensure_eq!(case.inside(&one.at, count)?, "0", "before the mapping");
+    let mapping = json!({ "hostPort": 3868, "containerPort": 38412, "protocol": "sctp" });
+    let conf = one.conf("iptables", json!([mapping]));
+    case.add(&one.at, &conf)?;
+    // Asked when translation is in use: until then its module may not be loaded.
+    let tracked =
+        case.holds("test -e /proc/sys/net/netfilter/nf_conntrack_sctp_timeout_established")?;
+    ensure!(tracked, "SKIP: needs CONFIG_NF_CT_PROTO_SCTP");
+    peer(&ask)?;
+    case.sh("sleep 0.1")?;
+    ensure_eq!(
+        case.inside(&one.at, count)?,
+        "1",
+        "packets in the container"
+    );
+    let answer = format!("perl {script} 2 192.0.2.2 38412 40000");
+    case.inside(&one.at, &answer)?;
+    case.sh("sleep 0.1")?;
+    ensure_eq!(
+        peer(count)?,
+        "1",
+        "answers from the host's address and port"
     );
     Ok(())
 }
