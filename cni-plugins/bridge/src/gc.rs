@@ -4,7 +4,7 @@
 //! bridge itself is shared with whoever else uses it, and stays.
 
 use cni::{Error, GcRequest};
-use firewall::{masquerade, spoofing};
+use firewall::{Living, masquerade, spoofing};
 use interface::removal::first_error;
 use interface::{in_firewall, ipam, pair};
 
@@ -31,9 +31,10 @@ pub(crate) fn gc(request: &GcRequest) -> Result<(), Error> {
         in_firewall(spoofing::sweep(network.as_str(), is_valid), || {
             "sweep macspoofchk".into()
         }),
-        in_firewall(masquerade::sweep(network.as_str(), is_valid), || {
-            "sweep ipMasq".into()
-        }),
+        in_firewall(
+            masquerade::sweep(&Living::new(network.as_str(), valid.iter())),
+            || "sweep ipMasq".into(),
+        ),
         remove_unused_gateway(&request.invocation),
     ])
 }

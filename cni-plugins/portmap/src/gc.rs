@@ -1,32 +1,21 @@
 //! GC: rules of this network that no valid attachment owns, known by their comments.
 
 use cni::{Error, GcRequest};
-use firewall::{Owner, Stamp};
+use firewall::Living;
 
 use crate::del::remove;
-use crate::iptables::{is_own, stamp_of};
+use crate::iptables::{is_own, is_stale};
 
 /// Frees what is stale; without a list nothing is known to be.
 pub(crate) fn gc(request: &GcRequest) -> Result<(), Error> {
-    let network = &request.invocation.config.name;
     let Some(valid) = &request.valid else {
         return Ok(());
     };
-    let token = |(container, ifname): (&str, &str)| {
-        let owner = Owner {
-            network: network.to_string(),
-            container: container.into(),
-            ifname: ifname.into(),
-        };
-        owner.token()
-    };
-    let tokens: Vec<_> = valid.iter().map(token).collect();
-    let is_stale = |stamp: Option<Stamp>| {
-        stamp.is_some_and(|s| s.is_of_network(network.as_str()) && !tokens.contains(&s.token))
-    };
+    let network = request.invocation.config.name.as_str();
+    let living = Living::new(network, valid.iter());
     remove(
-        |comment| is_stale(Stamp::parse(comment)),
+        |comment| living.is_stale(comment),
         is_own,
-        |saved, chain| is_stale(stamp_of(saved, chain)),
+        |saved, chain| is_stale(saved, chain, &living),
     )
 }

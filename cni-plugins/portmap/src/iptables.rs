@@ -10,7 +10,7 @@ use firewall::iptables::{
     Family, Iptables, Saved, Script, Table, has_legacy_nat, target_of, value_of,
 };
 use firewall::nftables::Nftables;
-use firewall::{Error, PATIENCE, Protocol, Result, Rule, Stamp, legacy_chain};
+use firewall::{Error, Living, PATIENCE, PlainStamp, Protocol, Result, Rule, Stamp, legacy_chain};
 
 use crate::host::Published;
 use crate::rules::{
@@ -92,17 +92,7 @@ fn published_by(saved: &Saved, (chain, words): (&str, &str)) -> Option<Published
         return None;
     }
     let comment = value_of(entry, "--comment").unwrap_or_default();
-    // The reference's: dnat name: "NETWORK" id: "ID", its quotes escaped by iptables-save.
-    let legacy = || {
-        Some(
-            entry
-                .split("id: \\\"")
-                .nth(1)?
-                .split('\\')
-                .next()?
-                .to_owned(),
-        )
-    };
+    let legacy = || PlainStamp::parse(&comment).map(|stamp| stamp.container);
     let container = Stamp::parse(&comment)
         .map(|stamp| stamp.container)
         .or_else(legacy);
@@ -321,10 +311,49 @@ fn remove_shared(saved: &Saved, script: &mut Script) {
 
 /// What the rules in a chain and before it say about its owner.
 pub(crate) fn stamp_of(saved: &Saved, chain: &str) -> Option<Stamp> {
+    comments_of(saved, chain).find_map(|comment| Stamp::parse(&comment))
+}
+
+/// Whether the rules in a chain and before it name owners, and none of them is alive. The
+/// reference's chain may be that of two containers: its name is a hash of two names without a
+/// border.
+pub(crate) fn is_stale(saved: &Saved, chain: &str, living: &Living) -> bool {
+    let names_somebody =
+        |text: &String| Stamp::parse(text).is_some() || PlainStamp::parse(text).is_some();
+    let mut comments = comments_of(saved, chain).filter(names_somebody).peekable();
+    comments.peek().is_some() && comments.all(|comment| living.is_stale(&comment))
+}
+
+fn comments_of<'a>(saved: &'a Saved, chain: &'a str) -> impl Iterator<Item = String> + 'a {
     let around = saved
         .rules()
-        .filter(|(name, words)| *name == chain || target_of(words) == Some(chain));
-    around
-        .filter_map(|(_, words)| Stamp::parse(&value_of(words, "--comment")?))
-        .next()
+        .filter(move |(name, words)| *name == chain || target_of(words) == Some(chain));
+    around.filter_map(|(_, words)| value_of(words, "--comment"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_is_stale_if_all_who_are_named_around_it_are_dead() {
+        let entry = |network: &str, id: &str| {
+            format!(
+                r#"-A {DNAT} -p tcp -m comment --comment "dnat name: \"{network}\" id: \"{id}\"" -m multiport --dports 80 -j CNI-DN-1"#
+            )
+        };
+        let inside = "-A CNI-DN-1 -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.1.0.2:80";
+        let table =
+            |entries: &[String]| Saved::parse(&[entries, &[inside.into()]].concat().join("\n"));
+        let nobody = Living::new("a", []);
+        let one = table(&[entry("a", "bc")]);
+        assert!(is_stale(&one, "CNI-DN-1", &nobody));
+        assert!(!is_stale(&one, "CNI-DN-1", &Living::new("ab", [])));
+        let other_interface = Living::new("a", [("bc", "eth1")]);
+        assert!(!is_stale(&one, "CNI-DN-1", &other_interface));
+        // The reference names the chain of `a` and `bc` like that of `ab` and `c`.
+        let shared = table(&[entry("a", "bc"), entry("ab", "c")]);
+        assert!(!is_stale(&shared, "CNI-DN-1", &nobody));
+        assert!(!is_stale(&table(&[]), "CNI-DN-1", &nobody), "names nobody");
+    }
 }

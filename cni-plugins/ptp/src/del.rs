@@ -2,7 +2,7 @@
 //! Only addresses wait for the link: who got one that is still configured would share it.
 
 use cni::{DelRequest, Error, GcRequest};
-use firewall::masquerade;
+use firewall::{Living, masquerade};
 use interface::removal::{first_error, is_released_first};
 use interface::{in_firewall, ipam, owner, pair};
 
@@ -43,8 +43,7 @@ pub(crate) fn gc(request: &GcRequest) -> Result<(), Error> {
     } else {
         Ok(())
     };
-    let rules = in_firewall(masquerade::sweep(network.as_str(), is_valid), || {
-        "sweep ipMasq".into()
-    });
+    let living = Living::new(network.as_str(), valid.iter());
+    let rules = in_firewall(masquerade::sweep(&living), || "sweep ipMasq".into());
     first_error([pairs, released, rules])
 }

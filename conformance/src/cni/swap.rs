@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::attachment::{Attachment, with, with_prev};
 use crate::case::Case;
-use crate::row::{Row, Verdict, ensure, row};
+use crate::row::{Row, Verdict, ensure, ensure_eq, row};
 
 pub(crate) const ROWS: &[Row] = &[
     row!(
@@ -55,6 +55,18 @@ pub(crate) const ROWS: &[Row] = &[
         SU06,
         the_reference_deletes_the_subject_s_firewall_rules,
         "suite: a node can change back with containers running: firewall"
+    ),
+    row!(
+        Cni,
+        SU06,
+        gc_of_the_subject_collects_the_reference_s_bridge_attachments,
+        "suite: GC after a change: ipMasq rules and reservations of the dead, none of the living"
+    ),
+    row!(
+        Cni,
+        SU06,
+        gc_of_the_subject_collects_the_reference_s_port_mappings,
+        "suite: GC after a change: port mappings of the dead, none of the living"
     ),
 ];
 
@@ -110,14 +122,19 @@ fn chain(kind: &str, second: &str) -> Vec<Value> {
     list
 }
 
+fn has_reference(case: &Case<'_>) -> Verdict {
+    let is_there = case.holds(&format!("test -x {REFERENCE}/bridge"))?;
+    ensure!(is_there, "SKIP: needs the reference plugins in {REFERENCE}");
+    Ok(())
+}
+
 /// ADD of the whole chain by one suite, and DEL by another; nothing more than before may be there.
 fn attached_and_deleted(
     case: &Case<'_>,
     chain: &[Value],
     (attaching, deleting): (Suite, Suite),
 ) -> Verdict {
-    let is_there = case.holds(&format!("test -x {REFERENCE}/bridge"))?;
-    ensure!(is_there, "SKIP: needs the reference plugins in {REFERENCE}");
+    has_reference(case)?;
     // The bridge, shared chains and lock files of either suite are nobody's in particular.
     let first = case.sandbox("first")?;
     for suite in [attaching, deleting] {
@@ -140,7 +157,7 @@ fn attached_and_deleted(
         let in_use: Vec<_> = in_use.collect();
         ensure!(in_use.is_empty(), "left before GC:\n{in_use:#?}");
         if !left.is_empty() {
-            collect(case, chain)?;
+            collect(case, chain, json!([]))?;
             difference = before.difference(&case.snapshot()?);
             left = difference.iter().filter(is_left).collect();
         }
@@ -151,8 +168,8 @@ fn attached_and_deleted(
     Ok(())
 }
 
-/// The subject's GC without a valid attachment.
-fn collect(case: &Case<'_>, chain: &[Value]) -> Verdict {
+/// The subject's GC, as far as it knows what is alive.
+fn collect(case: &Case<'_>, chain: &[Value], valid: Value) -> Verdict {
     let nobody = Attachment {
         id: String::new(),
         netns: String::new(),
@@ -160,10 +177,26 @@ fn collect(case: &Case<'_>, chain: &[Value]) -> Verdict {
     };
     for conf in chain {
         let conf = with(conf, "cniVersion", "1.1.0");
-        let conf = with(&conf, "cni.dev/valid-attachments", json!([]));
+        let conf = match valid {
+            Value::Null => conf,
+            _ => with(&conf, "cni.dev/valid-attachments", valid.clone()),
+        };
         run(case, Subject, "GC", &nobody, &conf)?;
     }
     Ok(())
+}
+
+/// ADD of the whole chain; its last result.
+fn attach(case: &Case<'_>, chain: &[Value], at: &Attachment, suite: Suite) -> Verdict<Value> {
+    let mut result = Value::Null;
+    for conf in chain {
+        let conf = match &result {
+            Value::Null => conf.clone(),
+            previous => with_prev(conf, previous),
+        };
+        result = run(case, suite, "ADD", at, &conf)?;
+    }
+    Ok(result)
 }
 
 fn once(
@@ -172,14 +205,7 @@ fn once(
     at: &Attachment,
     (attaching, deleting): (Suite, Suite),
 ) -> Verdict {
-    let mut result = Value::Null;
-    for conf in chain {
-        let conf = match &result {
-            Value::Null => conf.clone(),
-            previous => with_prev(conf, previous),
-        };
-        result = run(case, attaching, "ADD", at, &conf)?;
-    }
+    let result = attach(case, chain, at, attaching)?;
     if matches!((attaching, deleting), (Reference, Subject)) {
         for conf in chain {
             run(case, deleting, "CHECK", at, &with_prev(conf, &result))?;
@@ -221,4 +247,86 @@ fn the_reference_deletes_the_subject_s_port_mappings(case: &Case<'_>) -> Verdict
 
 fn the_reference_deletes_the_subject_s_firewall_rules(case: &Case<'_>) -> Verdict {
     attached_and_deleted(case, &chain("bridge", "firewall"), (Subject, Reference))
+}
+
+/// What the host has of containers, whoever made it: links, rules, reservations.
+fn possessions(case: &Case<'_>) -> Verdict<Vec<String>> {
+    let listed = case.sh(
+        "ip -o link | sed 's/^[0-9]*: //; s/@.*//' | grep '^veth' || :
+         iptables-save -t nat | grep '^[:-].*CNI-' || :
+         ip6tables-save -t nat | grep '^[:-].*CNI-' || :
+         grep -sr '' /var/lib/cni/networks --include='[1f]*' || :",
+    )?;
+    let without_counters = |line: &str| line.split(" [").next().unwrap_or(line).trim().to_owned();
+    let mut lines: Vec<_> = listed.lines().map(without_counters).collect();
+    lines.sort_unstable();
+    Ok(lines)
+}
+
+/// The reference attaches one that lives, one of another network, and one that dies unseen: the
+/// subject's GC takes all that the last one had, and not a line more.
+fn collected_after_a_change(case: &Case<'_>, second: &str) -> Verdict {
+    has_reference(case)?;
+    let chain_of = |network: &str, port: u16| -> Vec<Value> {
+        let mut list = chain("bridge", second);
+        for conf in &mut list {
+            conf["name"] = network.into();
+        }
+        let portmap = list.last_mut().filter(|conf| conf["type"] == "portmap");
+        if let Some(portmap) = portmap {
+            portmap["runtimeConfig"]["portMappings"] = json!([
+                { "hostPort": port, "containerPort": 80, "protocol": "tcp" },
+                { "hostPort": port, "containerPort": 53, "protocol": "udp" }
+            ]);
+        }
+        list
+    };
+    let alive = case.sandbox("alive77")?;
+    attach(case, &chain_of("net", 8081), &alive, Reference)?;
+    // A network whose name begins like the other's, with a subnet of its own.
+    let elsewhere = case.sandbox("elsewhere")?;
+    let mut others = chain_of("net2", 8082);
+    others[0]["ipam"]["ranges"] = json!([[{ "subnet": "10.78.0.0/24" }]]);
+    others[0]["bridge"] = "br1".into();
+    attach(case, &others, &elsewhere, Reference)?;
+    let before = possessions(case)?;
+
+    let dead = case.sandbox("dead77")?;
+    let dead_chain = chain_of("net", 8083);
+    attach(case, &dead_chain, &dead, Reference)?;
+    // The kernel takes the links of a namespace some time after its name.
+    case.sh("ip netns del dead77
+         for try in $(seq 100); do [ $(grep -c veth /proc/net/dev) = 2 ] && exit; sleep 0.05; done
+         exit 1")?;
+    let with_dead = possessions(case)?;
+    collect(case, &dead_chain, Value::Null)?;
+    ensure_eq!(possessions(case)?, with_dead, "GC without a list");
+    let both = json!([
+        { "containerID": "alive77", "ifname": "eth0" },
+        { "containerID": "dead77", "ifname": "eth0" }
+    ]);
+    collect(case, &dead_chain, both)?;
+    ensure_eq!(possessions(case)?, with_dead, "GC while both are alive");
+    let one = json!([{ "containerID": "alive77", "ifname": "eth0" }]);
+    collect(case, &dead_chain, one)?;
+    ensure_eq!(possessions(case)?, before, "GC after one has died");
+    collect(case, &dead_chain, json!([]))?;
+    let left = possessions(case)?;
+    let names_alive = |line: &&String| line.contains("alive77");
+    let of_alive: Vec<_> = left.iter().filter(names_alive).collect();
+    ensure!(
+        of_alive.is_empty(),
+        "left when nobody lives:\n{of_alive:#?}"
+    );
+    let elsewhere = left.iter().any(|line| line.contains("elsewhere"));
+    ensure!(elsewhere, "another network's is gone:\n{left:#?}");
+    Ok(())
+}
+
+fn gc_of_the_subject_collects_the_reference_s_bridge_attachments(case: &Case<'_>) -> Verdict {
+    collected_after_a_change(case, "")
+}
+
+fn gc_of_the_subject_collects_the_reference_s_port_mappings(case: &Case<'_>) -> Verdict {
+    collected_after_a_change(case, "portmap")
 }

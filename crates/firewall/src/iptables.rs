@@ -118,12 +118,7 @@ impl Iptables {
     /// Reads the table.
     pub fn save(&self) -> Result<Saved> {
         let stdout = self.run(&self.save, &["-t", self.table.name()], "")?;
-        Ok(Saved(
-            String::from_utf8_lossy(&stdout)
-                .lines()
-                .map(str::to_owned)
-                .collect(),
-        ))
+        Ok(Saved::parse(&String::from_utf8_lossy(&stdout)))
     }
 
     /// Makes a script true, whole or not at all.
@@ -283,6 +278,11 @@ fn has_legacy_table(family: Family, table: Table) -> bool {
 }
 
 impl Saved {
+    /// Reads what `iptables-save` says of one table.
+    pub fn parse(text: &str) -> Self {
+        Self(text.lines().map(str::to_owned).collect())
+    }
+
     /// The lines that say what the table does: counters and time stamps differ at every look.
     fn without_counters(&self) -> Vec<&str> {
         let lines = self.0.iter().filter(|line| !line.starts_with('#'));
@@ -343,11 +343,23 @@ pub fn target_of(words: &str) -> Option<&str> {
 pub fn value_of(words: &str, option: &str) -> Option<String> {
     let start = words.find(&format!("{option} "))? + option.len() + 1;
     let rest = &words[start..];
-    let value = match rest.strip_prefix('"') {
-        Some(quoted) => quoted.split_once('"')?.0,
-        None => rest.split(' ').next()?,
-    };
-    Some(value.to_owned())
+    match rest.strip_prefix('"') {
+        Some(quoted) => unquoted(quoted),
+        None => rest.split(' ').next().map(str::to_owned),
+    }
+}
+
+/// What stands before the closing quote. A backslash of iptables-save makes the next character an
+/// ordinary one.
+fn unquoted(quoted: &str) -> Option<String> {
+    let (mut value, mut rest) = (String::new(), quoted.chars());
+    loop {
+        match rest.next()? {
+            '"' => return Some(value),
+            '\\' => value.push(rest.next()?),
+            other => value.push(other),
+        }
+    }
 }
 
 impl Script {
@@ -622,5 +634,9 @@ mod tests {
         assert_eq!(chain, "POSTROUTING");
         assert_eq!(value_of(words, "--comment").as_deref(), Some("a b"));
         assert_eq!(value_of(words, "-s").as_deref(), Some("10.1.0.2/32"));
+        let words = r#"-m comment --comment "name: \"a\" id: \"b\\c\"" -j CNI-X"#;
+        let comment = value_of(words, "--comment");
+        assert_eq!(comment.as_deref(), Some(r#"name: "a" id: "b\c""#));
+        assert_eq!(value_of(r#"--comment "open"#, "--comment"), None);
     }
 }

@@ -22,5 +22,5 @@ pub mod spoofing; // `macspoofchk`: containers send with their own Ethernet addr
 
 pub use back_end::{BackEnd, PATIENCE};
 pub use error::{Error, Result};
-pub use owner::{Owner, Stamp, legacy_chain};
+pub use owner::{Living, Owner, PlainStamp, Stamp, legacy_chain};
 pub use rule::{Match, Protocol, Rule, Test, Verdict};

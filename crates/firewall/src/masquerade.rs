@@ -19,7 +19,7 @@ use crate::back_end::BackEnd;
 use crate::error::Result;
 use crate::nftables::{Base, Family, Hook, Installed, Nftables, Table, Transaction};
 use crate::rule::{Match, Rule, Test, Verdict};
-use owner::{Owner, Stamp};
+use owner::{Living, Owner, Stamp};
 
 const TABLE: Table = Table {
     family: Family::Inet,
@@ -117,14 +117,12 @@ pub fn remove(owner: &Owner) -> Result<()> {
     native.and(chains::remove(&mut nft, owner))
 }
 
-/// Removes the rules of a network's attachments that `is_valid` does not know by their token.
-pub fn sweep(network: &str, is_valid: impl Fn(&str) -> bool) -> Result<()> {
-    let stale = |stamp: &Stamp| stamp.is_of_network(network) && !is_valid(&stamp.token);
+/// Removes the rules of a network's attachments that are not alive, also those of the reference
+/// plugins.
+pub fn sweep(living: &Living) -> Result<()> {
     let mut nft = Nftables::open()?;
-    let native = remove_nftables(&mut nft, |installed| {
-        stamp(installed).is_some_and(|s| stale(&s))
-    });
-    native.and(chains::sweep(&mut nft, stale))
+    let native = remove_nftables(&mut nft, |installed| living.is_stale(&installed.comment));
+    native.and(chains::sweep(&mut nft, living))
 }
 
 fn remove_nftables(nft: &mut Nftables, wanted: impl Fn(&Installed) -> bool) -> Result<()> {

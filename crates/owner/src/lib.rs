@@ -4,9 +4,13 @@
 //! be cut, and agree with the names that the reference plugins derive, so that either suite finds
 //! what the other left.
 
+mod living; // who is alive in a network, for GC
+
 use std::fmt::Write;
 
 use sha2::{Digest, Sha512};
+
+pub use living::{Living, PlainStamp};
 
 /// nft(8) refuses comments longer than this; the kernel keeps them with a trailing NUL.
 const COMMENT_BYTES: usize = 127;

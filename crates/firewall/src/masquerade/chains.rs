@@ -9,7 +9,7 @@
 //! address's and names its owner; an owner's rules in POSTROUTING are found by those addresses.
 
 use ipnet::IpNet;
-use owner::{Owner, Stamp, legacy_chain};
+use owner::{Living, Owner, Stamp, legacy_chain};
 
 use super::multicast;
 use crate::back_end::PATIENCE;
@@ -45,12 +45,12 @@ impl Chains<'_> {
     }
 
     fn plan(&self, addresses: &[IpNet], saved: &Saved) -> Result<Script> {
-        let (chain, token) = (legacy_chain(PREFIX, self.owner), self.owner.token());
+        let chain = legacy_chain(PREFIX, self.owner);
         let mut script = Script::default();
         if saved.has_chain(&chain) {
-            let doomed = |stamp: Option<&Stamp>| stamp.is_none_or(|stamp| stamp.token == token);
-            plan_removal(saved, &chain, doomed, &mut script);
-            if is_emptied(saved, &chain, doomed) {
+            let doomed = Doomed::of(self.owner);
+            plan_removal(saved, &chain, &doomed, &mut script);
+            if is_emptied(saved, &chain, &doomed) {
                 script.new_chain(&chain);
             }
         } else {
@@ -157,31 +157,66 @@ impl Chains<'_> {
     }
 }
 
+/// Which rules go.
+enum Doomed<'a> {
+    /// Those of the owner with this token, and those in the owner's chain that no owner of ours
+    /// claims.
+    Of(String),
+    /// Those whose comment names somebody who is not alive.
+    NotIn(&'a Living),
+}
+
+impl Doomed<'_> {
+    fn of(owner: &Owner) -> Self {
+        Self::Of(owner.token())
+    }
+
+    /// Whether a rule in a container's chain goes.
+    fn has(&self, words: &str) -> bool {
+        let comment = value_of(words, "--comment").unwrap_or_default();
+        match self {
+            Self::Of(token) => Stamp::parse(&comment).is_none_or(|stamp| stamp.token == *token),
+            Self::NotIn(living) => living.is_stale(&comment),
+        }
+    }
+
+    /// Whether a rule goes that leads to a chain in which another's rules stay. It names the
+    /// container alone, so it goes for what it says only where all of the container does.
+    fn has_entry(&self, words: &str) -> bool {
+        match self {
+            Self::Of(_) => false,
+            Self::NotIn(_) => self.has(words),
+        }
+    }
+
+    /// Whether a chain goes that has no rule, so that nothing says whose it is but its name.
+    fn has_empty(&self) -> bool {
+        matches!(self, Self::Of(_))
+    }
+}
+
 /// Removes an owner's rules, and those that nobody claims in a chain of its name: the reference's.
 pub(super) fn remove(nft: &mut Nftables, owner: &Owner) -> Result<()> {
     // Before the reference's names were ours, chains were named with the interface.
     let names = [owner.chain(PREFIX), legacy_chain(PREFIX, owner)];
-    let token = owner.token();
-    remove_from_all(
-        nft,
-        |chain| names.iter().any(|name| name == chain),
-        |stamp| stamp.is_none_or(|stamp| stamp.token == token),
-    )
+    let is_named = |chain: &str| names.iter().any(|name| name == chain);
+    remove_from_all(nft, is_named, &Doomed::of(owner))
 }
 
-/// Removes the rules whose owner is `stale`.
-pub(super) fn sweep(nft: &mut Nftables, stale: impl Fn(&Stamp) -> bool) -> Result<()> {
-    remove_from_all(nft, is_masquerade_chain, |stamp| stamp.is_some_and(&stale))
+/// Removes the rules of those who are not alive. The reference's rules say whose they are in plain
+/// text; of one that names nobody, or another network, nothing is known.
+pub(super) fn sweep(nft: &mut Nftables, living: &Living) -> Result<()> {
+    remove_from_all(nft, is_masquerade_chain, &Doomed::NotIn(living))
 }
 
 fn remove_from_all(
     nft: &mut Nftables,
     wanted: impl Fn(&str) -> bool,
-    doomed: impl Fn(Option<&Stamp>) -> bool,
+    doomed: &Doomed<'_>,
 ) -> Result<()> {
     let mut first = Ok(());
     for family in Family::ALL {
-        let removed = remove_from(nft, family, &wanted, &doomed);
+        let removed = remove_from(nft, family, &wanted, doomed);
         first = first.and(removed);
     }
     first
@@ -191,7 +226,7 @@ fn remove_from(
     nft: &mut Nftables,
     family: Family,
     wanted: impl Fn(&str) -> bool,
-    doomed: impl Fn(Option<&Stamp>) -> bool,
+    doomed: &Doomed<'_>,
 ) -> Result<()> {
     if !may_have_chain(nft, (family, Table::Nat), &wanted)? {
         return Ok(());
@@ -199,7 +234,7 @@ fn remove_from(
     programs(family)?.update(|saved| {
         let mut script = Script::default();
         for chain in saved.chains().filter(|chain| wanted(chain)) {
-            plan_removal(saved, chain, &doomed, &mut script);
+            plan_removal(saved, chain, doomed, &mut script);
         }
         Ok(script)
     })
@@ -207,13 +242,8 @@ fn remove_from(
 
 /// Removes what is doomed in a chain and what leads there for it; the chain too if nothing else
 /// is in it.
-fn plan_removal(
-    saved: &Saved,
-    chain: &str,
-    doomed: impl Fn(Option<&Stamp>) -> bool,
-    script: &mut Script,
-) {
-    if is_emptied(saved, chain, &doomed) {
+fn plan_removal(saved: &Saved, chain: &str, doomed: &Doomed<'_>, script: &mut Script) {
+    if is_emptied(saved, chain, doomed) {
         for (from, words) in saved.references(chain) {
             script.delete(from, words);
         }
@@ -221,41 +251,33 @@ fn plan_removal(
         return;
     }
     let inside = || saved.rules().filter(|(name, _)| *name == chain);
-    let is_doomed = |words: &str| doomed(stamp_of(words).as_ref());
     let kept: Vec<_> = inside()
-        .filter(|(_, words)| !is_doomed(words))
+        .filter(|(_, words)| !doomed.has(words))
         .filter_map(|(_, words)| value_of(words, "-s"))
         .collect();
     let gone: Vec<_> = inside()
-        .filter(|(_, words)| is_doomed(words))
+        .filter(|(_, words)| doomed.has(words))
         .filter_map(|(_, words)| value_of(words, "-s"))
         .filter(|source| !kept.contains(source))
         .collect();
     for (from, words) in saved.references(chain) {
-        if value_of(words, "-s").is_some_and(|source| gone.contains(&source)) {
+        let leads_nowhere = value_of(words, "-s").is_some_and(|source| gone.contains(&source));
+        if leads_nowhere || doomed.has_entry(words) {
             script.delete(from, words);
         }
     }
-    for (_, words) in inside().filter(|(_, words)| is_doomed(words)) {
+    for (_, words) in inside().filter(|(_, words)| doomed.has(words)) {
         script.delete(chain, words);
     }
 }
 
 /// Whether nothing stays in a chain. One without a rule says nothing of whose it is.
-fn is_emptied(saved: &Saved, chain: &str, doomed: impl Fn(Option<&Stamp>) -> bool) -> bool {
-    let mut stamps = saved
-        .rules()
-        .filter(|(name, _)| *name == chain)
-        .map(|(_, words)| stamp_of(words))
-        .peekable();
-    match stamps.peek() {
-        None => doomed(None),
-        Some(_) => stamps.all(|stamp| doomed(stamp.as_ref())),
+fn is_emptied(saved: &Saved, chain: &str, doomed: &Doomed<'_>) -> bool {
+    let mut rules = saved.rules().filter(|(name, _)| *name == chain).peekable();
+    match rules.peek() {
+        None => doomed.has_empty(),
+        Some(_) => rules.all(|(_, words)| doomed.has(words)),
     }
-}
-
-fn stamp_of(words: &str) -> Option<Stamp> {
-    Stamp::parse(&value_of(words, "--comment")?)
 }
 
 fn is_masquerade_chain(name: &str) -> bool {
@@ -269,4 +291,57 @@ fn programs(family: Family) -> Result<Iptables> {
         status: None,
         stderr: "not installed".into(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The reference's chain of container `bc` on network `a`, and of `c` on `ab`.
+    const SHARED: &str = r#"*nat
+:CNI-0123456789abcdef01234567 - [0:0]
+-A POSTROUTING -s 10.1.0.2/32 -m comment --comment "name: \"a\" id: \"bc\"" -j CNI-0123456789abcdef01234567
+-A POSTROUTING -s 10.2.0.2/32 -m comment --comment "name: \"ab\" id: \"c\"" -j CNI-0123456789abcdef01234567
+-A CNI-0123456789abcdef01234567 -d 10.1.0.0/16 -m comment --comment "name: \"a\" id: \"bc\"" -j ACCEPT
+-A CNI-0123456789abcdef01234567 -d 10.2.0.0/16 -m comment --comment "name: \"ab\" id: \"c\"" -j ACCEPT
+COMMIT"#;
+
+    fn swept(saved: &Saved, living: &Living) -> String {
+        let (mut script, doomed) = (Script::default(), Doomed::NotIn(living));
+        for chain in saved.chains().filter(|chain| is_masquerade_chain(chain)) {
+            plan_removal(saved, chain, &doomed, &mut script);
+        }
+        script.text()
+    }
+
+    #[test]
+    fn of_a_chain_that_two_share_the_dead_one_s_rules_go() {
+        let saved = Saved::parse(SHARED);
+        let script = swept(&saved, &Living::new("a", []));
+        assert_eq!(script.matches("-D POSTROUTING -s 10.1.0.2/32").count(), 1);
+        assert_eq!(script.matches("-D CNI-").count(), 1);
+        assert!(!script.contains("10.2.0"), "{script}");
+        assert!(!script.contains("-F") && !script.contains("-X"), "{script}");
+    }
+
+    #[test]
+    fn who_lives_or_is_of_another_network_loses_nothing() {
+        let saved = Saved::parse(SHARED);
+        let nothing = Script::default().text();
+        for living in [Living::new("a", [("bc", "eth1")]), Living::new("abc", [])] {
+            assert_eq!(swept(&saved, &living), nothing);
+        }
+    }
+
+    #[test]
+    fn a_chain_of_the_dead_alone_goes_with_what_leads_there() {
+        let alone = |line: &&str| !line.contains(r#"\"ab\""#);
+        let text: Vec<_> = SHARED.lines().filter(alone).collect();
+        let script = swept(&Saved::parse(&text.join("\n")), &Living::new("a", []));
+        assert_eq!(script.matches("-D POSTROUTING -s 10.1.0.2/32").count(), 1);
+        assert!(script.contains("-X CNI-0123456789abcdef01234567\n"));
+        let empty = "*nat\n:CNI-0123456789abcdef01234567 - [0:0]\nCOMMIT";
+        let script = swept(&Saved::parse(empty), &Living::new("a", []));
+        assert_eq!(script, Script::default().text(), "nobody's chain stays");
+    }
 }
