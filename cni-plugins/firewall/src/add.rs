@@ -5,13 +5,14 @@ use std::net::IpAddr;
 use cni::{AddRequest, Attempt, Code, Error};
 use cni_plugin::Claim;
 use firewall::nftables::Nftables;
+use interface::{in_firewall, owner};
 use netlink::sysctl;
 use owner::Owner;
 
 use crate::config::{BackEnd, FirewallConfig, addresses, bridge};
 use crate::firewalld::{self, Firewalld, Kept};
 use crate::record::{Policy, Record, Records};
-use crate::{del, in_firewall, in_firewalld, iptables, nftables, owner};
+use crate::{del, in_firewalld, iptables, nftables};
 
 /// Everything about an attachment that its rules depend on.
 pub(crate) struct Plan<'a> {

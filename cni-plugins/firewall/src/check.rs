@@ -2,12 +2,13 @@
 
 use cni::{Attempt, CheckRequest, Code, Error};
 use firewall::nftables::Nftables;
+use interface::{in_firewall, owner};
 
 use crate::add::Plan;
 use crate::config::{BackEnd, FirewallConfig};
 use crate::firewalld::Firewalld;
+use crate::in_firewalld;
 use crate::record::{Record, Records};
-use crate::{in_firewall, in_firewalld, owner};
 
 /// Compares the configuration with the host.
 pub(crate) fn check(request: &CheckRequest) -> Result<(), Error> {

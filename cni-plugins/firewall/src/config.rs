@@ -41,6 +41,8 @@ struct Keys {
 pub(crate) const DEFAULT_ADMIN_CHAIN: &str = "CNI-ADMIN";
 /// XT_EXTENSION_MAXNAMELEN without its NUL.
 const LONGEST_CHAIN: usize = 28;
+/// IFNAMSIZ without its NUL.
+const LONGEST_LINK: usize = 15;
 /// Names of chains that are not the administrator's.
 const TAKEN: [&str; 13] = [
     "INPUT",
@@ -151,8 +153,42 @@ pub(crate) fn addresses(result: &cni::Result, ifname: &str) -> Vec<IpAddr> {
 pub(crate) fn bridge(result: &cni::Result, policy: Policy) -> Result<String, Error> {
     let first = result.interfaces.first();
     let bridge = first.filter(|i| i.sandbox.is_empty() && !i.name.is_empty());
-    bridge.map(|i| i.name.clone()).ok_or_else(|| {
+    let bridge = bridge.ok_or_else(|| {
         let msg = format!("interface needs to be set for ingress policy \"{policy}\"");
         Error::config(msg).details("chain firewall behind bridge, whose result names the bridge")
-    })
+    })?;
+    let name = &bridge.name;
+    let is_odd = |c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control();
+    if name.len() > LONGEST_LINK || name.contains(is_odd) || name == "." || name == ".." {
+        let msg = format!("prevResult.interfaces[0].name: {name:?} cannot be a link's name");
+        let details = format!("1 to {LONGEST_LINK} bytes without '/', ':' and white space");
+        return Err(Error::config(msg).details(details));
+    }
+    Ok(name.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use cni::Code;
+
+    use super::*;
+
+    #[test]
+    fn the_bridge_of_a_policy_is_a_link_s_name() {
+        let named = |name: &str| {
+            let interface = Interface {
+                name: name.into(),
+                ..Interface::default()
+            };
+            let result = cni::Result {
+                interfaces: vec![interface],
+                ..cni::Result::default()
+            };
+            bridge(&result, Policy::Isolated)
+        };
+        assert_eq!(named("cni-podman0").unwrap(), "cni-podman0");
+        for odd in ["", "a/b", "..", "br 0", "sixteen-letters-"] {
+            assert_eq!(named(odd).unwrap_err().code, Code::CONFIG, "{odd:?}");
+        }
+    }
 }

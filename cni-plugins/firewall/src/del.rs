@@ -7,13 +7,15 @@ use std::net::IpAddr;
 
 use cni::{Attempt, Code, DelRequest, Error};
 use firewall::nftables::Nftables;
+use interface::removal::first_error;
+use interface::{in_firewall, owner};
 use owner::Owner;
 
 use crate::config::{DEFAULT_ADMIN_CHAIN, FirewallConfig, addresses};
 use crate::firewalld::{self, Firewalld};
 use crate::iptables::{self, Unwanted};
 use crate::record::{Policy, Record, Records};
-use crate::{first_error, in_firewall, in_firewalld, nftables, owner};
+use crate::{in_firewalld, nftables};
 
 /// Closes the container's way.
 pub(crate) fn del(request: &DelRequest) -> Result<(), Error> {

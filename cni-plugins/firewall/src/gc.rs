@@ -2,10 +2,12 @@
 
 use cni::{Attempt, Code, Error, GcRequest};
 use firewall::nftables::Nftables;
+use interface::in_firewall;
+use interface::removal::first_error;
 use owner::Owner;
 
-use crate::record::Records;
-use crate::{del, in_firewall, nftables};
+use crate::record::{Found, Records};
+use crate::{del, nftables};
 
 /// Frees what is stale; without a list nothing is known to be.
 pub(crate) fn gc(request: &GcRequest) -> Result<(), Error> {
@@ -16,17 +18,39 @@ pub(crate) fn gc(request: &GcRequest) -> Result<(), Error> {
     let token = |(container, ifname)| Owner::new(network, container, ifname).token();
     let tokens: Vec<_> = valid.iter().map(token).collect();
     let is_valid = |token: &str| tokens.iter().any(|valid| valid == token);
-    let mut first = Ok(());
-    if let Some(records) = Records::find().attempt(Code::IO, || "open the records".into())? {
-        for record in records.stale(network, is_valid) {
-            first = first.and(del::release(&record));
+    let records = || -> Result<(), Error> {
+        match Records::find().attempt(Code::IO, || "open the records".into())? {
+            Some(records) => release_all(&records, network, is_valid),
+            None => Ok(()),
         }
-    }
-    let mut nft = in_firewall(Nftables::open(), || "open nftables".into())?;
-    let swept = nftables::remove(
-        &mut nft,
-        |stamp| stamp.is_of_network(network) && !is_valid(&stamp.token),
-        None,
-    );
-    first.and(in_firewall(swept, || "remove stale rules".into()))
+    };
+    let rules = || -> Result<(), Error> {
+        let mut nft = in_firewall(Nftables::open(), || "open nftables".into())?;
+        let swept = nftables::remove(
+            &mut nft,
+            |stamp| stamp.is_of_network(network) && !is_valid(&stamp.token),
+            None,
+        );
+        in_firewall(swept, || "remove stale rules".into())
+    };
+    first_error([records(), rules()])
+}
+
+fn release_all(
+    records: &Records,
+    network: &str,
+    is_valid: impl Fn(&str) -> bool,
+) -> Result<(), Error> {
+    let stale = records.stale(network, is_valid);
+    let stale = stale.attempt(Code::IO, || "list the records".into())?;
+    first_error(stale.into_iter().map(|Found { path, record }| {
+        match record.attempt(Code::IO, || format!("read the stale record {path}"))? {
+            Some(record) => del::release(&record),
+            None => {
+                let msg = format!("the stale record {path} cannot be understood");
+                let remedy = "its rules of iptables are not known: remove them, then the file";
+                Err(Error::new(Code::IO, msg).details(remedy))
+            }
+        }
+    }))
 }

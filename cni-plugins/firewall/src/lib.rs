@@ -18,11 +18,9 @@ mod rules; // PURE: the rules, for both rule back ends
 mod status; // would ADD fail?
 
 use cni::{
-    AddRequest, Attachment, Attempt, CheckRequest, Code, DelRequest, Error, GcRequest, NetworkName,
-    StatusRequest, Version,
+    AddRequest, Attempt, CheckRequest, Code, DelRequest, Error, GcRequest, StatusRequest, Version,
 };
 use cni_plugin::{Claim, Plugin};
-use owner::Owner;
 
 /// The plugin.
 pub struct Firewall;
@@ -53,27 +51,8 @@ impl Plugin for Firewall {
     }
 }
 
-fn owner(network: &NetworkName, attachment: &Attachment) -> Owner {
-    Owner {
-        network: network.to_string(),
-        container: attachment.container_id.to_string(),
-        ifname: attachment.ifname.to_string(),
-    }
-}
-
-/// The host refused something: code 100, or 11 when it may work later.
-fn in_firewall<T>(result: firewall::Result<T>, what: impl FnOnce() -> String) -> Result<T, Error> {
-    let late = matches!(&result, Err(error) if error.is_transient());
-    result.attempt(if late { Code::TRY_AGAIN } else { Code::PLUGIN }, what)
-}
-
-/// The same of firewalld.
+/// firewalld refused something: code 100, or 11 when it may work later.
 fn in_firewalld<T>(result: dbus::Result<T>, what: impl FnOnce() -> String) -> Result<T, Error> {
     let late = matches!(&result, Err(error) if error.is_transient());
     result.attempt(if late { Code::TRY_AGAIN } else { Code::PLUGIN }, what)
-}
-
-/// All were tried; the first that failed is the answer.
-fn first_error<const N: usize>(results: [Result<(), Error>; N]) -> Result<(), Error> {
-    results.into_iter().find(Result::is_err).unwrap_or(Ok(()))
 }

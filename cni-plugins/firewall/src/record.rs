@@ -65,6 +65,13 @@ impl Record {
     }
 }
 
+/// A file that should be a record.
+pub(crate) struct Found {
+    pub(crate) path: String,
+    /// None: it says nothing.
+    pub(crate) record: Result<Option<Record>>,
+}
+
 /// The directories.
 pub(crate) struct Records {
     attachments: Dir,
@@ -132,20 +139,14 @@ impl Records {
 
     /// The last of a bridge may remove its directory under our hands.
     fn join(&self, bridge: &str, token: &str, policy: Policy) -> Result<()> {
-        loop {
+        again(|| {
             match self.bridges.create_dir(bridge, MODE) {
                 Err(error) if error.errno() != Errno::EEXIST => return Err(error),
                 _ => {}
             }
-            let joined = self
-                .bridges
-                .open_dir(bridge)
-                .and_then(|dir| dir.replace_volatile(token, policy.to_string().as_bytes(), 0o600));
-            match joined {
-                Err(error) if error.errno() == Errno::ENOENT => {}
-                joined => return joined,
-            }
-        }
+            let dir = self.bridges.open_dir(bridge)?;
+            dir.replace_volatile(token, policy.to_string().as_bytes(), 0o600)
+        })
     }
 
     /// What is on record for an owner.
@@ -154,12 +155,14 @@ impl Records {
     }
 
     fn read_token(&self, token: &str) -> Result<Option<Record>> {
-        let text = match self.attachments.read(token, LONGEST) {
-            Err(error) if error.errno() == Errno::ENOENT => return Ok(None),
-            text => text?,
-        };
-        // What a full disk or a stranger left says nothing.
-        Ok(serde_json::from_slice(&text).ok())
+        Ok(self.text(token)?.and_then(|text| parsed(&text)))
+    }
+
+    fn text(&self, token: &str) -> Result<Option<Vec<u8>>> {
+        match self.attachments.read(token, LONGEST) {
+            Err(error) if error.errno() == Errno::ENOENT => Ok(None),
+            text => text.map(Some),
+        }
     }
 
     /// Whether somebody else has rules for an address.
@@ -168,9 +171,13 @@ impl Records {
         holder.is_ok_and(|holder| holder != token.as_bytes())
     }
 
-    /// The records of a network that `is_valid` does not know by their token.
-    pub(crate) fn stale(&self, network: &str, is_valid: impl Fn(&str) -> bool) -> Vec<Record> {
-        let names = self.attachments.names().unwrap_or_default();
+    /// The records of a network that `is_valid` does not know, by their tokens.
+    pub(crate) fn stale(
+        &self,
+        network: &str,
+        is_valid: impl Fn(&str) -> bool,
+    ) -> Result<Vec<Found>> {
+        let names = self.attachments.names()?;
         let tokens = names.iter().filter_map(|name| name.to_str());
         let stale = tokens.filter(|token| {
             let stamp = Stamp {
@@ -179,20 +186,27 @@ impl Records {
             };
             stamp.is_of_network(network) && !is_valid(token)
         });
-        stale
-            .filter_map(|token| self.read_token(token).ok().flatten())
-            .collect()
+        let found = |token: &str| {
+            // Somebody else may have released it meanwhile.
+            let text = self.text(token).transpose()?;
+            Some(Found {
+                path: format!("{PLACE}/attachments/{token}"),
+                record: text.map(|text| parsed(&text)),
+            })
+        };
+        Ok(stale.filter_map(found).collect())
     }
 
-    /// Leaves a bridge; true when nobody else is there.
+    /// Leaves a bridge; true when nobody else is there. Without a directory there is nobody
+    /// either: an earlier DEL left, and failed before the bridge's rules were gone.
     pub(crate) fn leave(&self, bridge: &str, token: &str) -> Result<bool> {
         let dir = match self.bridges.open_dir(bridge) {
-            Err(error) if error.errno() == Errno::ENOENT => return Ok(false),
+            Err(error) if error.errno() == Errno::ENOENT => return Ok(true),
             dir => dir?,
         };
         tolerate(dir.remove(token))?;
-        match self.bridges.remove_dir(bridge) {
-            Err(error) if [Errno::ENOTEMPTY, Errno::ENOENT].contains(&error.errno()) => Ok(false),
+        match tolerate(self.bridges.remove_dir(bridge)) {
+            Err(error) if error.errno() == Errno::ENOTEMPTY => Ok(false),
             removed => removed.map(|()| true),
         }
     }
@@ -227,6 +241,11 @@ impl Records {
     }
 }
 
+/// What a full disk or a stranger left says nothing.
+fn parsed(text: &[u8]) -> Option<Record> {
+    serde_json::from_slice(text).ok()
+}
+
 fn made(name: &str) -> Result<Dir> {
     Dir::open_or_create(format!("{PLACE}/{name}"), MODE)
 }
@@ -247,5 +266,66 @@ fn tolerate(removed: Result<()>) -> Result<()> {
     match removed {
         Err(error) if error.errno() == Errno::ENOENT => Ok(()),
         removed => removed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In a directory of the test's own, which the test removes.
+    fn records(name: &str) -> (std::path::PathBuf, Records) {
+        let place = std::env::temp_dir().join(format!("{name}-{}", std::process::id()));
+        let made = |part: &str| Dir::open_or_create(place.join(part), MODE).unwrap();
+        let records = Records {
+            attachments: made("attachments"),
+            addresses: made("addresses"),
+            bridges: made("bridges"),
+        };
+        (place, records)
+    }
+
+    #[test]
+    fn who_left_a_bridge_before_may_leave_it_again() {
+        let (place, records) = records("firewall-leave");
+        records.join("br0", "one", Policy::Isolated).unwrap();
+        records.join("br0", "two", Policy::Isolated).unwrap();
+        assert!(!records.leave("br0", "one").unwrap());
+        assert!(!records.leave("br0", "one").unwrap());
+        assert!(records.leave("br0", "two").unwrap());
+        assert!(records.leave("br0", "two").unwrap());
+        std::fs::remove_dir_all(place).unwrap();
+    }
+
+    #[test]
+    fn a_bridge_that_leads_nowhere_is_an_error_at_once() {
+        let (place, records) = records("firewall-join");
+        std::os::unix::fs::symlink("nowhere", place.join("bridges/br0")).unwrap();
+        assert!(records.join("br0", "one", Policy::Isolated).is_err());
+        std::fs::remove_dir_all(place).unwrap();
+    }
+
+    #[test]
+    fn a_stale_record_that_says_nothing_is_told() {
+        let (place, records) = records("firewall-stale");
+        let owner = Owner::new("net", "c1", "eth0");
+        let write = |text: &[u8]| {
+            let token = owner.token();
+            records.attachments.replace_volatile(token, text, 0o600)
+        };
+        write(b"").unwrap();
+        let stale = records.stale("net", |_| false).unwrap();
+        assert!(matches!(
+            stale.as_slice(),
+            [Found {
+                record: Ok(None),
+                ..
+            }]
+        ));
+        write(&vec![b' '; LONGEST as usize + 1]).unwrap();
+        let stale = records.stale("net", |_| false).unwrap();
+        assert!(matches!(stale.as_slice(), [Found { record: Err(_), .. }]));
+        assert!(records.stale("net", |_| true).unwrap().is_empty());
+        std::fs::remove_dir_all(place).unwrap();
     }
 }

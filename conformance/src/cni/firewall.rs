@@ -52,6 +52,12 @@ pub(crate) const ROWS: &[Row] = &[
     row!(
         Cni,
         FW03,
+        isolation_ends_though_the_first_del_failed,
+        "SPEC DEL: may be repeated; what the first call could not remove, the second does"
+    ),
+    row!(
+        Cni,
+        FW03,
         another_policy_replaces_the_first,
         "firewall: ingressPolicy: what the configuration says now holds"
     ),
@@ -402,6 +408,35 @@ fn isolation_ends_with_the_last_attachment(case: &Case<'_>) -> Verdict {
     case.del(&three.at, &three.with_policy("iptables", "same-bridge"))?;
     let left = case.sh(&format!("{RULES} | grep -i isolation || :"))?;
     ensure_eq!(left, "", "rules about isolation");
+    Ok(())
+}
+
+fn isolation_ends_though_the_first_del_failed(case: &Case<'_>) -> Verdict {
+    host(case)?;
+    let (one, two) = (member(case, "c1", 1, 2)?, member(case, "c2", 2, 2)?);
+    for member in [&one, &two] {
+        case.add(&member.at, &member.with_policy("iptables", "same-bridge"))?;
+    }
+    let rules = "iptables-save | grep -w br1 || :";
+    ensure!(
+        !case.sh(rules)?.is_empty(),
+        "no rules about the bridge after ADD"
+    );
+    let broken = case.path("broken");
+    case.sh(&format!(
+        "printf '#!/bin/sh\nexit 4\n' >{broken}; chmod +x {broken}
+         mount --bind {broken} $(readlink -f /usr/sbin/iptables-restore)"
+    ))?;
+    let conf = one.with_policy("iptables", "same-bridge");
+    case.cni("DEL", &one.at, &conf)?.error()?;
+    case.sh("umount $(readlink -f /usr/sbin/iptables-restore)")?;
+    case.del(&one.at, &conf)?;
+    ensure_eq!(case.sh(rules)?, "", "rules about the bridge");
+    let left = case.sh("iptables-save | grep -cw br2")?;
+    ensure!(
+        !left.trim().starts_with('0'),
+        "the other bridge's rules are gone"
+    );
     Ok(())
 }
 
