@@ -120,8 +120,10 @@ fn take(
         moved => on_host(moved, what)?,
     }
     taken.has_left = true;
+    let inside = sandbox.link(ifname)?;
+    taken.index = inside.as_ref().map_or(0, |link| link.index);
     claims.write(&owner.token(), &taken)?;
-    sandbox.link(ifname)?.ok_or_else(|| vanished(what()))
+    inside.ok_or_else(|| vanished(what()))
 }
 
 /// What this attachment had before, and nobody deleted.

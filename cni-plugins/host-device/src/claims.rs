@@ -44,6 +44,8 @@ pub(crate) struct Taken {
     pub(crate) alias: String,
     /// It has left the host, as far as is known: a kill may have come before this was written.
     pub(crate) has_left: bool,
+    /// Its index in the container, which nobody there can change; 0 when it is not known.
+    pub(crate) index: u32,
 }
 
 impl Taken {
@@ -62,6 +64,7 @@ impl Taken {
             is_up: link.is_up,
             alias: link.alias.clone().unwrap_or_default(),
             has_left: false,
+            index: 0,
         }
     }
 }

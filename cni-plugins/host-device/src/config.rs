@@ -69,6 +69,11 @@ pub(crate) fn device_name(invocation: &Invocation) -> Option<String> {
     Some(name.as_str().to_owned())
 }
 
+/// The device of such a configuration, however it is named.
+pub(crate) fn wanted_device(invocation: &Invocation) -> Option<Wanted> {
+    wanted(invocation.config.keys().ok()?).ok().flatten()
+}
+
 fn wanted(keys: Keys) -> Result<Option<Wanted>, Error> {
     if !keys.device.is_empty() {
         let name = &keys.device;

@@ -7,12 +7,12 @@ use cni::{DelRequest, Error, GcRequest, IfName};
 use interface::pair::tokens;
 use interface::removal::{first_error, is_released_first};
 use interface::sandbox::{Found, Sandbox};
-use interface::{ipam, owner};
-use netlink::Link;
+use interface::{ipam, master, on_host, owner};
+use netlink::{Link, Mac};
 use owner::Stamp;
 
 use crate::claims::{Claims, Taken};
-use crate::config::device_name;
+use crate::config::{Wanted, device_name, wanted_device};
 use crate::home::{self, Ended};
 
 /// Detaches the container.
@@ -95,7 +95,8 @@ fn settle(claims: &Claims, token: &str, device: &str, netns: Option<&str>) -> Re
     Ok(taken.is_some())
 }
 
-/// What the reference plugin moved: the alias tells the name.
+/// What the reference plugin moved: the alias tells the name, as far as the container can be
+/// believed, which may have written it.
 fn come_home_unclaimed(request: &DelRequest) -> Result<(), Error> {
     let ifname = request.attachment.ifname.as_str();
     if let Found::Here(mut sandbox) = Sandbox::find(request.netns.as_deref())? {
@@ -103,10 +104,15 @@ fn come_home_unclaimed(request: &DelRequest) -> Result<(), Error> {
         let Some((name, link)) = link.and_then(|link| Some((name_in_alias(&link)?, link))) else {
             return Ok(()); // not a device that was moved here
         };
+        if !is_of_the_host(request, &name, &link)? {
+            return Ok(());
+        }
         let taken = Taken {
             name,
             ifname: ifname.into(),
             kind: link.kind,
+            index: link.index,
+            has_left: true,
             ..Taken::default()
         };
         return home::bring(&taken, &[&sandbox.path]).map(drop);
@@ -120,6 +126,38 @@ fn come_home_unclaimed(request: &DelRequest) -> Result<(), Error> {
         ..Taken::default()
     };
     home::bring(&taken, &[]).map(drop)
+}
+
+/// Whether a link that nobody has claimed, and whose alias is `name`, can have come from the host.
+///
+/// Links of a kind are made by whoever may, so by the container as well: such a one has to be the
+/// device of the configuration, with the address of the previous result, and missing on the host.
+/// A physical device is nobody's forgery, but its alias may be.
+fn is_of_the_host(request: &DelRequest, name: &str, link: &Link) -> Result<bool, Error> {
+    let claims = Claims::existing()?;
+    let claimed = claims.map_or(Ok(Vec::new()), |claims| claims.of_device(name))?;
+    if !claimed.is_empty() {
+        return Ok(false); // another container has the device of that name
+    }
+    let has_mac = |mac: Mac| link.mac == Some(mac) || link.permanent_mac == Some(mac);
+    let ifname = request.attachment.ifname.as_str();
+    let previous = request.invocation.config.prev_result().ok().flatten();
+    let was_told = previous.unwrap_or_default().interfaces.iter().any(|told| {
+        let inside = told.name == ifname && !told.sandbox.is_empty();
+        inside && told.mac.parse().is_ok_and(has_mac)
+    });
+    let wanted = wanted_device(&request.invocation);
+    let is_named = matches!(&wanted, Some(Wanted::Name(wanted)) if wanted == name);
+    if link.kind.is_some() {
+        let what = || format!("look whether the host has {name:?}");
+        let is_missing = || on_host(master::host()?.link(name), what).map(|link| link.is_none());
+        return Ok(is_named && was_told && is_missing()?);
+    }
+    Ok(match wanted {
+        Some(Wanted::Name(_)) => is_named,
+        Some(Wanted::Mac(mac)) => has_mac(mac),
+        _ => was_told,
+    })
 }
 
 /// The alias, if it is the name of a device: ours and those of people have blanks in them.

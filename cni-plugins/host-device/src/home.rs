@@ -58,22 +58,32 @@ pub(crate) fn bring(taken: &Taken, paths: &[&str]) -> Result<Ended, Error> {
     }
 }
 
+/// The loopback device has it in every namespace, and never leaves.
+const LOOPBACK: u32 = 1;
+
 /// The device in a container. Who may change links there may have changed its name, alias and
-/// address, but not what it is.
+/// address and given them to another, but not what it is, and neither its index: a link that can
+/// be made there is the device by its index alone, if that was written down.
 fn inside(sandbox: &mut Sandbox, taken: &Taken) -> Result<Option<Link>, Error> {
     let what = || format!("look for {:?} in {:?}", taken.name, sandbox.path);
     let links = on_host(sandbox.route.links(), what)?;
-    Ok(most_likely(links, taken, |link| {
-        let has_alias = link.alias.as_ref() == Some(&taken.name);
-        let has_name = link.name == taken.ifname || link.name == taken.name;
-        match has_alias {
-            _ if is_same_hardware(link, taken) => Some(0),
-            true if link.name == taken.ifname => Some(1),
-            true => Some(2),
-            false if has_name && has_mac(link, taken) => Some(3),
-            false => None,
-        }
-    }))
+    Ok(most_likely(links, taken, |link| rank_inside(link, taken)))
+}
+
+fn rank_inside(link: &Link, taken: &Taken) -> Option<u8> {
+    let is_known = taken.has_left && taken.index != 0;
+    let has_alias = link.alias.as_ref() == Some(&taken.name);
+    let has_name = link.name == taken.ifname || link.name == taken.name;
+    match has_alias {
+        _ if link.index == LOOPBACK => None,
+        _ if is_same_hardware(link, taken) => Some(0),
+        _ if is_known && link.index == taken.index => Some(1),
+        _ if is_known && taken.kind.is_some() => None,
+        true if link.name == taken.ifname => Some(2),
+        true => Some(3),
+        false if has_name && has_mac(link, taken) => Some(4),
+        false => None,
+    }
 }
 
 /// The link of the right kind with the lowest rank.
@@ -236,6 +246,33 @@ impl Home {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_container_can_neither_hide_the_device_nor_pass_off_another() {
+        let taken = Taken {
+            name: "eth7".into(),
+            ifname: "eth0".into(),
+            kind: Some("veth".into()),
+            mac: Some("02:00:00:00:00:07".into()),
+            has_left: true,
+            index: 5,
+            ..Taken::default()
+        };
+        let link = |index, name: &str, alias: &str| Link {
+            index,
+            name: name.into(),
+            alias: Some(alias.into()),
+            mac: "02:00:00:00:00:07".parse().ok(),
+            ..Link::default()
+        };
+        let (real, forged) = (link(5, "hidden", "x"), link(6, "eth0", "eth7"));
+        assert_eq!(rank_inside(&real, &taken), Some(1));
+        assert_eq!(rank_inside(&forged, &taken), None);
+        // Killed before the index was written, or by a program that did not.
+        let early = Taken { index: 0, ..taken };
+        assert_eq!(rank_inside(&forged, &early), Some(2));
+        assert_eq!(rank_inside(&link(1, "eth0", "eth7"), &early), None);
+    }
 
     #[test]
     fn the_likeliest_link_is_of_the_kind_that_was_taken() {

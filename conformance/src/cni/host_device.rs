@@ -105,6 +105,18 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     row!(
         Cni,
+        HD04,
+        a_link_that_the_container_made_does_not_become_the_hosts,
+        "SPEC DEL: undo what ADD did, and no more: an alias is the container's to write"
+    ),
+    row!(
+        Cni,
+        HD04,
+        the_device_comes_home_and_not_what_the_container_puts_in_its_place,
+        "SPEC DEL: undo what ADD did: the device that was moved, whatever it is called"
+    ),
+    row!(
+        Cni,
         HD05,
         a_failed_ipam_gives_the_device_back,
         "SPEC: a failed ADD must not leave what a DEL that never comes would remove"
@@ -499,8 +511,60 @@ fn what_the_reference_moved_comes_home(case: &Case<'_>) -> Verdict {
         &at,
         "ip link set dev7 name eth0 alias dev7; ip link set eth0 up",
     )?;
-    case.del(&at, &conf(case))?;
+    let mac = case.inside(
+        &at,
+        "ip -o link show eth0 | sed 's/.*ether \\([^ ]*\\).*/\\1/'",
+    )?;
+    let result = json!({ "cniVersion": "1.0.0", "dns": {},
+        "interfaces": [{ "name": "eth0", "mac": mac, "sandbox": at.netns }] });
+    case.del(&at, &with_prev(&conf(case), &result))?;
     is_home(case, "dev7")
+}
+
+fn a_link_that_the_container_made_does_not_become_the_hosts(case: &Case<'_>) -> Verdict {
+    device(case, "dev7")?;
+    let at = case.sandbox("c1")?;
+    for alias in ["wan0", "dev7"] {
+        for kind in ["veth peer name far", "bridge"] {
+            case.inside(
+                &at,
+                &format!("ip link add eth0 type {kind}; ip link set eth0 alias {alias}"),
+            )?;
+            let before = case.sh("ip -o link | wc -l")?;
+            // Whether it is content does not matter here.
+            case.cni("DEL", &at, &conf(case))?.run()?;
+            ensure_eq!(case.sh("ip -o link | wc -l")?, before, "links of the host");
+            ensure!(case.holds_inside(&at, "ip link show eth0")?, "{kind}: eth0");
+            case.inside(&at, "ip link del eth0")?;
+        }
+    }
+    Ok(())
+}
+
+fn the_device_comes_home_and_not_what_the_container_puts_in_its_place(case: &Case<'_>) -> Verdict {
+    device(case, "dev7")?;
+    let at = case.sandbox("c1")?;
+    case.add(&at, &conf(case))?;
+    let mac = case.inside(&at, "cat /sys/class/net/eth0/address")?;
+    case.inside(
+        &at,
+        &format!(
+            "ip link set eth0 down; ip link set eth0 alias x; ip link set eth0 name real
+             ip link add eth0 type veth peer name evil
+             ip link set eth0 alias dev7 address {mac}; ip link set evil up"
+        ),
+    )?;
+    case.del(&at, &conf(case))?;
+    is_home(case, "dev7")?;
+    ensure!(
+        case.holds("ip link set fardev7 up; ip -o link show fardev7 | grep -q 'fardev7@dev7'")?,
+        "the host's dev7 is another"
+    );
+    ensure!(
+        !case.holds_inside(&at, "ip link show real")?,
+        "the device stayed in the container"
+    );
+    Ok(())
 }
 
 fn a_failed_ipam_gives_the_device_back(case: &Case<'_>) -> Verdict {
