@@ -1,11 +1,12 @@
 //! ADD: a bucket for what the link sends, an ifb with a bucket for what arrives.
 
-use cni::{AddRequest, Error};
+use cni::{AddRequest, Code, Error};
 use cni_plugin::Claim;
 use interface::link::interface;
 use interface::{Owner, on_host, owner, vanished};
 use netlink::link::Setting;
 use netlink::{Bucket, Link};
+use sys::Errno;
 
 use crate::config::Limits;
 use crate::place::{Place, names};
@@ -43,6 +44,15 @@ pub(crate) fn add(request: &AddRequest, claim: &mut Claim) -> Result<cni::Result
     Ok(result)
 }
 
+/// To redirect before another's filters would be to switch them off, with whatever they protect.
+fn occupied(link: &str) -> Error {
+    let msg = format!("{link:?} already has an ingress or clsact qdisc, which is not ours");
+    let remedy = format!(
+        "limit without egressRate, or take it away: tc qdisc del dev {link} clsact (or ingress)"
+    );
+    Error::new(Code::PLUGIN, msg).details(remedy)
+}
+
 /// Makes the ifb and leads there what arrives; no frame passes it without its bucket.
 fn redirect(place: &mut Place, owner: &Owner, bucket: Bucket) -> Result<Link, Error> {
     let [name, _] = names(owner);
@@ -59,6 +69,9 @@ fn redirect(place: &mut Place, owner: &Owner, bucket: Bucket) -> Result<Link, Er
     on_host(socket.change_link(ifb.index, &alias), what)?;
     on_host(socket.set_bucket(ifb.index, bucket), what)?;
     on_host(socket.change_link(ifb.index, &[Setting::Up]), what)?;
-    on_host(socket.redirect_arriving(place.link.index, ifb.index), what)?;
+    match socket.redirect_arriving(place.link.index, ifb.index) {
+        Err(error) if error.errno() == Some(Errno::EEXIST) => Err(occupied(&place.link.name)),
+        redirected => on_host(redirected, what),
+    }?;
     Ok(ifb)
 }

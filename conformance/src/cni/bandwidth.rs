@@ -93,6 +93,12 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     row!(
         Cni,
+        BW05,
+        filters_of_somebody_else_stay,
+        "SPEC: an attachment's own resources, and nobody else's: Cilium and others use clsact"
+    ),
+    row!(
+        Cni,
         BW06,
         del_removes_the_ifb_when_the_namespace_is_gone,
         "SPEC DEL: must complete without error if the namespace is gone"
@@ -482,6 +488,41 @@ fn an_add_that_fails_leaves_nothing(case: &Case<'_>) -> Verdict {
     let left = case.sh("tc qdisc show dev h-c1")?;
     let is_left = left.contains("tbf") || left.contains("ingress");
     ensure!(!is_left, "left is {left}");
+    Ok(())
+}
+
+fn filters_of_somebody_else_stay(case: &Case<'_>) -> Verdict {
+    for (id, qdisc, hook) in [
+        ("c1", "clsact", "ingress"),
+        ("c2", "ingress", "parent ffff:"),
+    ] {
+        let (at, previous) = attached(case, id)?;
+        case.sh(&format!(
+            "tc qdisc add dev h-{id} {qdisc}
+             tc filter add dev h-{id} {hook} protocol all u32 match u32 0 0 flowid 1:1"
+        ))?;
+        let show = format!("tc qdisc show dev h-{id}; tc filter show dev h-{id} {hook}");
+        let before = case.sh(&show)?;
+        let conf = conf(
+            &previous,
+            json!({ "egressRate": 8_000_000, "egressBurst": 800_000 }),
+        );
+        // Whether both can be served is the subject's business.
+        case.cni("ADD", &at, &conf)?;
+        let kept = |when: &str| -> Verdict {
+            let now = case.sh(&show)?;
+            let missing: Vec<_> = before.lines().filter(|line| !now.contains(line)).collect();
+            ensure!(
+                missing.is_empty(),
+                "{qdisc}, after {when}: {missing:?} of\n{before}"
+            );
+            Ok(())
+        };
+        kept("ADD")?;
+        case.del(&at, &conf)?;
+        kept("DEL")?;
+        ensure_eq!(ifbs(case)?, [""; 0], "ifbs");
+    }
     Ok(())
 }
 

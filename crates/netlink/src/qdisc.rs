@@ -123,9 +123,9 @@ impl Socket {
         self.delete_qdisc(index, BUCKET, TC_H_ROOT)
     }
 
-    /// Redirects all that arrives at a link to the link `to`, instead of what arrived before.
+    /// Redirects all that arrives at a link to the link `to`. `EEXIST` if something is done with
+    /// it already, or is about to be: a clsact qdisc is never ours, and shares the handle.
     pub fn redirect_arriving(&mut self, index: u32, to: u32) -> Result<()> {
-        self.remove_redirection(index)?;
         let what = format!("redirect what arrives at link {index} to link {to}");
         let header = header(index, INGRESS, TC_H_INGRESS, 0);
         let message = Message {
@@ -135,7 +135,15 @@ impl Socket {
                 .put_str(TCA_KIND, "ingress")
                 .into_bytes(),
         };
-        self.request(message, &what)?;
+        match self.request(message, &what) {
+            // Who made it may have been killed before its filter was there.
+            Err(error) if error.errno() == Some(Errno::EEXIST) => {
+                if !self.has_ingress(index)? || !self.filters(index)?.is_empty() {
+                    return Err(error);
+                }
+            }
+            made => made?,
+        }
         let message = Message {
             kind: RTM_NEWTFILTER,
             flags: NLM_F_CREATE | NLM_F_EXCL,
@@ -146,19 +154,29 @@ impl Socket {
 
     /// The links to which what arrives at a link is redirected; 0 for one that is gone.
     pub fn redirections(&mut self, index: u32) -> Result<Vec<u32>> {
+        let bodies = self.filters(index)?;
+        let targets = bodies.iter().filter_map(|body| target(body.get(TCMSG..)?));
+        Ok(targets.collect())
+    }
+
+    /// The filters of a link's ingress qdisc.
+    fn filters(&mut self, index: u32) -> Result<Vec<Vec<u8>>> {
         let message = Message {
             kind: RTM_GETTFILTER,
             flags: 0,
             body: header(index, 0, INGRESS, 0).to_vec(),
         };
-        let bodies = match self.dump(message, "list filters") {
+        match self.dump(message, "list filters") {
             Err(error) if matches!(error.errno(), Some(Errno::EINVAL | Errno::ENODEV)) => {
-                return Ok(Vec::new()); // no ingress qdisc, or no such link
+                Ok(Vec::new()) // no ingress qdisc, or no such link
             }
-            bodies => bodies?,
-        };
-        let targets = bodies.iter().filter_map(|body| target(body.get(TCMSG..)?));
-        Ok(targets.collect())
+            bodies => bodies,
+        }
+    }
+
+    /// Whether a link has a qdisc of kind ingress; clsact is another.
+    fn has_ingress(&mut self, index: u32) -> Result<bool> {
+        Ok(self.links_with_ingress()?.contains(&index))
     }
 
     /// The links that have an ingress qdisc, whatever its filters do.
@@ -168,8 +186,12 @@ impl Socket {
         Ok(ingress.filter_map(|body| number(body, 4)).collect())
     }
 
-    /// Takes the ingress qdisc and its filters from a link; false when it had none.
+    /// Takes the ingress qdisc and its filters from a link; false when it had none. A clsact qdisc
+    /// would go by the same handle, and is somebody else's.
     pub fn remove_redirection(&mut self, index: u32) -> Result<bool> {
+        if !self.has_ingress(index)? {
+            return Ok(false);
+        }
         self.delete_qdisc(index, INGRESS, TC_H_INGRESS)
     }
 

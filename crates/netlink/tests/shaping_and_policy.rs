@@ -66,10 +66,11 @@ fn what_arrives_is_redirected_to_an_ifb() {
     let ifb = socket.link("ifb7").unwrap().unwrap();
     assert_eq!((ifb.kind.as_deref(), ifb.mtu), (Some("ifb"), 1400));
     assert_eq!(socket.redirections(index).unwrap(), []);
-    for _ in 0..2 {
-        socket.redirect_arriving(index, ifb.index).unwrap();
-        assert_eq!(socket.redirections(index).unwrap(), [ifb.index]);
-    }
+    socket.redirect_arriving(index, ifb.index).unwrap();
+    assert_eq!(socket.redirections(index).unwrap(), [ifb.index]);
+    let again = socket.redirect_arriving(index, ifb.index).unwrap_err();
+    assert_eq!(again.errno(), Some(Errno::EEXIST));
+    assert_eq!(socket.redirections(index).unwrap(), [ifb.index]);
     assert_eq!(socket.links_with_ingress().unwrap(), [index]);
     assert!(socket.remove_redirection(index).unwrap());
     assert!(!socket.remove_redirection(index).unwrap());
