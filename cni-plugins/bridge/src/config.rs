@@ -130,6 +130,10 @@ impl BridgeConfig {
             let msg = format!("bridge: {:?} cannot be the name of a bridge", raw.bridge);
             Error::config(msg).details(error)
         })?;
+        if raw.bridge.contains('%') {
+            let msg = format!("bridge: {:?}: the kernel replaces %", raw.bridge);
+            return Err(Error::config(msg));
+        }
         refuse_long_gateway(&raw)?;
         Ok(Self {
             gateway: gateway(&raw),

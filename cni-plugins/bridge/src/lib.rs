@@ -17,7 +17,7 @@ mod vlan_gateway; // the host's own foot in a VLAN
 
 use cni::{AddRequest, CheckRequest, DelRequest, Error, GcRequest, StatusRequest};
 use cni_plugin::{Claim, Plugin};
-use interface::ipam;
+use interface::{host, ipam};
 
 use crate::config::BridgeConfig;
 
@@ -46,6 +46,7 @@ impl Plugin for Bridge {
 
     fn status(request: &StatusRequest) -> Result<(), Error> {
         BridgeConfig::parse(&request.invocation)?;
+        host::refuse_unable(None)?;
         ipam::status(request)
     }
 }

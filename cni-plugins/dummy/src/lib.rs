@@ -10,7 +10,7 @@ use cni_plugin::{Claim, Plugin};
 use interface::check::View;
 use interface::link::Parents;
 use interface::setup::{Detection, Setup};
-use interface::{Sandbox, ipam, link, removal};
+use interface::{Sandbox, host, ipam, link, removal};
 use netlink::stacked::{Kind, NewLink};
 
 /// The plugin.
@@ -57,6 +57,7 @@ impl Plugin for Dummy {
 
     fn status(request: &StatusRequest) -> Result<(), Error> {
         refuse_without_ipam(&request.invocation)?;
+        host::refuse_unable(Some(Kind::Dummy))?;
         ipam::status(request)
     }
 }

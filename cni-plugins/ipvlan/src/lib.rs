@@ -12,7 +12,7 @@ use cni_plugin::{Claim, Plugin};
 use interface::check::{View, wrong};
 use interface::link::Parents;
 use interface::setup::{Detection, Setup};
-use interface::{Sandbox, ipam, link, master, removal};
+use interface::{Sandbox, host, ipam, link, master, removal};
 use netlink::stacked::NewLink;
 use netlink::{Link, Socket};
 
@@ -83,6 +83,7 @@ impl Plugin for Ipvlan {
 
     fn status(request: &StatusRequest) -> Result<(), Error> {
         let config = IpvlanConfig::parse(&request.invocation)?;
+        host::refuse_unable(Some(config.kind))?;
         if !config.link_in_container {
             master::refuse_unavailable(&mut master::host()?, config.master.as_deref())?;
         }

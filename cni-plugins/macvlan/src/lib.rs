@@ -11,7 +11,7 @@ use cni_plugin::{Claim, Plugin};
 use interface::check::{View, wrong};
 use interface::link::Parents;
 use interface::setup::{Detection, Setup};
-use interface::{Sandbox, ipam, link, master, removal};
+use interface::{Sandbox, host, ipam, link, master, removal};
 use netlink::stacked::{Kind, NewLink};
 use netlink::{Link, Socket};
 
@@ -75,6 +75,7 @@ impl Plugin for Macvlan {
 
     fn status(request: &StatusRequest) -> Result<(), Error> {
         let config = MacvlanConfig::parse(&request.invocation)?;
+        host::refuse_unable(Some(config.kind))?;
         if !config.link_in_container {
             master::refuse_unavailable(&mut master::host()?, config.master.as_deref())?;
         }

@@ -13,7 +13,7 @@ mod plan; // PURE: the IPAM result as addresses and routes of both ends
 
 use cni::{AddRequest, CheckRequest, DelRequest, Error, GcRequest, StatusRequest};
 use cni_plugin::{Claim, Plugin};
-use interface::ipam;
+use interface::{host, ipam};
 
 use crate::config::PtpConfig;
 
@@ -42,6 +42,7 @@ impl Plugin for Ptp {
 
     fn status(request: &StatusRequest) -> Result<(), Error> {
         PtpConfig::parse(&request.invocation)?;
+        host::refuse_unable(None)?;
         ipam::status(request)
     }
 }

@@ -80,7 +80,12 @@ impl Store {
         let keys: StoreKeys = invocation.config.keys()?;
         let data_dir = match keys.ipam.data_dir.as_str() {
             "" => DEFAULT_DATA_DIR,
-            given => given,
+            given if given.starts_with('/') => given,
+            // Another caller's working directory would be another pool.
+            relative => {
+                let msg = format!("ipam.dataDir: {relative:?} is not an absolute path");
+                return Err(Error::config(msg));
+            }
         };
         Ok(Self {
             unique: keys.ipam.unique,

@@ -19,7 +19,7 @@ pub(crate) struct VlanConfig {
 #[serde(default, rename_all = "camelCase")]
 struct Keys {
     master: String,
-    vlan_id: i64,
+    vlan_id: Option<i64>,
     protocol: String,
     shared: bool,
     mtu: i64,
@@ -49,7 +49,10 @@ impl VlanConfig {
 }
 
 /// 4095 is reserved (IEEE 802.1Q-2018, table 9-2).
-fn id(id: i64) -> Result<u16, Error> {
+fn id(id: Option<i64>) -> Result<u16, Error> {
+    let Some(id) = id else {
+        return Err(Error::config("vlanId: the number of the VLAN is missing"));
+    };
     match u16::try_from(id) {
         Ok(id @ 0..=4094) => Ok(id),
         _ => {

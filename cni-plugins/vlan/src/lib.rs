@@ -13,7 +13,7 @@ use cni_plugin::{Claim, Plugin};
 use interface::check::{View, wrong};
 use interface::link::Parents;
 use interface::setup::{Detection, Setup};
-use interface::{Sandbox, ipam, link, master, owner, removal};
+use interface::{Sandbox, host, ipam, link, master, owner, removal};
 use netlink::stacked::NewLink;
 use netlink::{Link, Socket};
 
@@ -101,6 +101,7 @@ impl Plugin for Vlan {
 
     fn status(request: &StatusRequest) -> Result<(), Error> {
         let config = VlanConfig::parse(&request.invocation)?;
+        host::refuse_unable(Some(config.kind))?;
         if !config.link_in_container {
             master::refuse_unavailable(&mut master::host()?, Some(&config.master))?;
         }

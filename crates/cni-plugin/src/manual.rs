@@ -19,7 +19,7 @@ pub struct Manual {
 pub type Key = (&'static str, &'static str, &'static str);
 
 /// The variables that every plugin reads: name, and what a person sets it to.
-pub const VARIABLES: [(&str, &str); 7] = [
+pub const VARIABLES: [(&str, &str); 8] = [
     ("CNI_COMMAND", "ADD, DEL, CHECK, GC, STATUS or VERSION"),
     ("CNI_CONTAINERID", "the container's id"),
     (
@@ -27,10 +27,17 @@ pub const VARIABLES: [(&str, &str); 7] = [
         "path of its network namespace: /run/netns/NAME, /proc/PID/ns/net",
     ),
     ("CNI_IFNAME", "name of the interface inside it: eth0"),
-    ("CNI_ARGS", "KEY=VALUE;KEY=VALUE, where a plugin takes them"),
+    (
+        "CNI_ARGS",
+        "KEY=VALUE;KEY=VALUE, where a plugin takes them; IgnoreUnknown=1 lets others pass",
+    ),
     (
         "CNI_PATH",
         "directories in which plugins are found, with : between",
+    ),
+    (
+        "CNI_NETNS_OVERRIDE",
+        "1: the plugin's own namespace may be the container's",
     ),
     (
         crate::log::VARIABLE,
@@ -53,12 +60,25 @@ impl Manual {
         for (key, kind, meaning) in self.keys {
             let _ = writeln!(text, "  {key} ({kind})\n      {meaning}");
         }
-        let _ = write!(
-            text,
-            "\nExample:\n{}\n\nBy hand: CNI_COMMAND=ADD CNI_CONTAINERID=c1 CNI_NETNS=/run/netns/c1 \
-             CNI_IFNAME=eth0 \\\n         CNI_PATH=DIRECTORY {name} < FILE\n",
-            self.example.trim_end()
-        );
+        let (example, by_hand) = (self.example.trim_end(), self.by_hand(name));
+        let _ = write!(text, "\nExample:\n{example}\n\nBy hand:\n{by_hand}\n");
         text
+    }
+
+    /// How a person runs the example: a list through davit-cni, a single plugin by itself.
+    pub fn by_hand(&self, name: &str) -> String {
+        if self.example.contains("\"plugins\"") {
+            return "  davit-cni add mynet /run/netns/c1     # the list above is DIR/mynet.conflist;\n  \
+                    # with NETCONFPATH=DIR and CNI_PATH=DIRECTORY in the environment"
+                .into();
+        }
+        // An IPAM plugin is executed by the plugin that makes the interface.
+        let kind = self.example.split("\"type\": \"").nth(1);
+        let executed = kind.and_then(|rest| rest.split('"').next());
+        let executed = executed.unwrap_or(name);
+        format!(
+            "  CNI_COMMAND=ADD CNI_CONTAINERID=c1 CNI_NETNS=/run/netns/c1 CNI_IFNAME=eth0 \\\n  \
+             CNI_PATH=DIRECTORY {executed} < FILE"
+        )
     }
 }

@@ -53,6 +53,11 @@ pub fn plugin_main<P: Plugin>() -> ExitCode {
     if let Some(done) = sent::<P>(&lookup) {
         return succeeded(done);
     }
+    if let Some(word) = misunderstood::<P>(&lookup) {
+        let usage = format!("{}\n{word}: not understood; try --help\n", banner::<P>());
+        let _ = std::io::stderr().write_all(usage.as_bytes()); // nobody else could be told
+        return ExitCode::FAILURE;
+    }
     let stdin = std::io::stdin();
     succeeded(serve::<P>(
         lookup,
@@ -166,6 +171,17 @@ fn asked_by_hand<P: Plugin>(lookup: impl Fn(&str) -> Option<String>) -> Option<S
     }
 }
 
+/// A word that was neither a question nor an errand: a service file with a slip in it must not look well.
+fn misunderstood<P: Plugin>(lookup: impl Fn(&str) -> Option<String>) -> Option<String> {
+    if lookup("CNI_COMMAND").is_some_and(|command| !command.is_empty()) {
+        return None;
+    }
+    let mut words = std::env::args_os().skip(1);
+    let word = words.next()?;
+    let word = if word == P::NAME { words.next()? } else { word };
+    Some(word.to_string_lossy().into_owned())
+}
+
 /// Whether the plugin's errand succeeded, if this process was started for one.
 fn sent<P: Plugin>(lookup: impl Fn(&str) -> Option<String>) -> Option<bool> {
     if lookup("CNI_COMMAND").is_some_and(|command| !command.is_empty()) {
@@ -205,6 +221,7 @@ fn respond<P: Plugin>(
         return Ok(Answer::Versions(versions::<P>(stdin)));
     }
     let config = Unchecked::parse(&read(stdin)?)?;
+    refuse_list(&config)?;
     let version = config
         .version_text()
         .ok()
@@ -216,6 +233,16 @@ fn respond<P: Plugin>(
     let request = Request::new(environment, config, P::VERSIONS).map_err(in_version)?;
     log.network(request.invocation().config.name.as_str());
     execute::<P>(request, log).map_err(in_version)
+}
+
+/// A whole list given to one plugin is a slip of the hand, and would look like an empty
+/// configuration.
+fn refuse_list(config: &Unchecked) -> Result<(), Error> {
+    if config.is_list() {
+        let msg = "this is a list of plugins, not the configuration of one";
+        return Err(Error::config(msg).details("plugins: run it with davit-cni add NETWORK NETNS"));
+    }
+    Ok(())
 }
 
 fn execute<P: Plugin>(request: Request, log: &mut Log<'_>) -> Result<Answer, Error> {

@@ -22,7 +22,8 @@ impl Args {
                 .collect();
             if !unknown.is_empty() {
                 let msg = format!("ARGS: unknown args [{}]", unknown.join(" "));
-                return Err(Error::environment(msg));
+                let remedy = "CNI_ARGS: leave it out, or add IgnoreUnknown=1";
+                return Err(Error::environment(msg).details(remedy));
             }
         }
         let kept = pairs.into_iter().filter(|(key, _)| known.contains(key));

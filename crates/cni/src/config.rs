@@ -126,6 +126,12 @@ impl Unchecked {
         })
     }
 
+    /// Whether this is a whole network list: `plugins` and no `type`.
+    pub fn is_list(&self) -> bool {
+        let has = |key: &str| self.document.get(key).is_some();
+        has("plugins") && !has("type")
+    }
+
     /// The `cniVersion` as it stands there; empty when absent.
     pub fn version_text(&self) -> Result<String, Error> {
         let VersionKey { cni_version } = go_json::decode(&self.document).map_err(|error| {

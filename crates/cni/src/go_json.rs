@@ -45,6 +45,24 @@ impl de::Error for DecodeError {
             problem: problem.to_string(),
         }
     }
+
+    fn invalid_type(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
+        let expected = expected.to_string();
+        let expected = in_words(&expected);
+        Self::custom(format_args!("invalid type: {found}, expected {expected}"))
+    }
+}
+
+/// What serde calls by Rust's names, in JSON's.
+fn in_words(expected: &str) -> &str {
+    match expected {
+        "a map" => "an object",
+        "a sequence" => "a list",
+        "i64" | "i32" => "a whole number",
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number of at least 0",
+        _ if expected.starts_with("struct ") => "an object",
+        other => other,
+    }
 }
 
 impl DecodeError {
@@ -348,7 +366,7 @@ mod tests {
         let error = decode::<Config>(&json).unwrap_err().to_string();
         assert_eq!(
             error,
-            "mappings[1].hostPort: invalid type: string \"x\", expected u16"
+            "mappings[1].hostPort: invalid type: string \"x\", expected a whole number of at least 0"
         );
         assert!(decode::<Config>(&json!({"ipMasq": "true"})).is_err());
         assert!(decode::<Config>(&json!({"big": 1.5})).is_err());

@@ -302,6 +302,11 @@ impl Request {
         let netns = environment.netns.clone();
         let invocation = invocation(environment, config);
         Ok(match command {
+            // The kernel would put a number in its place, and nobody would find the link again.
+            Command::Add if attachment.ifname.as_str().contains('%') => {
+                let msg = "interface name contains %, which the kernel replaces";
+                return Err(Error::environment(msg).details(attachment.ifname.as_str()));
+            }
             Command::Add => Self::Add(AddRequest {
                 invocation,
                 attachment,

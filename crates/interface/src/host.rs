@@ -1,8 +1,10 @@
 //! Settings of the host that a network needs.
 
 use cni::{Attempt, Code, Error};
-use netlink::sysctl;
-use sys::Errno;
+use netlink::link::Veth;
+use netlink::stacked::{Kind, NewLink};
+use netlink::{Socket, sysctl};
+use sys::{Errno, NetNs};
 
 /// `net.ipv4.ip_forward` and `net.ipv6.conf.all.forwarding`.
 pub const FORWARDING: [&str; 2] = ["ipv4/ip_forward", "ipv6/conf/all/forwarding"];
@@ -38,4 +40,39 @@ pub fn refuse_router_advertisements(link: &str) -> Result<(), Error> {
             format!("refuse router advertisements on {link:?}")
         }),
     }
+}
+
+/// For STATUS: code 50 if this process may not make interfaces, or the kernel has none of this
+/// kind. It is tried, in a namespace that ends with it.
+pub fn refuse_unable(kind: Option<Kind>) -> Result<(), Error> {
+    let netns = NetNs::new().attempt(Code::NOT_AVAILABLE, || {
+        "no interface can be made (needs CAP_NET_ADMIN and CAP_SYS_ADMIN)".into()
+    })?;
+    let name = kind.map_or("veth", |kind| kind.name());
+    let made = try_in(&netns, kind);
+    made.attempt(Code::NOT_AVAILABLE, || {
+        format!("this host has no {name} links")
+    })
+}
+
+fn try_in(netns: &NetNs, kind: Option<Kind>) -> Result<(), netlink::Error> {
+    let mut socket = Socket::route_in(netns)?;
+    socket.create_veth(&Veth {
+        name: "probe0",
+        mac: None,
+        mtu: None,
+        peer: "probe1",
+        peer_netns: netns,
+    })?;
+    let (Some(kind), Some(parent)) = (kind, socket.link("probe0")?) else {
+        return Ok(());
+    };
+    socket.create_link(&NewLink {
+        name: "probe2",
+        kind,
+        parent: (kind != Kind::Dummy).then_some(parent.index),
+        netns: None,
+        mac: None,
+        mtu: None,
+    })
 }

@@ -100,11 +100,20 @@ fn find_host_end(owner: &Owner) -> Result<Option<(Socket, Socket, u32)>, netlink
     let mut host = Socket::route()?;
     for attempt in 0..NAMES {
         let link = host.link(&owner.link(attempt))?;
-        if let Some(link) = link.filter(|link| link.alias.as_ref() == Some(&owner.comment())) {
+        if let Some(link) = link.filter(|link| is_host_end(link, owner)) {
             return Ok(Some((host, Socket::route()?, link.index)));
         }
     }
     Ok(None)
+}
+
+/// Whether the link under one of the owner's names is its own: by its mark, or fresh from an ADD
+/// that was killed before it could mark it or give it to a bridge.
+fn is_host_end(link: &Link, owner: &Owner) -> bool {
+    match link.alias.as_deref().unwrap_or_default() {
+        "" => link.kind.as_deref() == Some("veth") && link.master.is_none() && !link.is_up,
+        alias => alias == owner.comment(),
+    }
 }
 
 /// For GC: the tokens of the owners that are alive.

@@ -6,6 +6,7 @@
 
 use cni::{DelRequest, Error};
 use netlink::{Link, Socket};
+use owner::Stamp;
 
 use crate::sandbox::{Found, Sandbox};
 use crate::{Owner, ipam, on_host, owner};
@@ -45,12 +46,13 @@ pub fn is_released_first(request: &DelRequest) -> Result<bool, Error> {
     Ok(request.invocation.config.ipam_type()?.as_deref() == Some("dhcp"))
 }
 
-/// Whether a link was made by us, or by a plugin that writes no owner on its links: the
-/// reference, or one of ours that was killed before it could. Others' links are never deleted.
+/// Whether a link under the interface's name is this owner's: of the kind that we make, and not
+/// marked as another attachment's. No mark is the reference's, or was left by one of ours that was
+/// killed; a mark that is none was made inside the container, whose links are its own to spoil.
 pub fn is_ours(link: &Link, kind: &str, owner: &Owner) -> bool {
+    let stamp = link.alias.as_deref().and_then(Stamp::parse);
     let is_kind = link.kind.as_deref() == Some(kind);
-    let unmarked = link.alias.as_deref().unwrap_or_default().is_empty();
-    is_kind && (unmarked || link.alias.as_ref() == Some(&owner.comment()))
+    is_kind && stamp.is_none_or(|stamp| stamp.token == owner.token())
 }
 
 /// Deletes the interface inside the namespace if it is there and ours, and runs `then` as soon as
@@ -68,10 +70,16 @@ pub fn delete_link_then<T>(
     };
     let ifname = request.attachment.ifname.as_str();
     let what = || format!("delete {ifname:?} in {:?}", request.netns);
+    let marked = owner(&request.invocation.config.name, &request.attachment).comment();
     let found = sandbox.link(ifname).and_then(|link| {
-        let Some(link) = link.filter(is_ours) else {
-            return Ok(None);
+        // The container may have given its link another name; then our mark tells.
+        let link = match link.filter(is_ours) {
+            Some(link) => Some(link),
+            None => on_host(sandbox.route.links(), what)?
+                .into_iter()
+                .find(|link| link.alias.as_ref() == Some(&marked)),
         };
+        let Some(link) = link else { return Ok(None) };
         let other = on_host(Socket::route_in(&sandbox.netns), what)?;
         Ok(Some((link.index, other)))
     });

@@ -51,11 +51,21 @@ pub(crate) fn page(entry: &Entry) -> Vec<u8> {
         page.text([roman(line)]);
     }
     page.control("fi", []);
+    page.control("PP", []);
+    page.text([roman("By hand:")]);
+    page.control("nf", []);
+    for line in manual.by_hand(name).lines() {
+        page.text([roman(line)]);
+    }
+    page.control("fi", []);
     page.control("SH", ["VERSIONS"]);
     let versions: Vec<String> = entry.versions.iter().map(ToString::to_string).collect();
     let text = format!("It speaks CNI {}.", versions.join(", "));
     page.text([roman(text)]);
     page.control("SH", ["SEE ALSO"]);
-    page.text([bold("davit-cni"), roman("(8), the CNI specification")]);
+    page.text([
+        bold("davit-cni --help"),
+        roman(", the CNI specification 1.1.0"),
+    ]);
     page.render().into_bytes()
 }

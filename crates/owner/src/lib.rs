@@ -49,6 +49,8 @@ impl Owner {
     }
 
     /// A comment that names the owner for people and, by its start, for [`Stamp::parse`].
+    ///
+    /// The id comes before what may have to be cut: nerdctl removes rules by the id in their text.
     pub fn comment(&self) -> String {
         let Self {
             network,
@@ -56,7 +58,7 @@ impl Owner {
             ifname,
         } = self;
         let text = format!(
-            "{}, net: {network}, if: {ifname}, id: {container}",
+            "{}, id: {container}, net: {network}, if: {ifname}",
             self.token()
         );
         let clean = text
@@ -102,17 +104,16 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    /// Reads a comment that [`Owner::comment`] (or the reference's masquerading) wrote.
+    /// Reads a comment that [`Owner::comment`] (or the reference's masquerading, which has the id
+    /// last) wrote.
     pub fn parse(comment: &str) -> Option<Self> {
-        let (token, rest) = comment.split_once(", net: ")?;
+        let (token, rest) = comment.split_once(", ")?;
         let is_hash = |text: &str| text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
         let (network, attachment) = token.split_once('-')?;
-        let container = rest
-            .split_once(", id: ")
-            .map_or("", |(_, container)| container);
+        let container = rest.split(", ").find_map(|part| part.strip_prefix("id: "));
         (is_hash(network) && is_hash(attachment)).then(|| Self {
             token: token.into(),
-            container: container.into(),
+            container: container.unwrap_or_default().into(),
         })
     }
 
@@ -214,6 +215,15 @@ mod tests {
         assert!(stamp.is_of_container(&long.container) && !stamp.is_of_container("c"));
         assert!(stamp.is_of_network("test") && !stamp.is_of_network("tes"));
         assert_eq!(long.comment().len(), 127);
+        // What the reference and earlier builds of ours wrote.
+        let id_last = Stamp::parse(&format!(
+            "{}, net: test, if: eth0, id: 1234",
+            owner().token()
+        ));
+        assert_eq!(id_last.unwrap().container, "1234");
+        // containerd's and nerdctl's ids are 64 digits behind a namespace.
+        let nerdctl = Owner::new("bridge", format!("default-{}", "f".repeat(64)), "eth0");
+        assert!(nerdctl.comment().contains(&nerdctl.container));
         assert_eq!(Stamp::parse("1234"), None);
     }
 }
