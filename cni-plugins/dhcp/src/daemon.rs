@@ -12,7 +12,7 @@
 //! ```
 
 mod attachment; // one interface: conversations, sockets, what it is set up for
-mod flags; // PURE: the command line
+mod flags; // the command line
 mod listener; // the socket, systemd's or ours; the pidfile
 mod peer; // a plugin that is connected
 
@@ -65,6 +65,7 @@ fn serve(flags: Flags, log: &mut dyn Write) -> Result<(), Error> {
     let termination = Termination::catch().attempt(Code::INTERNAL, || "catch signals".into())?;
     // A lease that is being asked for needs two descriptors, and the usual limit is 1024.
     let _ = sys::process::raise_open_files();
+    flags.refuse_missing_prefix()?;
     let environment = |name: &str| std::env::var(name).ok();
     let listening = Listening::start(&flags, environment)?;
     let pidfile = Pidfile::write(flags.pidfile.as_deref())?;
@@ -146,7 +147,7 @@ impl Daemon<'_> {
             let key = record.wish.key.clone();
             let is_over = record.boot != boot || self.around.store.is_marked(&key);
             let attachment = Attachment::resumed(record, since_boot(), &mut self.around);
-            if is_over || attachment.find(&self.around).is_none() {
+            if is_over || attachment.is_gone(&mut self.around) {
                 self.give_back(attachment);
             } else {
                 self.attachments.insert(key, attachment);
@@ -406,7 +407,9 @@ impl Daemon<'_> {
                 return Err(Error::new(Code::TRY_AGAIN, msg));
             }
             let leases = known.leases().filter(|_| known.record.wish == wish);
-            if let Some(leases) = leases.filter(|_| known.find(&self.around).is_some()) {
+            let is_there = known.find(&self.around).map(|found| found.is_some());
+            let is_there = is_there.attempt(Code::TRY_AGAIN, || cannot_look(&key))?;
+            if let Some(leases) = leases.filter(|_| is_there) {
                 return Ok(Some(Reply::Leased {
                     leases,
                     repeated: true,
@@ -450,7 +453,11 @@ impl Daemon<'_> {
         let leases = known
             .leases()
             .ok_or_else(|| without("its lease has expired"))?;
-        if known.find(&self.around).is_none() {
+        let found = known.find(&self.around);
+        if found
+            .attempt(Code::TRY_AGAIN, || cannot_look(key))?
+            .is_none()
+        {
             return Err(without("the interface that the lease is for is gone"));
         }
         Ok(Reply::Leased {
@@ -491,6 +498,10 @@ impl Daemon<'_> {
         }
         self.listening.end();
     }
+}
+
+fn cannot_look(key: &Key) -> String {
+    format!("look at the interface of {}", key.text())
 }
 
 /// The reference says `no more tries`.

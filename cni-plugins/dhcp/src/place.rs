@@ -123,17 +123,17 @@ impl Place {
         })
     }
 
-    /// The same place again; `None` if it is gone.
-    pub(crate) fn find(&self, path: &Path) -> Option<Found> {
-        let netns = NetNs::open(path).ok()?;
-        if netns.identity().ok()? != self.netns {
-            return None;
+    /// The same place again; `None` if it is gone. An error says nothing about it: the host has no
+    /// descriptor or no memory left, and the container may well use its lease.
+    pub(crate) fn find(&self, path: &Path) -> Result<Option<Found>, netlink::Error> {
+        let Some(netns) = NetNs::find(path)? else {
+            return Ok(None);
+        };
+        if netns.identity()? != self.netns {
+            return Ok(None);
         }
-        let link = Netlink::route_in(&netns)
-            .ok()?
-            .link_by_index(self.index)
-            .ok()??;
-        Some(Found { netns, link })
+        let link = Netlink::route_in(&netns)?.link_by_index(self.index)?;
+        Ok(link.map(|link| Found { netns, link }))
     }
 
     /// Sends a release on the host's side of the wire: through the link that is there, or as the

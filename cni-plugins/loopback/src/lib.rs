@@ -14,7 +14,7 @@ use cni_plugin::{Claim, Plugin};
 use netlink::Socket;
 use netlink::address::Address;
 use netlink::link::{Link, Setting};
-use sys::{Errno, NetNs};
+use sys::NetNs;
 
 /// The plugin.
 pub struct Loopback;
@@ -38,11 +38,9 @@ impl Plugin for Loopback {
         let Some(path) = &request.netns else {
             return Ok(());
         };
-        // ENOENT and EINVAL: the namespace is gone, and its lo with it.
-        match NetNs::open(path) {
-            Err(error) if matches!(error.errno(), Errno::ENOENT | Errno::EINVAL) => Ok(()),
-            Err(error) => Err(error).attempt(Code::NETNS, || format!("open netns {path:?}")),
-            Ok(netns) => Lo::open(&netns)?.set(Setting::Down),
+        match NetNs::find(path).attempt(Code::NETNS, || format!("open netns {path:?}"))? {
+            Some(netns) => Lo::open(&netns)?.set(Setting::Down),
+            None => Ok(()), // its lo went with it
         }
     }
 

@@ -117,6 +117,12 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     row!(
         Cni,
+        DH07,
+        a_daemon_short_of_descriptors_keeps_leases,
+        "getrlimit(2): EMFILE says nothing about what is there"
+    ),
+    row!(
+        Cni,
         DH08,
         the_socket_of_a_dead_daemon_is_no_obstacle,
         "plugins#760: address already in use after a crash"
@@ -566,6 +572,30 @@ fn leases_survive_a_killed_daemon(case: &Case<'_>) -> Verdict {
         "releases at the end of the daemon"
     );
     lan.daemon("")?;
+    case.del(&lan.at, &conf)?;
+    lan.awaits("DHCPRELEASE", 1)
+}
+
+/// How many descriptors a daemon needs to look at an interface is its own business: one of these
+/// limits is just too low.
+fn a_daemon_short_of_descriptors_keeps_leases(case: &Case<'_>) -> Verdict {
+    let lan = Lan::start(case, "")?;
+    let conf = lan.conf(&no_keys());
+    let result = case.add(&lan.at, &conf)?;
+    lan.end_daemon("KILL")?;
+    for limit in 4..16 {
+        lan.spawn_daemon(&format!("prlimit --nofile={limit}"), "")?;
+        case.sh("sleep 0.3")?;
+        lan.end_daemon("KILL")?;
+    }
+    ensure_eq!(
+        lan.count("DHCPRELEASE")?,
+        0,
+        "releases of a living container"
+    );
+    lan.daemon("")?;
+    case.cni("CHECK", &lan.at, &with_prev(&conf, &result))?
+        .silent()?;
     case.del(&lan.at, &conf)?;
     lan.awaits("DHCPRELEASE", 1)
 }

@@ -2,7 +2,7 @@
 
 use cni::{Attempt, Code, Error};
 use netlink::{Link, Socket};
-use sys::{Errno, NetNs};
+use sys::NetNs;
 
 use crate::on_host;
 
@@ -39,12 +39,10 @@ impl Sandbox {
         let Some(path) = path else {
             return Ok(Found::Unnamed);
         };
-        match NetNs::open(path) {
-            Err(error) if matches!(error.errno(), Errno::ENOENT | Errno::EINVAL) => Ok(Found::Gone),
-            opened => {
-                let netns = opened.attempt(Code::NETNS, || format!("open netns {path:?}"))?;
-                Ok(Found::Here(Box::new(Self::enter(netns, path)?)))
-            }
+        let found = NetNs::find(path).attempt(Code::NETNS, || format!("open netns {path:?}"))?;
+        match found {
+            Some(netns) => Ok(Found::Here(Box::new(Self::enter(netns, path)?))),
+            None => Ok(Found::Gone),
         }
     }
 

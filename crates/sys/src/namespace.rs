@@ -41,6 +41,21 @@ impl NetNs {
         Ok(Self(fd))
     }
 
+    /// As [`NetNs::open`]; `None` when `path` does not lead to a namespace, any more or ever.
+    ///
+    /// Every other error (no descriptor left, no right) says nothing about what is there.
+    pub fn find(path: impl AsRef<Path>) -> Result<Option<Self>> {
+        match Self::open(path) {
+            Ok(netns) => Ok(Some(netns)),
+            Err(error) => match error.errno() {
+                Errno::ENOENT | Errno::EINVAL | Errno::ENOTDIR => Ok(None),
+                // A loop of links, a name that no file can have, a socket.
+                Errno::ELOOP | Errno::ENAMETOOLONG | Errno::ENXIO => Ok(None),
+                _ => Err(error),
+            },
+        }
+    }
+
     /// The namespace that the calling thread is in.
     pub fn current() -> Result<Self> {
         Self::open("/proc/thread-self/ns/net")
@@ -121,6 +136,20 @@ mod tests {
             Errno::ENOENT
         );
         assert_eq!(NetNs::open("").unwrap_err().errno(), Errno::ENOENT);
+    }
+
+    #[test]
+    fn what_cannot_be_a_namespace_is_not_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        std::fs::write(path("plain"), "").unwrap();
+        std::os::unix::fs::symlink("loop", path("loop")).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(path("socket")).unwrap();
+        let long = "x".repeat(300);
+        for name in ["none", "plain", "plain/x", "loop", "socket", &long, "."] {
+            assert!(NetNs::find(path(name)).unwrap().is_none(), "{name}");
+        }
+        assert!(NetNs::find("/proc/self/ns/net").unwrap().is_some());
     }
 
     #[test]

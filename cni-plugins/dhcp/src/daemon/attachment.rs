@@ -21,6 +21,8 @@ use crate::{v4, v6};
 const SEARCH: Duration = Duration::from_secs(60);
 const FIRST_PAUSE: Duration = Duration::from_secs(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// Before something that the host refused is tried again.
+const RETRY: Duration = Duration::from_secs(5);
 /// RFC 6355: a DUID that is a UUID; ours is a hash of the attachment's name.
 const DUID_UUID: [u8; 2] = [0, 4];
 /// An option's length is one byte; option 61 begins with its type.
@@ -67,8 +69,26 @@ const MOST_AT_ONCE: usize = 32;
 #[derive(Clone, Copy, Debug)]
 enum Search {
     None,
-    Trying { until: Moment, pause: Duration },
-    Pausing { until: Moment, pause: Duration },
+    Trying {
+        until: Moment,
+        pause: Duration,
+    },
+    Pausing {
+        until: Moment,
+        pause: Duration,
+    },
+    /// The link could not be looked at; what it has to be told waits.
+    Owing {
+        until: Moment,
+        owed: Owed,
+    },
+}
+
+/// What a link has to be told: the lease that it has now, or that it has none.
+#[derive(Clone, Copy, Debug)]
+enum Owed {
+    Lease,
+    Loss(Loss),
 }
 
 impl Attachment {
@@ -129,7 +149,9 @@ impl Attachment {
         let clients = self.clients.iter().flat_map(|client| {
             let search = match client.search {
                 Search::None => None,
-                Search::Trying { until, .. } | Search::Pausing { until, .. } => Some(until),
+                Search::Trying { until, .. }
+                | Search::Pausing { until, .. }
+                | Search::Owing { until, .. } => Some(until),
             };
             search.into_iter().chain(client.exchange.deadline())
         });
@@ -212,7 +234,8 @@ impl Attachment {
 
     /// Gives the leases back, from the container if its link is there, else from the host.
     pub(super) fn release(&mut self, around: &mut Surroundings<'_>) {
-        let found = self.find(around);
+        // When it cannot be told, the host's side is tried.
+        let found = self.find(around).ok().flatten();
         let name = self.name();
         for client in &mut self.clients {
             let Some(datagram) = client.exchange.release(&mut || around.chance()) else {
@@ -241,14 +264,31 @@ impl Attachment {
     /// Gives up an ADD: what was got is given back, and the link is as it was.
     pub(super) fn abandon(mut self, around: &mut Surroundings<'_>) {
         self.release(around);
-        if let Some(found) = self.find(around).filter(|_| self.record.place.was_down) {
+        if let (true, Ok(Some(found))) = (self.record.place.was_down, self.find(around)) {
             let _ = found.set(Setting::Down);
         }
     }
 
     /// Namespace and link, if they are the same as at ADD.
-    pub(super) fn find(&self, around: &Surroundings<'_>) -> Option<Found> {
+    pub(super) fn find(&self, around: &Surroundings<'_>) -> Result<Option<Found>, netlink::Error> {
         self.record.place.find(&self.netns(around))
+    }
+
+    /// Whether they are known to be gone.
+    pub(super) fn is_gone(&self, around: &mut Surroundings<'_>) -> bool {
+        matches!(self.found(around), Err(Trouble::Gone))
+    }
+
+    /// As [`Self::find`], for who cannot go on without; `None` when only later can it be told.
+    fn found(&self, around: &mut Surroundings<'_>) -> Result<Option<Found>, Trouble> {
+        match self.find(around) {
+            Ok(found) => found.ok_or(Trouble::Gone).map(Some),
+            Err(error) => {
+                let name = self.name();
+                around.log(&format!("{name}: its interface is out of reach: {error}"));
+                Ok(None)
+            }
+        }
     }
 
     fn netns(&self, around: &Surroundings<'_>) -> PathBuf {
@@ -269,7 +309,7 @@ impl Attachment {
         for step in steps {
             match step {
                 Step::Send(datagram) => self.send(at, &datagram, around)?,
-                Step::Leased => self.leased(at, around)?,
+                Step::Leased => self.leased(at, now, around)?,
                 Step::Lost(loss) => self.lost(at, loss, now, around)?,
                 Step::Useless(problem) if self.adding.is_some() => {
                     return Err(Trouble::Useless(problem));
@@ -293,9 +333,9 @@ impl Attachment {
     ) -> Result<(), Trouble> {
         let family = self.clients[at].family;
         if self.clients[at].socket.is_none() {
-            let found = self.find(around).ok_or(Trouble::Gone)?;
-            match found.socket(family) {
-                Ok(socket) => self.clients[at].socket = Some(socket),
+            let found = self.found(around)?;
+            match found.map(|found| found.socket(family)).transpose() {
+                Ok(socket) => self.clients[at].socket = socket,
                 Err(error) => around.log(&format!("{}: {error}", self.name())),
             }
         }
@@ -312,12 +352,17 @@ impl Attachment {
         }
         if matches!(error.errno(), Errno::ENXIO | Errno::ENODEV) {
             self.clients[at].socket = None;
-            self.find(around).ok_or(Trouble::Gone)?;
+            self.found(around)?;
         }
         Ok(())
     }
 
-    fn leased(&mut self, at: usize, around: &mut Surroundings<'_>) -> Result<(), Trouble> {
+    fn leased(
+        &mut self,
+        at: usize,
+        now: Moment,
+        around: &mut Surroundings<'_>,
+    ) -> Result<(), Trouble> {
         self.clients[at].search = Search::None;
         if self.adding.is_some() {
             return Ok(());
@@ -334,7 +379,10 @@ impl Attachment {
         if same {
             around.log(&format!("{name}: {} extended", lease.address));
         } else {
-            let found = self.find(around).ok_or(Trouble::Gone)?;
+            let Some(found) = self.found(around)? else {
+                self.owe(at, Owed::Lease, now);
+                return Ok(());
+            };
             let old = self.clients[at].configured.as_ref();
             let before = old.map_or("nothing".into(), |old| old.address.to_string());
             around.log(&format!("{name}: {} instead of {before}", lease.address));
@@ -354,7 +402,10 @@ impl Attachment {
         now: Moment,
         around: &mut Surroundings<'_>,
     ) -> Result<(), Trouble> {
-        let found = self.find(around).ok_or(Trouble::Gone)?;
+        let Some(found) = self.found(around)? else {
+            self.owe(at, Owed::Loss(loss), now);
+            return Ok(());
+        };
         let name = self.name();
         if let Some(lease) = self.clients[at].configured.take() {
             let why = match loss {
@@ -381,7 +432,12 @@ impl Attachment {
         Ok(())
     }
 
-    /// The next part of looking for a lost lease.
+    fn owe(&mut self, at: usize, owed: Owed, now: Moment) {
+        let until = now + RETRY;
+        self.clients[at].search = Search::Owing { until, owed };
+    }
+
+    /// The next part of looking for a lost lease, or what is owed to the link.
     fn search(
         &mut self,
         at: usize,
@@ -390,7 +446,11 @@ impl Attachment {
     ) -> Result<(), Trouble> {
         match self.clients[at].search {
             Search::Pausing { until, pause } if until <= now => {
-                let found = self.find(around).ok_or(Trouble::Gone)?;
+                let Some(found) = self.found(around)? else {
+                    let until = now + RETRY;
+                    self.clients[at].search = Search::Pausing { until, pause };
+                    return Ok(());
+                };
                 if let Err(error) = found.set(Setting::Up) {
                     around.log(&format!("{}: {error}", self.name()));
                 }
@@ -399,7 +459,11 @@ impl Attachment {
                 self.clients[at].search = Search::Trying { until, pause };
             }
             Search::Trying { until, pause } if until <= now => {
-                let found = self.find(around).ok_or(Trouble::Gone)?;
+                let Some(found) = self.found(around)? else {
+                    let until = now + RETRY;
+                    self.clients[at].search = Search::Trying { until, pause };
+                    return Ok(());
+                };
                 let client = &mut self.clients[at];
                 client.exchange.stop();
                 client.socket = None;
@@ -408,6 +472,10 @@ impl Attachment {
                 client.search = Search::Pausing { until, pause };
                 self.set_down(&found, around);
             }
+            Search::Owing { until, owed } if until <= now => match owed {
+                Owed::Lease => self.leased(at, now, around)?,
+                Owed::Loss(loss) => self.lost(at, loss, now, around)?,
+            },
             _ => {}
         }
         Ok(())

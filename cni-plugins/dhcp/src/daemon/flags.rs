@@ -1,8 +1,10 @@
 //! The daemon's command line, in the words of the reference and in Go's spelling: one dash or two,
-//! `-flag value` or `-flag=value`, durations as `1m30s`. Pure.
+//! `-flag value` or `-flag=value`, durations as `1m30s`.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use cni::{Attempt, Code, Error};
 
 use crate::exchange::Patience;
 
@@ -100,6 +102,18 @@ impl Flags {
             _ => return Err(format!("flag provided but not defined: -{name}")),
         }
         Ok(())
+    }
+
+    /// Where nothing is mounted no namespace is found, and every lease would be given back.
+    pub(crate) fn refuse_missing_prefix(&self) -> Result<(), Error> {
+        let prefix = &self.hostprefix;
+        if prefix.is_empty() {
+            return Ok(());
+        }
+        let listed = std::fs::read_dir(prefix).map(drop);
+        listed.attempt(Code::IO, || {
+            format!("-hostprefix {prefix:?}: open the directory with the host's files")
+        })
     }
 
     /// Where to listen, as this process sees it.
@@ -212,6 +226,16 @@ mod tests {
             Path::new("/host/run/cni/dhcp.sock")
         );
         assert_eq!(flags("").on_host("/run/netns/x"), Path::new("/run/netns/x"));
+    }
+
+    #[test]
+    fn a_prefix_is_a_directory_that_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let there = format!("-hostprefix {}", dir.path().display());
+        assert!(flags(&there).refuse_missing_prefix().is_ok());
+        assert!(flags("").refuse_missing_prefix().is_ok());
+        let missing = flags(&format!("{there}/none")).refuse_missing_prefix();
+        assert!(missing.unwrap_err().msg.starts_with("-hostprefix "));
     }
 
     #[test]
