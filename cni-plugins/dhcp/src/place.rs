@@ -76,7 +76,9 @@ impl Drop for PacketSocket {
         static CLOSER: OnceLock<Sender<OwnedFd>> = OnceLock::new();
         let closer = CLOSER.get_or_init(|| {
             let (sender, receiver) = channel::<OwnedFd>();
-            std::thread::spawn(move || receiver.into_iter().for_each(drop));
+            let close = move || receiver.into_iter().for_each(drop);
+            // Where it cannot be made the receiver goes at once, and nothing can be sent.
+            let _ = std::thread::Builder::new().spawn(close);
             sender
         });
         // Without the other thread it is closed here.

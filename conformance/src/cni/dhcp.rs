@@ -585,8 +585,11 @@ fn a_daemon_short_of_descriptors_keeps_leases(case: &Case<'_>) -> Verdict {
     lan.end_daemon("KILL")?;
     for limit in 4..16 {
         lan.spawn_daemon(&format!("prlimit --nofile={limit}"), "")?;
+        // With the lowest limits it does not even start.
         case.sh("sleep 0.3")?;
-        lan.end_daemon("KILL")?;
+        if lan.daemon_lives()? {
+            lan.end_daemon("KILL")?;
+        }
     }
     ensure_eq!(
         lan.count("DHCPRELEASE")?,

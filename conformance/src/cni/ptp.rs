@@ -64,6 +64,24 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     row!(
         Cni,
+        PT06,
+        del_goes_on_when_ipam_makes_no_sense,
+        "SPEC DEL: the configuration may have been changed since ADD"
+    ),
+    row!(
+        Cni,
+        PT06,
+        a_del_without_room_for_a_thread_tells_why,
+        "pthread_create(3): EAGAIN; SPEC error 11: try again later"
+    ),
+    row!(
+        Cni,
+        PT07,
+        del_with_a_namespace_below_a_file_removes_ip_masq,
+        "SPEC DEL: if CNI_NETNS does not exist, plugins should still remove what they can; ENOTDIR"
+    ),
+    row!(
+        Cni,
         PT07,
         del_with_an_empty_namespace_removes_ip_masq,
         "SPEC DEL: CNI_NETNS is optional"
@@ -233,6 +251,38 @@ fn del_goes_on_when_ipam_does_not(case: &Case<'_>) -> Verdict {
     Ok(())
 }
 
+fn del_goes_on_when_ipam_makes_no_sense(case: &Case<'_>) -> Verdict {
+    let masq = with(&conf(case), "ipMasq", true);
+    for ipam in [json!({ "type": 5 }), json!("host-local"), json!([])] {
+        let at = case.sandbox("container77")?;
+        let result = case.add(&at, &masq)?;
+        let broken = with(&with_prev(&masq, &result), "ipam", ipam);
+        case.cni("DEL", &at, &broken)?.run()?;
+        let there = case.holds_inside(&at, "ip link show eth0")?;
+        ensure!(!there, "eth0 is left");
+        ensure_eq!(rules_about(case, "container77")?, "", "rules left");
+        case.del(&at, &masq)?;
+        case.sh("ip netns del container77")?;
+    }
+    Ok(())
+}
+
+/// Where exactly there is room for the plugin and none for a thread's stack is found by trying.
+fn a_del_without_room_for_a_thread_tells_why(case: &Case<'_>) -> Verdict {
+    let (at, conf) = (case.sandbox("c1")?, conf(case));
+    for mebibytes in 4..40 {
+        case.add(&at, &conf)?;
+        let limit = format!("--as={}", mebibytes << 20);
+        let call = case.cni("DEL", &at, &conf)?.within(&["prlimit", &limit]);
+        let outcome = call.run()?;
+        let told: Option<Value> = serde_json::from_slice(&outcome.stdout).ok();
+        let code = told.and_then(|error| error["code"].as_u64());
+        ensure!(code != Some(999), "code 999 with {mebibytes} MiB");
+        case.del(&at, &conf)?;
+    }
+    Ok(())
+}
+
 fn del_with_an_empty_namespace_removes_ip_masq(case: &Case<'_>) -> Verdict {
     masq_goes_with(case, &conf(case), |at| {
         Ok(Attachment {
@@ -246,6 +296,15 @@ fn del_with_a_namespace_that_is_gone_removes_ip_masq(case: &Case<'_>) -> Verdict
     masq_goes_with(case, &conf(case), |at| {
         case.sh("ip netns del container77")?;
         Ok(at.clone())
+    })
+}
+
+fn del_with_a_namespace_below_a_file_removes_ip_masq(case: &Case<'_>) -> Verdict {
+    masq_goes_with(case, &conf(case), |at| {
+        Ok(Attachment {
+            netns: "/etc/passwd/net".into(),
+            ..at.clone()
+        })
     })
 }
 

@@ -320,7 +320,8 @@ fn refuse_own_netns(invocation: &Invocation, netns: &str) -> Result<(), Error> {
 fn versions<P: Plugin>(stdin: impl Read + Send + 'static) -> Value {
     let (sender, receiver) = mpsc::channel();
     // The thread ends with the process: nobody can take back a blocked read.
-    std::thread::spawn(move || sender.send(read(stdin)));
+    // Without it nothing was asked.
+    let _ = std::thread::Builder::new().spawn(move || sender.send(read(stdin)));
     let asked = receiver
         .recv_timeout(VERSION_PATIENCE)
         .ok()

@@ -416,7 +416,7 @@ impl Socket {
     ///
     /// The kernel takes a link away at once and then frees its memory, for which it waits (one
     /// `rcu_barrier`, 13 to 40 ms); decision 0034. `other` is a second socket in the same
-    /// namespace, for the first is busy that long.
+    /// namespace, for the first is busy that long. Without room for a thread, `then` runs after.
     pub fn delete_link_then<T>(
         &mut self,
         mut other: Self,
@@ -424,7 +424,13 @@ impl Socket {
         then: impl FnOnce(bool) -> T,
     ) -> (Result<bool>, T) {
         std::thread::scope(|scope| {
-            let deletion = scope.spawn(move || other.delete_link(index));
+            let deletion =
+                std::thread::Builder::new().spawn_scoped(scope, move || other.delete_link(index));
+            let Ok(deletion) = deletion else {
+                let deleted = self.delete_link(index);
+                let answer = then(deleted.is_ok());
+                return (deleted, answer);
+            };
             let mut pause = Duration::from_micros(100);
             let is_gone = loop {
                 // In this order: nothing can happen unseen in between.

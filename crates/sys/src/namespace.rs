@@ -63,14 +63,9 @@ impl NetNs {
 
     /// A new, empty namespace (its `lo` is down), kept alive by this value alone.
     pub fn new() -> Result<Self> {
-        thread::scope(|scope| {
-            scope
-                .spawn(|| {
-                    unshare(CloneFlags::CLONE_NEWNET).call(|| "unshare(CLONE_NEWNET)".into())?;
-                    Self::current()
-                })
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        on_thread(|| {
+            unshare(CloneFlags::CLONE_NEWNET).call(|| "unshare(CLONE_NEWNET)".into())?;
+            Self::current()
         })
     }
 
@@ -101,17 +96,29 @@ impl NetNs {
         T: Send,
         E: From<SyscallError> + Send,
     {
-        thread::scope(|scope| {
-            scope
-                .spawn(|| {
-                    setns(self.as_fd(), CloneFlags::CLONE_NEWNET)
-                        .call(|| "setns(netns, CLONE_NEWNET)".into())?;
-                    body()
-                })
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        on_thread(|| {
+            setns(self.as_fd(), CloneFlags::CLONE_NEWNET)
+                .call(|| "setns(netns, CLONE_NEWNET)".into())?;
+            body()
         })
     }
+}
+
+/// Runs `body` on a thread of its own; `EAGAIN` when the host has no room for one.
+fn on_thread<T, E>(
+    body: impl FnOnce() -> std::result::Result<T, E> + Send,
+) -> std::result::Result<T, E>
+where
+    T: Send,
+    E: From<SyscallError> + Send,
+{
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().spawn_scoped(scope, body);
+        let thread = thread.call(|| "clone(CLONE_VM|CLONE_THREAD)".into())?;
+        thread
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 impl AsFd for NetNs {
