@@ -17,7 +17,7 @@ use crate::home::{self, Ended};
 
 /// Detaches the container.
 pub(crate) fn del(request: &DelRequest) -> Result<(), Error> {
-    let released_first = is_released_first(request)?;
+    let released_first = is_released_first(request);
     let early = if released_first {
         ipam::release(request)
     } else {

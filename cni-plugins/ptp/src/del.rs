@@ -9,7 +9,7 @@ use interface::{in_firewall, ipam, owner, pair};
 /// Detaches the container.
 pub(crate) fn del(request: &DelRequest) -> Result<(), Error> {
     let owner = owner(&request.invocation.config.name, &request.attachment);
-    let is_released_first = is_released_first(request)?;
+    let is_released_first = is_released_first(request);
     let early = if is_released_first {
         ipam::release(request)
     } else {

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use cni::{Dns, Error, IpConfig, Route};
+use cni::{Code, Dns, Error, IpConfig, Route};
 use ipnet::IpNet;
 
 /// rtnetlink(7): destinations at or beyond this scope are on the link and have no gateway.
@@ -23,7 +23,8 @@ impl Assigned {
     /// Takes an IPAM result for the interface that is number `interface` in the plugin's own.
     pub fn new(ipam: cni::Result, interface: usize) -> Result<Self, Error> {
         if ipam.ips.is_empty() {
-            return Err(Error::config("IPAM plugin returned missing IP config"));
+            let msg = "IPAM plugin returned missing IP config";
+            return Err(Error::new(Code::PLUGIN, msg));
         }
         let own = |ip: IpConfig| IpConfig {
             interface: Some(interface),

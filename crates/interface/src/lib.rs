@@ -24,6 +24,7 @@ pub use owner::Owner;
 pub use sandbox::Sandbox;
 
 use cni::{Attachment, Attempt, Code, Error, NetworkName};
+use sys::Errno;
 
 /// The owner of everything that an attachment makes.
 pub fn owner(network: &NetworkName, attachment: &Attachment) -> Owner {
@@ -34,12 +35,17 @@ pub fn owner(network: &NetworkName, attachment: &Attachment) -> Owner {
     )
 }
 
-/// The kernel refused something: code 100, or 11 when it may work later.
+/// The kernel refused something: code 100, or 11 when it may work later: no answer in time, no
+/// memory, no room for another thread.
 pub fn on_host<T>(
     result: Result<T, netlink::Error>,
     what: impl FnOnce() -> String,
 ) -> Result<T, Error> {
-    let late = matches!(result, Err(netlink::Error::Timeout { .. }));
+    let is_late = |error: &netlink::Error| match error {
+        netlink::Error::Timeout { .. } => true,
+        other => matches!(other.errno(), Some(Errno::EAGAIN | Errno::ENOMEM)),
+    };
+    let late = result.as_ref().is_err_and(is_late);
     result.attempt(if late { Code::TRY_AGAIN } else { Code::PLUGIN }, what)
 }
 

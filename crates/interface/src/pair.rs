@@ -123,19 +123,22 @@ pub fn tokens(network: &NetworkName, valid: &ValidAttachments) -> Vec<String> {
     valid.iter().map(token).collect()
 }
 
-/// For GC: deletes the pairs of a network whose owner's token is not valid.
+/// For GC: deletes the pairs of a network whose owner's token is not valid. One that stays does
+/// not keep the others.
 pub fn sweep(network: &NetworkName, is_valid: impl Fn(&str) -> bool) -> Result<(), Error> {
     let what = || "delete stale veth pairs".to_owned();
     let mut host = on_host(Socket::route(), what)?;
+    let mut steps = Vec::new();
     for link in on_host(host.links(), what)? {
         let stamp = link.alias.as_deref().and_then(Stamp::parse);
         let is_veth = link.kind.as_deref() == Some("veth");
         let is_stale = |s: Stamp| s.is_of_network(network.as_str()) && !is_valid(&s.token);
         if is_veth && stamp.is_some_and(is_stale) {
-            on_host(host.delete_link(link.index), what)?;
+            let what = || format!("delete stale veth pair {:?}", link.name);
+            steps.push(on_host(host.delete_link(link.index), what).map(drop));
         }
     }
-    Ok(())
+    first_error(steps)
 }
 
 /// The host's end, with its owner's name on it.

@@ -23,7 +23,7 @@ pub enum Seen {
 /// DEL of a plugin that makes one link inside the container, of kind `kind`, and nothing else.
 pub fn del(request: &DelRequest, kind: &str) -> Result<(), Error> {
     let owner = owner(&request.invocation.config.name, &request.attachment);
-    let released_first = is_released_first(request)?;
+    let released_first = is_released_first(request);
     let early = if released_first {
         ipam::release(request)
     } else {
@@ -41,9 +41,11 @@ pub fn del(request: &DelRequest, kind: &str) -> Result<(), Error> {
 }
 
 /// The server of a DHCP lease must hear from the interface that it is over; and it does not give
-/// an address to somebody else at once.
-pub fn is_released_first(request: &DelRequest) -> Result<bool, Error> {
-    Ok(request.invocation.config.ipam_type()?.as_deref() == Some("dhcp"))
+/// an address to somebody else at once. What is wrong with `ipam` is [`ipam::release`]'s to tell:
+/// it must not keep other steps from being tried.
+pub fn is_released_first(request: &DelRequest) -> bool {
+    let ipam = request.invocation.config.ipam_type();
+    ipam.is_ok_and(|ipam| ipam.as_deref() == Some("dhcp"))
 }
 
 /// Whether a link under the interface's name is this owner's: of the kind that we make, and not
