@@ -149,11 +149,13 @@ mod tests {
     fn what_cannot_be_a_namespace_is_not_found() {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
-        std::fs::write(path("plain"), "").unwrap();
+        let plain = tempfile::NamedTempFile::new_in(&dir).unwrap();
+        let plain = plain.path().to_str().unwrap();
         std::os::unix::fs::symlink("loop", path("loop")).unwrap();
         let _socket = std::os::unix::net::UnixListener::bind(path("socket")).unwrap();
         let long = "x".repeat(300);
-        for name in ["none", "plain", "plain/x", "loop", "socket", &long, "."] {
+        let below = format!("{plain}/x");
+        for name in ["none", plain, &below, "loop", "socket", &long, "."] {
             assert!(NetNs::find(path(name)).unwrap().is_none(), "{name}");
         }
         assert!(NetNs::find("/proc/self/ns/net").unwrap().is_some());
