@@ -71,8 +71,11 @@ impl<'a> Case<'a> {
         self.cni("ADD", at, conf)?.result()
     }
 
-    /// ADD whose answer cannot be written, which is a failure like any other after the work.
+    /// ADD whose answer cannot be written, which is a failure like any other after the work; after
+    /// one that is heard and undone, without which nothing would have failed.
     pub(crate) fn add_unheard(&'a self, at: &Attachment, conf: &Value) -> Verdict {
+        let result = self.add(at, conf)?;
+        self.del(at, &with_prev(conf, &result))?;
         let path = self.subject.cni_path.as_ref();
         let path = path.ok_or_else(|| Failure("no plugin directory to test".into()))?;
         let (directory, file) = (path.to_string_lossy(), self.path("unheard.json"));

@@ -5,6 +5,7 @@
     reason = "this is the executable"
 )]
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -96,6 +97,19 @@ fn arguments() -> Command {
         )
 }
 
+/// Prints the rows. Who has read enough (`| head`) closes the pipe, and that is no error.
+fn listed(rows: &[&Row]) -> Result<(), String> {
+    let lines = rows
+        .iter()
+        .map(|row| format!("{}\n    {}\n", row.name(), row.clause));
+    match std::io::stdout().write_all(lines.collect::<String>().as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(format!("print the rows: {error}"))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn judge(matches: &ArgMatches) -> Result<bool, String> {
     let text = |name: &str| matches.get_one::<String>(name).cloned();
     let runtime = path(text("runtime").or_else(|| std::env::var("RUNTIME").ok()))?;
@@ -107,9 +121,7 @@ fn judge(matches: &ArgMatches) -> Result<bool, String> {
     let filters: Vec<&String> = matches.get_many("filter").into_iter().flatten().collect();
     let rows = chosen(&subject, &filters, matches.get_flag("list"));
     if matches.get_flag("list") {
-        rows.iter()
-            .for_each(|row| println!("{}\n    {}", row.name(), row.clause));
-        return Ok(true);
+        return listed(&rows).map(|()| true);
     }
     if rows.is_empty() {
         return Err("no row to run: give --runtime or --cni-path, and a filter that fits".into());

@@ -5,11 +5,13 @@ use serde_json::{Value, json};
 use super::bridge::{conf, noticed, rules_about};
 use crate::attachment::{Attachment, reserved, with, with_prev};
 use crate::case::Case;
-use crate::row::{Demand, Row, Verdict, ensure, ensure_eq, row};
+use crate::row::{Row, Verdict, ensure, ensure_eq, row};
 
 const CHECK: &str =
     "SPEC CHECK: must return an error if a resource is missing or in an invalid state";
 const UNDONE: &str = "SPEC: a failed ADD must not leave what a DEL that never comes would remove";
+pub(super) const RELEASE: &str =
+    "SPEC DEL: delegated last: an address that is free is somebody's before its old link is gone";
 
 pub(crate) const ROWS: &[Row] = &[
     row!(
@@ -99,6 +101,28 @@ pub(crate) const ROWS: &[Row] = &[
         status_notices_a_full_pool,
         "SPEC STATUS: error 50: no ADD can be serviced; the delegate's answer is the plugin's"
     ),
+    row!(
+        Cni,
+        BR09,
+        an_address_is_not_released_while_its_link_is_there,
+        RELEASE
+    ),
+    row!(Cni, BR28, check_finds_another_prefix_length, CHECK),
+    row!(Cni, BR28, check_finds_another_gateway_of_a_route, CHECK),
+    row!(Cni, BR28, check_finds_another_mtu_of_a_route, CHECK),
+    row!(
+        Cni,
+        BR28,
+        check_finds_another_segment_size_of_a_route,
+        CHECK
+    ),
+    row!(
+        Cni,
+        BR28,
+        check_finds_another_mtu_than_the_result_told,
+        "SPEC CHECK: the interfaces of prevResult, whose mtu 1.1.0 tells"
+    ),
+    row!(Cni, BR29, check_finds_isolation_switched_off, CHECK),
 ];
 
 fn router_advertisements_do_not_configure_the_host(case: &Case<'_>) -> Verdict {
@@ -240,9 +264,7 @@ pub(super) fn nothing_is_left(case: &Case<'_>, at: &Attachment) -> Verdict {
 fn a_result_that_cannot_be_printed_leaves_nothing(case: &Case<'_>) -> Verdict {
     let at = case.sandbox("container77")?;
     let masq = with(&conf(case), "ipMasq", true);
-    let call = case.cni("ADD", &at, &masq)?;
-    let call = call.within(&["sh", "-c", "exec \"$@\" >/dev/full", "sh"]);
-    call.run()?.refuses()?;
+    case.add_unheard(&at, &masq)?;
     nothing_is_left(case, &at)
 }
 
@@ -284,6 +306,101 @@ fn check_finds_a_missing_route(case: &Case<'_>) -> Verdict {
     noticed(case, &conf, |at| {
         case.inside(at, "ip route del 192.0.2.0/24")
     })
+}
+
+fn check_finds_another_prefix_length(case: &Case<'_>) -> Verdict {
+    noticed(case, &conf(case), |at| {
+        case.inside(
+            at,
+            "ip addr add 10.77.0.2/32 dev eth0; ip addr del 10.77.0.2/24 dev eth0
+             ip -4 -o addr show dev eth0 | grep -qF 10.77.0.2/32",
+        )
+    })
+}
+
+/// CHECK of an attachment with a route of all attributes, of which one is changed.
+fn changed_route_is_noticed(case: &Case<'_>, version: &str, changed: &str) -> Verdict {
+    let mut conf = with(&conf(case), "cniVersion", version);
+    let mut route = json!({ "dst": "192.0.2.0/24", "gw": "10.77.0.1" });
+    if version == "1.1.0" {
+        (route["mtu"], route["advmss"]) = (1300.into(), 1200.into());
+    }
+    conf["ipam"]["routes"] = json!([route]);
+    noticed(case, &conf, |at| {
+        case.inside(at, &format!("ip route change 192.0.2.0/24 {changed}"))
+    })
+}
+
+fn check_finds_another_gateway_of_a_route(case: &Case<'_>) -> Verdict {
+    changed_route_is_noticed(case, "1.0.0", "via 10.77.0.77 dev eth0")
+}
+
+fn check_finds_another_mtu_of_a_route(case: &Case<'_>) -> Verdict {
+    let changed = "via 10.77.0.1 dev eth0 mtu 1250 advmss 1200";
+    changed_route_is_noticed(case, "1.1.0", changed)
+}
+
+fn check_finds_another_segment_size_of_a_route(case: &Case<'_>) -> Verdict {
+    let changed = "via 10.77.0.1 dev eth0 mtu 1300 advmss 1100";
+    changed_route_is_noticed(case, "1.1.0", changed)
+}
+
+fn check_finds_another_mtu_than_the_result_told(case: &Case<'_>) -> Verdict {
+    noticed(case, &with(&conf(case), "cniVersion", "1.1.0"), |at| {
+        case.inside(at, "ip link set eth0 mtu 1400")
+    })
+}
+
+fn check_finds_isolation_switched_off(case: &Case<'_>) -> Verdict {
+    noticed(case, &with(&conf(case), "portIsolation", true), |_| {
+        case.sh(
+            "bridge link set dev $(ip -o link show master br0 | sed 's/.*: \\(.*\\)@.*/\\1/') isolated off",
+        )
+    })
+}
+
+/// An IPAM plugin of the row's own, whose DEL writes down which links of the attachment are
+/// still there: eth0 inside, and ends of pairs on the host whose other end is elsewhere
+/// (but for up0, the master of rows that need one).
+const WITNESS: &str = r#"#!/bin/sh
+cat > /dev/null
+here=$(dirname "$0")
+case $CNI_COMMAND in
+ADD)
+    echo '{"cniVersion":"1.0.0","ips":[{"address":"10.77.0.9/24","gateway":"10.77.0.1"}]}'
+    ;;
+DEL)
+    {
+        nsenter --net="$CNI_NETNS" ip -o link show "$CNI_IFNAME" 2>/dev/null
+        ip -o link | grep -F @if | grep -v ' up0@'
+    } >> "$here/seen"
+    ;;
+esac
+exit 0
+"#;
+
+/// DEL of an attachment whose IPAM plugin looks around when it is asked to release.
+pub(super) fn releases_last(case: &Case<'_>, conf: &Value) -> Verdict {
+    let at = case.sandbox("c1")?;
+    let directory = case.path("ipam");
+    std::fs::create_dir(&directory)?;
+    std::fs::write(case.path("ipam/witness"), WITNESS)?;
+    case.sh(&format!("chmod 755 {directory}/witness"))?;
+    let conf = with(conf, "ipam", json!({ "type": "witness" }));
+    let call = |verb: &str, conf: &Value| -> Verdict<_> {
+        Ok(case.cni(verb, &at, conf)?.env("CNI_PATH", &directory))
+    };
+    let result = call("ADD", &conf)?.result()?;
+    let inside = case.inside(&at, "ip -4 -o addr show dev eth0")?;
+    ensure!(inside.contains("10.77.0.9/24"), "eth0: {inside}");
+    call("DEL", &with_prev(&conf, &result))?.silent()?;
+    let seen = case.read("ipam/seen")?;
+    ensure_eq!(seen, "", "links when the address was released");
+    Ok(())
+}
+
+fn an_address_is_not_released_while_its_link_is_there(case: &Case<'_>) -> Verdict {
+    releases_last(case, &conf(case))
 }
 
 fn check_finds_forwarding_switched_off(case: &Case<'_>) -> Verdict {

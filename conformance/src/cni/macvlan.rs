@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::bridge_faults::{RELEASE, releases_last};
 use crate::attachment::{addresses, host_local, reserved, with, with_prev};
 use crate::case::Case;
 use crate::row::{Demand, Row, Verdict, ensure, ensure_eq, row};
@@ -84,6 +85,12 @@ pub(crate) const ROWS: &[Row] = &[
         MV07,
         del_works_without_the_namespace_and_twice,
         "SPEC DEL: CNI_NETNS is optional; multiple DEL"
+    ),
+    row!(
+        Cni,
+        MV07,
+        an_address_is_not_released_while_its_link_is_there,
+        RELEASE
     ),
     row!(
         Cni,
@@ -325,10 +332,24 @@ fn del_works_without_the_namespace_and_twice(case: &Case<'_>) -> Verdict {
     Ok(())
 }
 
+fn an_address_is_not_released_while_its_link_is_there(case: &Case<'_>) -> Verdict {
+    master(case)?;
+    releases_last(case, &conf(case))
+}
+
 fn del_spares_a_link_of_another_kind(case: &Case<'_>) -> Verdict {
+    master(case)?;
     let at = case.sandbox("c1")?;
+    let own = case.sandbox("c2")?;
+    case.add(&own, &conf(case))?;
     case.inside(&at, "ip link add eth0 type veth peer name eth1")?;
-    case.del(&at, &conf(case))?;
+    for at in [&at, &own] {
+        case.del(at, &conf(case))?;
+    }
+    ensure!(
+        !case.holds_inside(&own, "ip link show eth0")?,
+        "DEL of what ADD has made leaves it"
+    );
     ensure!(
         case.holds_inside(&at, "ip link show eth0")?,
         "a link that no macvlan ADD has made is gone"

@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use super::bridge::{masq_goes_with, noticed, reaches_a_peer_without_a_route, rules_about};
-use super::bridge_faults::{gc, nothing_is_left, without_forwarding};
+use super::bridge_faults::{RELEASE, gc, nothing_is_left, releases_last, without_forwarding};
 use crate::attachment::{Attachment, addresses, host_local, reserved, with, with_prev};
 use crate::case::Case;
-use crate::row::{Demand, Row, Verdict, ensure, ensure_eq, row};
+use crate::row::{Row, Verdict, ensure, ensure_eq, row};
 
 const CHECK: &str =
     "SPEC CHECK: must return an error if a resource is missing or in an invalid state";
@@ -95,6 +95,19 @@ pub(crate) const ROWS: &[Row] = &[
     row!(Cni, PT08, check_finds_a_missing_address_inside, CHECK),
     row!(Cni, PT08, check_finds_a_missing_route_of_the_host, CHECK),
     row!(Cni, PT08, check_finds_a_missing_rule, CHECK),
+    row!(Cni, PT08, check_finds_forwarding_switched_off, CHECK),
+    row!(
+        Cni,
+        PT08,
+        check_finds_forwarding_of_ipv6_switched_off,
+        CHECK
+    ),
+    row!(
+        Cni,
+        PT06,
+        an_address_is_not_released_while_its_link_is_there,
+        RELEASE
+    ),
     row!(
         Cni,
         PT08,
@@ -231,9 +244,7 @@ fn forwarding_that_cannot_be_set_leaves_no_pair(case: &Case<'_>) -> Verdict {
 fn a_result_that_is_not_heard_leaves_no_pair(case: &Case<'_>) -> Verdict {
     let at = case.sandbox("container77")?;
     let masq = with(&conf(case), "ipMasq", true);
-    let call = case.cni("ADD", &at, &masq)?;
-    let call = call.within(&["sh", "-c", "exec \"$@\" >/dev/full", "sh"]);
-    call.run()?.refuses()?;
+    case.add_unheard(&at, &masq)?;
     nothing_is_left(case, &at)
 }
 
@@ -331,6 +342,27 @@ fn check_finds_a_missing_rule(case: &Case<'_>) -> Verdict {
     noticed(case, &with(&plain(case), "ipMasq", true), |_| {
         case.sh("nft flush ruleset")
     })
+}
+
+fn check_finds_forwarding_switched_off(case: &Case<'_>) -> Verdict {
+    noticed(case, &plain(case), |_| {
+        case.sh("echo 0 > /proc/sys/net/ipv4/ip_forward")
+    })
+}
+
+fn check_finds_forwarding_of_ipv6_switched_off(case: &Case<'_>) -> Verdict {
+    let mut conf = conf(case);
+    conf["ipam"] = json!({
+        "type": "host-local", "dataDir": case.path("reservations"),
+        "ranges": [[{ "subnet": "10.77.0.0/24" }], [{ "subnet": "fd77::/64" }]]
+    });
+    noticed(case, &conf, |_| {
+        case.sh("echo 0 > /proc/sys/net/ipv6/conf/all/forwarding")
+    })
+}
+
+fn an_address_is_not_released_while_its_link_is_there(case: &Case<'_>) -> Verdict {
+    releases_last(case, &conf(case))
 }
 
 fn status_asks_the_delegate(case: &Case<'_>) -> Verdict {
