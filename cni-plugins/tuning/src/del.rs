@@ -22,7 +22,8 @@ pub(crate) fn del(request: &DelRequest) -> Result<(), Error> {
     let Some(mut record) = place.read()? else {
         return place.remove();
     };
-    let Ok(Found::Here(mut sandbox)) = Sandbox::find(request.netns.as_deref()) else {
+    // Not reaching it now is no reason to forget what must be put back there.
+    let Found::Here(mut sandbox) = Sandbox::find(request.netns.as_deref())? else {
         return place.remove();
     };
     if !is_about(&record, &sandbox) {

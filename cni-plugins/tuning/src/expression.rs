@@ -50,6 +50,8 @@ fn escape(rest: &mut Peekable<Chars<'_>>, posix: &mut String) -> Result<(), Stri
         Some('A') => "^".into(),
         Some('z') => "$".into(),
         Some('t') => "\t".into(),
+        // With a \ these are operators of GNU, and in Go themselves.
+        Some(c @ ('<' | '>' | '`' | '\'')) => format!("[{c}]"),
         Some(c) if c.is_ascii_punctuation() => format!("\\{c}"),
         Some(c) => return Err(format!("\\{c}")),
     };
@@ -61,6 +63,8 @@ fn repetition(rest: &mut Peekable<Chars<'_>>, posix: &mut String) -> Result<(), 
     let mut bounds = String::new();
     for c in rest.by_ref() {
         match c {
+            // Without a lower bound it is text in Go, and from 0 on in GNU.
+            '}' if !bounds.starts_with(|c: char| c.is_ascii_digit()) => break,
             '}' => {
                 // Writing to a String cannot fail.
                 let _ = write!(posix, "{{{bounds}}}");
@@ -209,6 +213,9 @@ mod tests {
             (r"^[\[:]+$", "[:", true),
             (r"^[\[^]+$", "[^", true),
             (r"^[\[^]+$", "-", false),
+            (r"^a\>$", "a>", true),
+            (r"^\<a\>", "a", false),
+            (r"^\`\'$", "`'", true),
             (r"\A(a|b)\z", "b", true),
             (r"^\s\S\D\W$", " xx.", true),
         ] {
@@ -232,6 +239,8 @@ mod tests {
             r"\x41",
             "a{",
             "a{b}",
+            "a{,5}",
+            "a{}",
             "[a",
             r"[\D]",
             r"a\",

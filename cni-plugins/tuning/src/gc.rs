@@ -2,6 +2,7 @@
 //! containers' namespaces.
 
 use cni::{Attempt, Code, Error, GcRequest};
+use interface::removal::first_error;
 use sys::{Dir, Errno};
 
 use crate::config::data_dir;
@@ -21,15 +22,21 @@ pub(crate) fn gc(request: &GcRequest) -> Result<(), Error> {
         Err(error) if error.errno() == Errno::ENOENT => return Ok(()),
         opened => opened.attempt(Code::IO, what)?,
     };
-    for name in directory.names().attempt(Code::IO, what)? {
+    let names = directory.names().attempt(Code::IO, what)?;
+    first_error(names.into_iter().map(|name| {
         // One that is gone, or no file, is nobody's record.
         let Ok(text) = directory.read(&name, LONGEST) else {
-            continue;
+            return Ok(());
         };
         let attachment = attachment_of(&text, network.name.as_str());
-        if attachment.is_some_and(|(id, ifname)| !valid.contains(&id, &ifname)) {
-            directory.remove(&name).attempt(Code::IO, what)?;
+        if attachment.is_none_or(|(id, ifname)| valid.contains(&id, &ifname)) {
+            return Ok(());
         }
-    }
-    Ok(())
+        match directory.remove(&name) {
+            Err(error) if error.errno() == Errno::ENOENT => Ok(()),
+            removed => removed.attempt(Code::IO, || {
+                format!("remove the stale record {path}/{}", name.display())
+            }),
+        }
+    }))
 }
