@@ -4,12 +4,13 @@ use cni::{AddRequest, Attempt, Code, Error};
 use cni_plugin::Claim;
 use firewall::nftables::Nftables;
 use firewall::{BackEnd, Protocol, conntrack};
+use interface::{in_firewall, owner};
 use netlink::{Socket, sysctl};
 
 use crate::config::{Masqueraded, PortmapConfig, targets};
 use crate::host::Published;
 use crate::rules::Forward;
-use crate::{host, in_firewall, iptables, nftables, owner};
+use crate::{host, iptables, nftables};
 
 /// Publishes the container's ports.
 pub(crate) fn add(request: &AddRequest, claim: &mut Claim) -> Result<cni::Result, Error> {
@@ -74,9 +75,10 @@ fn is_conditional(forward: &Forward<'_>) -> bool {
 
 fn refuse_collisions(forwards: &[Forward<'_>], mut published: Vec<Published>) -> Result<(), Error> {
     for forward in forwards.iter().filter(|forward| !is_conditional(forward)) {
-        published.retain(|port| !port.is_of(&forward.owner.container));
+        published.retain(|port| !port.is_of(forward.owner));
+        let target = forward.target.addr();
         for mapping in forward.mappings() {
-            if let Some(by) = published.iter().find(|port| port.collides(mapping)) {
+            if let Some(by) = published.iter().find(|port| port.collides(mapping, target)) {
                 return Err(host::taken(mapping, by));
             }
         }
@@ -87,7 +89,7 @@ fn refuse_collisions(forwards: &[Forward<'_>], mut published: Vec<Published>) ->
 fn refuse_listening(forwards: &[Forward<'_>]) -> Result<(), Error> {
     for forward in forwards.iter().filter(|forward| !is_conditional(forward)) {
         let mappings: Vec<_> = forward.mappings().cloned().collect();
-        host::refuse_listening(&mappings)?;
+        host::refuse_listening(&mappings, forward.target.addr())?;
     }
     Ok(())
 }

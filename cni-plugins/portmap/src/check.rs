@@ -2,12 +2,13 @@
 
 use cni::{Attempt, CheckRequest, Code, Error};
 use firewall::BackEnd;
+use interface::{in_firewall, owner};
 use netlink::sysctl;
 
 use crate::add::{loopback_setting, needs_loopback};
 use crate::config::{PortmapConfig, targets};
 use crate::rules::Forward;
-use crate::{in_firewall, iptables, nftables, owner};
+use crate::{iptables, nftables};
 
 /// Compares the configuration with the host.
 pub(crate) fn check(request: &CheckRequest) -> Result<(), Error> {

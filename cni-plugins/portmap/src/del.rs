@@ -6,9 +6,11 @@
 use cni::{Attempt, Code, DelRequest, Error};
 use firewall::nftables::Nftables;
 use firewall::{Stamp, conntrack, legacy_chain};
+use interface::removal::first_error;
+use interface::{in_firewall, owner};
 
 use crate::rules::{OLD_SNAT_PREFIX, OWN_PREFIX};
-use crate::{in_firewall, iptables, nftables, owner};
+use crate::{iptables, nftables};
 
 /// Takes the container's ports back.
 pub(crate) fn del(request: &DelRequest) -> Result<(), Error> {
@@ -42,14 +44,19 @@ pub(crate) fn remove(
 ) -> Result<(), Error> {
     let mut nft = in_firewall(Nftables::open(), || "open nftables".into())?;
     let what = || "remove port mappings".to_owned();
-    let native = in_firewall(nftables::remove(&mut nft, by_comment), what);
-    let legacy = match in_firewall(iptables::families(&mut nft, may_be), what)?.as_slice() {
-        [] => Ok(Vec::new()),
-        families => in_firewall(iptables::remove(families, by_chain), what),
+    let mut ports = Vec::new();
+    let native = nftables::remove(&mut nft, by_comment, &mut ports);
+    let legacy = match iptables::families(&mut nft, may_be) {
+        Ok(families) if families.is_empty() => Ok(()),
+        families => families.and_then(|families| iptables::remove(&families, by_chain, &mut ports)),
     };
-    let mut ports = native?;
-    ports.extend(legacy?);
     ports.sort_unstable();
     ports.dedup();
-    conntrack::forget_udp(&ports).attempt(Code::PLUGIN, || "forget UDP flows".into())
+    // Whatever became of the rest: a second call finds no rule that names these ports.
+    let forgotten = conntrack::forget_udp(&ports);
+    first_error([
+        in_firewall(native, what),
+        in_firewall(legacy, what),
+        forgotten.attempt(Code::PLUGIN, || "forget UDP flows".into()),
+    ])
 }

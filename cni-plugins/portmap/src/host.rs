@@ -4,7 +4,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use cni::{Code, Error};
-use firewall::{Protocol, Stamp};
+use firewall::{Owner, Protocol, Stamp};
+use netlink::attribute::find;
 use netlink::{Message, Socket};
 
 use crate::config::Mapping;
@@ -12,27 +13,35 @@ use crate::config::Mapping;
 /// A port of the host that another container has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Published {
+    /// See [`Owner::token`]; none in the reference's comments.
+    pub(crate) token: Option<String>,
     pub(crate) container: String,
     pub(crate) protocol: Protocol,
     pub(crate) address: Option<IpAddr>,
+    pub(crate) is_ipv6: bool,
     pub(crate) port: u16,
 }
 
 impl Published {
-    /// Whether a packet could be meant for both.
-    pub(crate) fn collides(&self, mapping: &Mapping) -> bool {
+    /// Whether a packet could be meant for both, the mapping being one to `target`.
+    pub(crate) fn collides(&self, mapping: &Mapping, target: IpAddr) -> bool {
         self.protocol == mapping.protocol
+            && self.is_ipv6 == target.is_ipv6()
             && self.port == mapping.host_port
             && overlap(self.address, mapping.only_address())
     }
 
-    /// Whether it belongs to this container, as far as the rule's comment tells.
-    pub(crate) fn is_of(&self, container: &str) -> bool {
+    /// Whether it belongs to this container, as far as the rule's comment tells: a token is
+    /// always whole, a container's id may be cut.
+    pub(crate) fn is_of(&self, owner: &Owner) -> bool {
+        if self.token.as_ref() == Some(&owner.token()) {
+            return true;
+        }
         let stamp = Stamp {
             token: String::new(),
             container: self.container.clone(),
         };
-        stamp.is_of_container(container)
+        stamp.is_of_container(&owner.container)
     }
 }
 
@@ -46,8 +55,8 @@ pub(crate) fn taken(mapping: &Mapping, by: &Published) -> Error {
     Error::new(Code::PLUGIN, msg)
 }
 
-/// Refuses a mapping that would hide a socket of the host from its clients.
-pub(crate) fn refuse_listening(mappings: &[Mapping]) -> Result<(), Error> {
+/// Refuses a mapping to `target` that would hide a socket of the host from its clients.
+pub(crate) fn refuse_listening(mappings: &[Mapping], target: IpAddr) -> Result<(), Error> {
     for (protocol, state) in STRANGERS {
         if !mappings.iter().any(|mapping| mapping.protocol == protocol) {
             continue;
@@ -59,7 +68,7 @@ pub(crate) fn refuse_listening(mappings: &[Mapping]) -> Result<(), Error> {
             let same = |mapping: &&Mapping| {
                 mapping.protocol == protocol
                     && mapping.host_port == socket.port
-                    && overlap(Some(socket.address), mapping.only_address())
+                    && socket.takes(target, mapping.only_address())
             };
             if let Some(mapping) = mappings.iter().find(same) {
                 return Err(shadowed(mapping, &socket));
@@ -96,6 +105,10 @@ fn diagnosed(protocol: Protocol, state: u8) -> Result<Vec<Listening>, netlink::E
 
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
+/// Whether a socket of IPv6 refuses IPv4: an attribute of one byte.
+const INET_DIAG_SKV6ONLY: u16 = 11;
+/// `struct inet_diag_msg`, behind which attributes begin.
+const DIAGNOSIS: usize = 72;
 
 /// A `struct inet_diag_msg`: family, then the port at 4, the address at 8, the inode at 68.
 fn diagnosis(entry: &[u8]) -> Option<Listening> {
@@ -104,8 +117,10 @@ fn diagnosis(entry: &[u8]) -> Option<Listening> {
         AF_INET => IpAddr::from(<[u8; 4]>::try_from(entry.get(8..12)?).ok()?),
         _ => Ipv6Addr::from(<[u8; 16]>::try_from(entry.get(8..24)?).ok()?).to_canonical(),
     };
+    let v6_only = find(entry.get(DIAGNOSIS..)?, INET_DIAG_SKV6ONLY);
     Some(Listening {
         address,
+        is_v6_only: v6_only.is_some_and(|value| value.first() == Some(&1)),
         port: u16::from_be_bytes(entry.get(4..6)?.try_into().ok()?),
         inode: u32::from_ne_bytes(word(68)?).to_string(),
     })
@@ -126,8 +141,19 @@ fn listed(protocol: Protocol, state: u8) -> Vec<Listening> {
 #[derive(Debug, PartialEq, Eq)]
 struct Listening {
     address: IpAddr,
+    /// What /proc does not tell is taken for no: then `::` may take IPv4 too.
+    is_v6_only: bool,
     port: u16,
     inode: String,
+}
+
+impl Listening {
+    /// Whether it gets packets of `target`'s family for an address of the host, or for any.
+    fn takes(&self, target: IpAddr, only: Option<IpAddr>) -> bool {
+        let same_family = self.address.is_ipv4() == target.is_ipv4();
+        let both = self.address == Ipv6Addr::UNSPECIFIED && !self.is_v6_only;
+        (same_family || both) && overlap(Some(self.address), only)
+    }
 }
 
 fn shadowed(mapping: &Mapping, socket: &Listening) -> Error {
@@ -174,6 +200,7 @@ fn listening(line: &str, state: &str) -> Option<Listening> {
     let (address, port) = fields.get(1)?.split_once(':')?;
     Some(Listening {
         address: address_of(address)?,
+        is_v6_only: false,
         port: u16::from_str_radix(port, 16).ok()?,
         inode: (*fields.get(9)?).to_owned(),
     })
@@ -197,7 +224,6 @@ fn address_of(hex: &str) -> Option<IpAddr> {
 }
 
 /// Whether two addresses can be one packet's destination; none, or an unspecified one, is any.
-/// `::` of a socket takes IPv4 too, which is why families are not told apart there.
 fn overlap(one: Option<IpAddr>, other: Option<IpAddr>) -> bool {
     let is_any = |ip: Option<IpAddr>| ip.is_none_or(|ip| ip.is_unspecified());
     is_any(one) || is_any(other) || one == other
@@ -227,6 +253,59 @@ mod tests {
         let found = ours(diagnosed(Protocol::Tcp, 10).unwrap()).unwrap();
         assert_eq!(found.address, "127.0.0.1".parse::<IpAddr>().unwrap());
         assert_eq!(Some(found), ours(listed(Protocol::Tcp, 10)));
+    }
+
+    #[test]
+    fn a_socket_takes_what_its_family_can() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let (v4, v6) = (ip("10.1.0.2"), ip("fd00::2"));
+        for (address, is_v6_only, takes) in [
+            ("::1", false, [false, true]),
+            ("::", false, [true, true]),
+            ("::", true, [false, true]),
+            ("0.0.0.0", false, [true, false]),
+            ("127.0.0.1", false, [true, false]),
+        ] {
+            let socket = Listening {
+                address: ip(address),
+                is_v6_only,
+                port: 80,
+                inode: String::new(),
+            };
+            let found = [v4, v6].map(|target| socket.takes(target, None));
+            assert_eq!(found, takes, "{address} {is_v6_only}");
+        }
+    }
+
+    #[test]
+    fn a_socket_says_whether_it_is_of_ipv6_alone() {
+        let any = std::net::TcpListener::bind("[::]:0").unwrap();
+        let one = std::net::TcpListener::bind("[::1]:0").unwrap();
+        let sockets = diagnosed(Protocol::Tcp, 10).unwrap();
+        // The kernel says so of every socket with an address that only IPv6 has.
+        for (listener, is_v6_only) in [(any, false), (one, true)] {
+            let local = listener.local_addr().unwrap();
+            let found = sockets.iter().find(|s| s.port == local.port()).unwrap();
+            assert_eq!((found.address, found.is_v6_only), (local.ip(), is_v6_only));
+        }
+    }
+
+    #[test]
+    fn a_published_port_is_known_by_its_token_when_the_id_is_cut() {
+        let owner = Owner::new("n".repeat(50), "a".repeat(64), "eth0");
+        let comment = owner.comment();
+        let stamp = Stamp::parse(&comment).unwrap();
+        assert!(stamp.container.len() < 24, "{comment}");
+        let published = |token| Published {
+            token,
+            container: stamp.container.clone(),
+            protocol: Protocol::Tcp,
+            address: None,
+            is_ipv6: false,
+            port: 80,
+        };
+        assert!(published(Some(stamp.token.clone())).is_of(&owner));
+        assert!(!published(None).is_of(&owner));
     }
 
     #[test]

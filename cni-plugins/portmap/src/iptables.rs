@@ -93,14 +93,17 @@ fn published_by(saved: &Saved, (chain, words): (&str, &str)) -> Option<Published
     }
     let comment = value_of(entry, "--comment").unwrap_or_default();
     let legacy = || PlainStamp::parse(&comment).map(|stamp| stamp.container);
-    let container = Stamp::parse(&comment)
-        .map(|stamp| stamp.container)
-        .or_else(legacy);
+    let (token, container) = match Stamp::parse(&comment) {
+        Some(stamp) => (Some(stamp.token), Some(stamp.container)),
+        None => (None, legacy()),
+    };
     let address = value_of(words, "-d").and_then(|net| net.split('/').next()?.parse().ok());
     Some(Published {
+        token,
         container: container.unwrap_or_default(),
         protocol: value_of(words, "-p")?.parse().ok()?,
         address,
+        is_ipv6: value_of(words, "--to-destination")?.starts_with('['),
         port: value_of(words, "--dport")?.parse().ok()?,
     })
 }
@@ -234,18 +237,21 @@ pub(crate) fn families(nft: &mut Nftables, wanted: impl Fn(&str) -> bool) -> Res
     Ok(families)
 }
 
-/// Removes the containers' chains that are `wanted`; the UDP ports that were published by them.
-pub(crate) fn remove(families: &[Family], wanted: impl Wanted) -> Result<Vec<u16>> {
-    let ports = std::cell::RefCell::new(Vec::new());
+/// Removes the containers' chains that are `wanted`, and notes the UDP ports that were published
+/// by them.
+pub(crate) fn remove(families: &[Family], wanted: impl Wanted, ports: &mut Vec<u16>) -> Result<()> {
+    let ports = std::cell::RefCell::new(ports);
     let mut first = Ok(());
     for family in families {
-        let removed = programs(*family)?.update(|saved| {
-            ports.borrow_mut().extend(udp_ports(saved, &wanted));
-            Ok(removal(saved, &wanted))
+        let removed = programs(*family).and_then(|programs| {
+            programs.update(|saved| {
+                ports.borrow_mut().extend(udp_ports(saved, &wanted));
+                Ok(removal(saved, &wanted))
+            })
         });
         first = first.and(removed);
     }
-    first.map(|()| ports.into_inner())
+    first
 }
 
 /// Whether a chain is one container's.

@@ -15,12 +15,8 @@ mod manual; // what --help and the man page say
 mod nftables; // the rules as tables of our own
 mod rules; // PURE: mappings to rules, for both back ends
 
-use cni::{
-    AddRequest, Attachment, Attempt, CheckRequest, Code, DelRequest, Error, GcRequest, NetworkName,
-    StatusRequest,
-};
+use cni::{AddRequest, CheckRequest, DelRequest, Error, GcRequest, StatusRequest};
 use cni_plugin::{Claim, Plugin};
-use firewall::Owner;
 
 /// The plugin.
 pub struct Portmap;
@@ -48,18 +44,4 @@ impl Plugin for Portmap {
     fn status(_: &StatusRequest) -> Result<(), Error> {
         Ok(())
     }
-}
-
-fn owner(network: &NetworkName, attachment: &Attachment) -> Owner {
-    Owner {
-        network: network.to_string(),
-        container: attachment.container_id.to_string(),
-        ifname: attachment.ifname.to_string(),
-    }
-}
-
-/// The host refused something: code 100, or 11 when it may work later.
-fn in_firewall<T>(result: firewall::Result<T>, what: impl FnOnce() -> String) -> Result<T, Error> {
-    let late = matches!(&result, Err(error) if error.is_transient());
-    result.attempt(if late { Code::TRY_AGAIN } else { Code::PLUGIN }, what)
 }

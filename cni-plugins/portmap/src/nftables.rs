@@ -83,7 +83,10 @@ fn published_by(installed: &Installed) -> Option<Published> {
         .matches
         .iter()
         .any(|m| matches!(m, Match::Source(..) | Match::InputLink(..)));
-    if conditional || !matches!(rule.verdict, Verdict::Dnat(..)) {
+    let Verdict::Dnat(target, _) = rule.verdict else {
+        return None;
+    };
+    if conditional {
         return None;
     }
     let address = rule.matches.iter().find_map(|m| match m {
@@ -91,12 +94,16 @@ fn published_by(installed: &Installed) -> Option<Published> {
         _ => None,
     });
     // The reference's comment is the bare container id.
-    let stamp = Stamp::parse(&installed.comment);
-    let container = stamp.map_or(installed.comment.clone(), |stamp| stamp.container);
+    let (token, container) = match Stamp::parse(&installed.comment) {
+        Some(stamp) => (Some(stamp.token), stamp.container),
+        None => (None, installed.comment.clone()),
+    };
     Some(Published {
+        token,
         container,
         protocol,
         address,
+        is_ipv6: target.is_ipv6(),
         port,
     })
 }
@@ -224,9 +231,12 @@ pub(crate) fn first_missing(forward: &Forward<'_>) -> Result<Option<Rule>> {
         .map(|(_, rule)| rule))
 }
 
-/// Removes the rules that are `wanted`; the UDP ports that were published by them.
-pub(crate) fn remove(nft: &mut Nftables, wanted: impl Fn(&str) -> bool) -> Result<Vec<u16>> {
-    let mut ports = Vec::new();
+/// Removes the rules that are `wanted`, and notes the UDP ports that were published by them.
+pub(crate) fn remove(
+    nft: &mut Nftables,
+    wanted: impl Fn(&str) -> bool,
+    ports: &mut Vec<u16>,
+) -> Result<()> {
     nft.leave("remove port mappings", |nft| {
         let mut change = Transaction::default();
         for table in TABLES {
@@ -237,8 +247,7 @@ pub(crate) fn remove(nft: &mut Nftables, wanted: impl Fn(&str) -> bool) -> Resul
             ports.extend(rules.filter_map(udp_port_of));
         }
         Ok(change)
-    })?;
-    Ok(ports)
+    })
 }
 
 fn udp_port_of(rule: &Rule) -> Option<u16> {

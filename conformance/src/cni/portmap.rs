@@ -225,6 +225,18 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     row!(
         Cni,
+        PM20,
+        a_socket_of_the_other_family_is_no_obstacle,
+        "portmap: hostIP: a mapping of IPv4 takes nothing from a socket of IPv6"
+    ),
+    row!(
+        Cni,
+        PM18,
+        a_repeated_add_of_long_names_is_no_collision,
+        "SPEC: an attachment is container, network and interface, however long their names"
+    ),
+    row!(
+        Cni,
         PM23,
         chains_of_the_reference_are_removed,
         "suite: DEL after an upgrade: CNI-DN- and CNI-SN- of network and container"
@@ -970,6 +982,30 @@ fn a_socket_that_listens_is_not_hidden(case: &Case<'_>) -> Verdict {
         error["code"].as_u64().is_some_and(|code| code >= 100),
         "a code of the plugin's own: {error}"
     );
+    Ok(())
+}
+
+fn a_socket_of_the_other_family_is_no_obstacle(case: &Case<'_>) -> Verdict {
+    let one = served(case, "c1")?;
+    let site = case.path("site-c1");
+    case.sh(&format!("busybox httpd -p '[::1]:8080' -h {site}"))?;
+    let mut mapping = tcp(8080, 80);
+    mapping["hostIP"] = json!("0.0.0.0");
+    case.add(&one.at, &one.conf("iptables", json!([mapping])))?;
+    Ok(())
+}
+
+fn a_repeated_add_of_long_names_is_no_collision(case: &Case<'_>) -> Verdict {
+    let mut one = served(case, "c1")?;
+    one.at.id = "a".repeat(64);
+    for backend in ["iptables", "nftables"] {
+        let conf = one.conf(backend, json!([tcp(8080, 80)]));
+        let conf = with(&conf, "name", "n".repeat(50));
+        for _ in 0..2 {
+            case.add(&one.at, &conf)?;
+        }
+        case.del(&one.at, &conf)?;
+    }
     Ok(())
 }
 
