@@ -41,9 +41,7 @@ pub(crate) fn add(request: &AddRequest, claim: &mut Claim) -> Result<cni::Result
         })
         .collect();
     let ips = ips.inspect_err(|_| taking.give_back())?;
-    if !taking.taken.is_empty() {
-        claim.made();
-    }
+    claim.took(taking.taken);
     let routes = pool.routes;
     Ok(cni::Result {
         interfaces: Vec::new(),
@@ -51,6 +49,18 @@ pub(crate) fn add(request: &AddRequest, claim: &mut Claim) -> Result<cni::Result
         routes,
         dns: dns.unwrap_or_default(),
     })
+}
+
+/// What an attachment had before the ADD stays its own: the container may use it.
+pub(crate) fn undo(request: &AddRequest, claim: &Claim) -> Result<(), Error> {
+    let store = config::store(&request.invocation)?;
+    let mut reservations = Reservations::lock(&store)?;
+    let own = reservations.of(&request.attachment)?;
+    let is_own = |address: &&IpAddr| own.contains(address);
+    for address in claim.taken().iter().filter(is_own) {
+        reservations.release(*address)?;
+    }
+    Ok(())
 }
 
 /// Which requested address goes to which range set; each must find one.

@@ -41,6 +41,10 @@ impl Plugin for HostLocal {
         add::add(request, claim)
     }
 
+    fn undo(request: &AddRequest, claim: &Claim) -> Result<(), Error> {
+        add::undo(request, claim)
+    }
+
     fn del(request: &DelRequest) -> Result<(), Error> {
         del::del(request)
     }

@@ -151,6 +151,12 @@ pub(crate) const ROWS: &[Row] = &[
     row!(
         Cni,
         HL19,
+        an_answer_that_is_not_heard_frees_what_it_took_alone,
+        "SPEC ADD: an error leaves nothing behind; what an earlier ADD gave is in use"
+    ),
+    row!(
+        Cni,
+        HL19,
         a_disk_that_cannot_be_written_is_a_clear_error,
         "SPEC ADD: an error leaves nothing behind"
     ),
@@ -832,6 +838,18 @@ fn a_disk_that_is_full_keeps_no_reservation(case: &Case<'_>) -> Verdict {
             "reservations after DEL with {options}"
         );
     }
+    Ok(())
+}
+
+/// The earlier ADD had one range set; the second set is new.
+fn an_answer_that_is_not_heard_frees_what_it_took_alone(case: &Case<'_>) -> Verdict {
+    let (v4, v6) = (
+        json!([{ "subnet": "10.77.0.0/29" }]),
+        json!([{ "subnet": "fd77::/64" }]),
+    );
+    let first = address(case, "c1", &conf(case, json!({ "ranges": [v4] })))?;
+    case.add_unheard(&at("c1"), &conf(case, json!({ "ranges": [v4, v6] })))?;
+    ensure_eq!(reserved(case, "net")?, [first.as_str()], "reservations");
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 //! What a plugin implements. Printing, exit statuses and the undo are `plugin_main`'s.
 
+use std::net::IpAddr;
+
 use crate::manual::Manual;
 use cni::{AddRequest, CheckRequest, DelRequest, Error, GcRequest, StatusRequest, Version};
 
@@ -21,8 +23,14 @@ pub trait Plugin {
     /// Refusals come first. Then the first step that must be undone is the *claim*: it fails if
     /// somebody else has what we want (`EEXIST`), and after it `claim.made()` is called. An error
     /// before that leaves the host as it was; an error after it, a result that cannot be expressed
-    /// or a failed print makes the framework call [`Plugin::del`] for the same attachment.
+    /// or a failed print makes the framework call [`Plugin::undo`].
     fn add(request: &AddRequest, claim: &mut Claim) -> Result<cni::Result, Error>;
+
+    /// Takes back an ADD that failed after its claim. [`Plugin::del`] would take more than is this
+    /// ADD's when an attachment can have something of an earlier one: what is, `claim.took` says.
+    fn undo(request: &AddRequest, _claim: &Claim) -> Result<(), Error> {
+        Self::del(&DelRequest::undoing(request))
+    }
 
     /// Frees everything of an attachment: idempotent, without a namespace, without prevResult,
     /// going on after errors.
@@ -49,13 +57,25 @@ pub trait Plugin {
 #[derive(Debug, Default)]
 pub struct Claim {
     is_made: bool,
+    taken: Vec<IpAddr>,
     warnings: Vec<String>,
 }
 
 impl Claim {
-    /// The claim succeeded: from here on a failure is undone by [`Plugin::del`].
+    /// The claim succeeded: from here on a failure is undone by [`Plugin::undo`].
     pub fn made(&mut self) {
         self.is_made = true;
+    }
+
+    /// The claim succeeded for these addresses and nothing else.
+    pub fn took(&mut self, addresses: Vec<IpAddr>) {
+        self.is_made = !addresses.is_empty();
+        self.taken = addresses;
+    }
+
+    /// What [`Claim::took`] was told.
+    pub fn taken(&self) -> &[IpAddr] {
+        &self.taken
     }
 
     /// Whether it was made.

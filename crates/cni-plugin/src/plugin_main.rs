@@ -289,7 +289,7 @@ fn undo<P: Plugin>(add: &AddRequest, claim: &Claim, log: &mut Log<'_>) {
     if !claim.is_made() {
         return;
     }
-    if let Err(error) = P::del(&DelRequest::undoing(add)) {
+    if let Err(error) = P::undo(add, claim) {
         log.trouble(&format!("undo of ADD for {}: {error}", add.attachment));
     }
 }
