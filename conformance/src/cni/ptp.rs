@@ -111,6 +111,12 @@ pub(crate) const ROWS: &[Row] = &[
     row!(
         Cni,
         PT08,
+        check_finds_a_route_that_was_moved,
+        "SPEC CHECK: must allow for a later chained plugin to have modified resources, e.g. routes"
+    ),
+    row!(
+        Cni,
+        PT08,
         status_asks_the_delegate,
         "SPEC STATUS: error 50: the plugin is not available"
     ),
@@ -336,6 +342,20 @@ fn plain(case: &Case<'_>) -> Value {
 
 fn check_finds_a_missing_route_of_the_host(case: &Case<'_>) -> Verdict {
     noticed(case, &plain(case), |_| case.sh("ip route del 10.77.0.2/32"))
+}
+
+fn check_finds_a_route_that_was_moved(case: &Case<'_>) -> Verdict {
+    let (at, conf) = (case.sandbox("c1")?, conf(case));
+    let result = case.add(&at, &conf)?;
+    let checked = with_prev(&conf, &result);
+    case.inside(&at, "ip route add table 100 10.77.0.1 dev eth0")?;
+    case.inside(
+        &at,
+        "ip route add table 100 default via 10.77.0.1 dev eth0; ip route del default",
+    )?;
+    case.cni("CHECK", &at, &checked)?.silent()?;
+    case.inside(&at, "ip route del table 100 default")?;
+    case.cni("CHECK", &at, &checked)?.error().map(drop)
 }
 
 fn check_finds_a_missing_rule(case: &Case<'_>) -> Verdict {

@@ -130,13 +130,15 @@ impl View {
     }
 }
 
-/// Whether a route is one that was asked for: what was not given may be anything.
+/// Whether a route of the container is one that was asked for: what was not given may be anything.
+/// That holds for the table too, for a plugin later in the chain may have moved the route (`sbr`
+/// does); it still leads out of the same link to the same gateway.
 pub fn is_as(found: &Route, wanted: &Route) -> bool {
     let same = |want: Option<u32>, have| want.is_none() || want == have;
     found.destination == wanted.destination
         && found.gateway == wanted.gateway
         && found.link == wanted.link
-        && found.table.unwrap_or(MAIN_TABLE) == wanted.table.unwrap_or(MAIN_TABLE)
+        && same(wanted.table, Some(found.table.unwrap_or(MAIN_TABLE)))
         && same(wanted.priority, found.priority)
         && same(wanted.mtu, found.mtu)
         && same(wanted.advmss, found.advmss)
