@@ -22,6 +22,12 @@ pub(crate) const ROWS: &[Row] = &[
     row!(
         Cni,
         BW01,
+        each_direction_has_its_own_limit,
+        "bandwidth: ingressRate and egressRate are two limits"
+    ),
+    row!(
+        Cni,
+        BW01,
         an_interface_without_a_peer_is_limited_in_both_directions,
         "plugins#413: macvlan, ipvlan and host-device have no veth pair"
     ),
@@ -129,6 +135,12 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     row!(
         Cni,
+        BW06,
+        check_notices_another_burst,
+        "SPEC CHECK: must return an error if a resource is in an invalid state"
+    ),
+    row!(
+        Cni,
         BW07,
         nothing_to_limit_without_prev_result_is_an_error,
         "SPEC: a chained plugin needs prevResult; an error is one JSON object"
@@ -227,6 +239,23 @@ fn the_container_sends_at_its_limit(case: &Case<'_>) -> Verdict {
     );
     serve(case, &at.netns)?;
     is_at_the_limit(case, None, "http://10.88.0.2/file")
+}
+
+fn each_direction_has_its_own_limit(case: &Case<'_>) -> Verdict {
+    let (at, previous) = attached(case, "c1")?;
+    let mut limits = both();
+    limits["egressRate"] = 16_000_000.into();
+    let result = case.add(&at, &conf(&previous, limits))?;
+    let ifb = result["interfaces"][2]["name"].as_str().unwrap_or_default();
+    ensure_eq!(bucket_rate(case, "h-c1")?, 1_000_000, "what it receives");
+    ensure_eq!(bucket_rate(case, ifb)?, 2_000_000, "what it sends");
+    serve(case, "")?;
+    is_at_the_limit(case, Some(&at), "http://10.88.0.1/file")?;
+    serve(case, &at.netns)?;
+    let sent = rate(case, None, "http://10.88.0.2/file")?;
+    let within = (1_700_000..2_300_000).contains(&sent);
+    ensure!(within, "{sent} bytes per second instead of 2000000");
+    Ok(())
 }
 
 fn an_interface_without_a_peer_is_limited_in_both_directions(case: &Case<'_>) -> Verdict {
@@ -621,6 +650,31 @@ fn check_notices_each_lost_part(case: &Case<'_>) -> Verdict {
         case.del(&at, &conf)?;
     }
     Ok(())
+}
+
+/// The same rate and queue with half of the burst, on either link.
+fn check_notices_another_burst(case: &Case<'_>) -> Verdict {
+    let (at, previous) = attached(case, "c1")?;
+    let conf = conf(&previous, both());
+    let result = case.add(&at, &conf)?;
+    let conf = with_prev(&conf, &result);
+    let ifb = result["interfaces"][2]["name"].as_str().unwrap_or_default();
+    for link in ["h-c1", ifb] {
+        case.cni("CHECK", &at, &conf)?.silent()?;
+        let buckets: Value =
+            serde_json::from_str(&case.sh(&format!("tc -j -r qdisc show dev {link} root"))?)?;
+        let limit = buckets[0]["options"]["limit"].as_u64().unwrap_or_default();
+        let change = |burst: u64| {
+            case.sh(&format!(
+                "tc qdisc change dev {link} root tbf rate 8mbit burst {burst} limit {limit}"
+            ))
+        };
+        change(50_000)?;
+        case.cni("CHECK", &at, &conf)?.error()?;
+        // It is the burst, and not the command, that CHECK has noticed.
+        change(100_000)?;
+    }
+    case.cni("CHECK", &at, &conf)?.silent()
 }
 
 fn nothing_to_limit_without_prev_result_is_an_error(case: &Case<'_>) -> Verdict {

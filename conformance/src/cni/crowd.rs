@@ -93,6 +93,8 @@ fn time_of_chain(case: &Case<'_>, directory: &str, at: &Attachment) -> Verdict<D
     };
     let bridge = for_all(&bridge(case));
     let (result, first) = run("ADD", &bridge)?;
+    let is_there = case.holds_inside(at, "ip link show eth0")?;
+    ensure!(is_there, "the chain of {directory} made no interface");
     let portmap = for_all(&portmap(&result, 8080));
     let (_, second) = run("ADD", &portmap)?;
     let (_, third) = run("DEL", &portmap)?;

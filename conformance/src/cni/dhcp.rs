@@ -528,7 +528,11 @@ fn a_bridge_network_uses_and_releases_its_lease(case: &Case<'_>) -> Verdict {
 }
 
 fn del_without_a_daemon_succeeds(case: &Case<'_>) -> Verdict {
-    let lan = Lan::lay(case)?;
+    let lan = Lan::start(case, "")?;
+    let result = case.add(&lan.at, &lan.conf(&no_keys()))?;
+    ensure!(!leased(&result).is_empty(), "no lease: {result}");
+    case.del(&lan.at, &lan.conf(&no_keys()))?;
+    lan.end_daemon("KILL")?;
     case.del(&lan.at, &lan.conf(&no_keys()))?;
     case.cni("DEL", &lan.at, &lan.conf(&no_keys()))?
         .env("CNI_NETNS", "")

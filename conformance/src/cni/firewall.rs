@@ -81,6 +81,12 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     row!(
         Cni,
+        FW04,
+        nftables_asks_the_administrator_s_chain_first,
+        "firewall: iptablesAdminChainName: the admin chain is consulted, whatever the backend"
+    ),
+    row!(
+        Cni,
         FW05,
         the_programs_of_one_family_are_enough,
         "firewall: a host may lack ip6tables, or iptables"
@@ -114,6 +120,12 @@ pub(crate) const ROWS: &[Row] = &[
         FW08,
         a_late_del_spares_who_has_the_address_now,
         "SPEC DEL: an attachment's own resources, and nobody else's"
+    ),
+    row!(
+        Cni,
+        FW08,
+        del_without_a_record_goes_by_the_previous_result,
+        "SPEC DEL: prevResult is given so that a plugin needs no state of its own"
     ),
     row!(
         Cni,
@@ -322,6 +334,37 @@ fn the_administrator_s_chain_comes_first(case: &Case<'_>) -> Verdict {
         case.holds("iptables -C SITE -d 192.0.2.2 -j DROP")?,
         "the administrator's rule is gone"
     );
+    Ok(())
+}
+
+/// Family and name of each table that has the administrator's chain and can compare 192.0.2.2.
+const ADMINS: &str = r#"nft list ruleset | awk '
+    $1 == "table" { t = $2 " " $3 } $1 == "chain" && $2 == "CNI-ADMIN" && t !~ /^ip6/ { print t }'"#;
+
+fn nftables_asks_the_administrator_s_chain_first(case: &Case<'_>) -> Verdict {
+    host(case)?;
+    case.sh(DROP)?;
+    let (one, two) = (member(case, "c1", 1, 2)?, member(case, "c2", 1, 3)?);
+    case.add(&one.at, &one.conf("nftables"))?;
+    let tables = case.sh(ADMINS)?;
+    let own = tables.lines().any(|table| !table.starts_with("ip "));
+    ensure!(own, "no chain of the administrator's beside iptables'");
+    for table in tables.lines() {
+        let chain = format!("{table} CNI-ADMIN");
+        ensure!(one.reaches(case, PEER)?, "not forwarded");
+        case.sh(&format!("nft add rule {chain} ip daddr {PEER} drop"))?;
+        ensure!(!one.reaches(case, PEER)?, "{chain} is not asked");
+        // Neither another ADD nor the last DEL takes it.
+        case.add(&two.at, &two.conf("nftables"))?;
+        for at in [&two, &one] {
+            case.del(&at.at, &at.conf("nftables"))?;
+        }
+        let rules = case.sh(&format!("nft list chain {chain}"))?;
+        ensure!(rules.contains("drop"), "after DEL: {rules}");
+        case.add(&one.at, &one.conf("nftables"))?;
+        ensure!(!one.reaches(case, PEER)?, "{chain} after another ADD");
+        case.sh(&format!("nft flush chain {chain}"))?;
+    }
     Ok(())
 }
 
@@ -578,6 +621,22 @@ fn del_without_a_previous_result_cleans(case: &Case<'_>) -> Verdict {
         gone.netns = String::new();
         case.del(&gone, &bare)?;
         ensure_eq!(case.sh(&about)?, "", "rules about the container");
+    }
+    Ok(())
+}
+
+fn del_without_a_record_goes_by_the_previous_result(case: &Case<'_>) -> Verdict {
+    host(case)?;
+    let one = member(case, "c1", 1, 2)?;
+    for backend in ["iptables", "nftables"] {
+        let conf = one.with_policy(backend, "same-bridge");
+        case.add(&one.at, &conf)?;
+        let about = format!("{RULES} | grep -e 10.1.0.2 -e fd01::2 || :");
+        ensure!(!case.sh(&about)?.is_empty(), "no rule about the container");
+        // Where davit's plugin writes down what it has made; others have no such place.
+        case.sh("rm -rf /run/davit-cni/firewall")?;
+        case.del(&one.at, &conf)?;
+        ensure_eq!(case.sh(&about)?, "", "rules left by {backend}");
     }
     Ok(())
 }

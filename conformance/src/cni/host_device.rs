@@ -720,7 +720,11 @@ fn del_twice_succeeds(case: &Case<'_>) -> Verdict {
 
 fn del_of_what_was_never_added_spares_the_interface(case: &Case<'_>) -> Verdict {
     device(case, "dev7")?;
-    let at = case.sandbox("c1")?;
+    let (at, own) = (case.sandbox("c1")?, case.sandbox("c2")?);
+    case.add(&own, &conf(case))?;
+    ensure!(case.holds_inside(&own, "ip link show eth0")?, "no eth0");
+    case.del(&own, &conf(case))?;
+    is_home(case, "dev7")?;
     case.inside(&at, "ip link add eth0 type bridge")?;
     case.del(&at, &conf(case))?;
     ensure!(case.holds_inside(&at, "ip link show eth0")?, "eth0 is gone");

@@ -103,6 +103,18 @@ pub(crate) const ROWS: &[Row] = &[
     row!(
         Cni,
         HL13,
+        files_that_come_and_go_by_hand_count,
+        "host-local: the store is its files, whoever writes them"
+    ),
+    row!(
+        Cni,
+        HL13,
+        a_file_that_names_another_container_is_that_one_s,
+        "host-local: the store is its files, whoever writes them"
+    ),
+    row!(
+        Cni,
+        HL13,
         a_reservation_with_the_id_alone_is_released,
         "host-local: very old stores hold the container id only"
     ),
@@ -509,6 +521,59 @@ fn reservations_of_others_are_respected_and_released(case: &Case<'_>) -> Verdict
     Ok(())
 }
 
+/// The result of an ADD that had this one address.
+fn result_of(conf: &Value, address: &str) -> Value {
+    let ip = json!({ "version": "4", "address": address, "gateway": "10.77.0.1" });
+    json!({ "cniVersion": conf["cniVersion"], "ips": [ip] })
+}
+
+fn files_that_come_and_go_by_hand_count(case: &Case<'_>) -> Verdict {
+    let conf = small(case);
+    ensure_eq!(address(case, "a", &conf)?, "10.77.0.2", "first");
+    ensure_eq!(address(case, "b", &conf)?, "10.77.0.3", "second");
+    case.sh(&format!(
+        "cd {}/net; rm 10.77.0.2; printf 'hand\\r\\neth0' > 10.77.0.4",
+        case.path("reservations")
+    ))?;
+    let check = |id: &str, address: &str| {
+        let asked = with_prev(&conf, &result_of(&conf, address));
+        case.cni("CHECK", &at(id), &asked)
+    };
+    check("b", "10.77.0.3/29")?.silent()?;
+    check("hand", "10.77.0.4/29")?.silent()?;
+    check("a", "10.77.0.2/29")?.error()?;
+    for (id, expected) in [("c", "10.77.0.5"), ("d", "10.77.0.6"), ("e", "10.77.0.2")] {
+        ensure_eq!(address(case, id, &conf)?, expected, "address of {id}");
+    }
+    case.cni("ADD", &at("f"), &conf)?.error()?;
+    // What was a's is e's by now.
+    case.del(&at("a"), &conf)?;
+    case.del(&at("hand"), &conf)?;
+    let left = ["10.77.0.2", "10.77.0.3", "10.77.0.5", "10.77.0.6"];
+    ensure_eq!(reserved(case, "net")?, left, "after DEL of a and hand");
+    ensure_eq!(address(case, "f", &conf)?, "10.77.0.4", "the free one");
+    Ok(())
+}
+
+fn a_file_that_names_another_container_is_that_one_s(case: &Case<'_>) -> Verdict {
+    let conf = small(case);
+    ensure_eq!(address(case, "a", &conf)?, "10.77.0.2", "first");
+    // In place: nothing tells it but the file.
+    case.sh(&format!(
+        "printf 'hand\\r\\neth0' > {}/net/10.77.0.2",
+        case.path("reservations")
+    ))?;
+    let asked = with_prev(&conf, &result_of(&conf, "10.77.0.2/29"));
+    case.cni("CHECK", &at("a"), &asked)?.error()?;
+    case.cni("CHECK", &at("hand"), &asked)?.silent()?;
+    case.del(&at("a"), &conf)?;
+    ensure_eq!(reserved(case, "net")?, ["10.77.0.2"], "after DEL of a");
+    ensure_eq!(address(case, "a", &conf)?, "10.77.0.3", "a again");
+    case.del(&at("hand"), &conf)?;
+    ensure_eq!(reserved(case, "net")?, ["10.77.0.3"], "after DEL of hand");
+    Ok(())
+}
+
 fn a_reservation_with_the_id_alone_is_released(case: &Case<'_>) -> Verdict {
     case.sh(&format!(
         "d={}/net; mkdir -p $d; printf old > $d/10.77.0.2; printf other > $d/10.77.0.3",
@@ -838,6 +903,11 @@ fn a_disk_that_is_full_keeps_no_reservation(case: &Case<'_>) -> Verdict {
             "reservations after DEL with {options}"
         );
     }
+    // With room the same ADD succeeds: the failures were the disk's.
+    store_on(case, "size=1m")?;
+    ensure_eq!(address(case, "a", &small(case))?, "10.77.0.2", "with room");
+    case.del(&at("a"), &small(case))?;
+    ensure_eq!(reserved(case, "net")?.len(), 0, "reservations");
     Ok(())
 }
 

@@ -45,6 +45,24 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     row!(
         Cni,
+        PM02,
+        an_sctp_port_is_reached_and_answers_with_nftables,
+        "portmap: portMappings: protocol sctp, whatever the backend"
+    ),
+    row!(
+        Cni,
+        PM17,
+        networks_of_one_container_are_independent_iptables,
+        "SPEC: an attachment is container, network and interface"
+    ),
+    row!(
+        Cni,
+        PM17,
+        networks_of_one_container_are_independent_nftables,
+        "SPEC: an attachment is container, network and interface"
+    ),
+    row!(
+        Cni,
         PM03,
         a_container_reaches_itself_by_the_host_s_port,
         "portmap: snat: hairpin traffic"
@@ -424,6 +442,14 @@ send($raw, $packet, 0, sockaddr_in(0, inet_aton($to))) or die "send: $!";
 "#;
 
 fn an_sctp_port_is_reached_and_answers(case: &Case<'_>) -> Verdict {
+    sctp_goes_both_ways(case, "iptables")
+}
+
+fn an_sctp_port_is_reached_and_answers_with_nftables(case: &Case<'_>) -> Verdict {
+    sctp_goes_both_ways(case, "nftables")
+}
+
+fn sctp_goes_both_ways(case: &Case<'_>, backend: &str) -> Verdict {
     ensure!(
         testbed::requires::is_installed("perl"),
         "SKIP: the program perl"
@@ -453,8 +479,8 @@ fn an_sctp_port_is_reached_and_answers(case: &Case<'_>) -> Verdict {
     case.sh("sleep 0.1")?;
     ensure_eq!(case.inside(&one.at, count)?, "0", "before the mapping");
     let mapping = json!({ "hostPort": 3868, "containerPort": 38412, "protocol": "sctp" });
-    let conf = one.conf("iptables", json!([mapping]));
-    case.add(&one.at, &conf)?;
+    case.add(&one.at, &one.conf(backend, json!([mapping])))?;
+    is_made_by(case, backend)?;
     // Asked when translation is in use: until then its module may not be loaded.
     let tracked =
         case.holds("test -e /proc/sys/net/netfilter/nf_conntrack_sctp_timeout_established")?;
@@ -527,18 +553,25 @@ fn gc_without_a_list_keeps_the_mappings(case: &Case<'_>) -> Verdict {
     Ok(())
 }
 
-fn restricted_to_an_address(case: &Case<'_>, backend: &str) -> Verdict {
-    outside(case)?;
-    let one = served(case, "c1")?;
-    let mut mapping = tcp(8080, 80);
-    mapping["hostIP"] = "192.0.2.11".into();
-    case.add(&one.at, &one.conf(backend, json!([mapping])))?;
+/// Mappings are rules of iptables by that back end alone. A plugin without the other one ignores
+/// the key.
+fn is_made_by(case: &Case<'_>, backend: &str) -> Verdict {
     let iptables = case.sh("iptables-save -t nat 2>/dev/null")?;
     ensure_eq!(
         iptables.contains("DNAT"),
         backend == "iptables",
         "rules of iptables by {backend}"
     );
+    Ok(())
+}
+
+fn restricted_to_an_address(case: &Case<'_>, backend: &str) -> Verdict {
+    outside(case)?;
+    let one = served(case, "c1")?;
+    let mut mapping = tcp(8080, 80);
+    mapping["hostIP"] = "192.0.2.11".into();
+    case.add(&one.at, &one.conf(backend, json!([mapping])))?;
+    is_made_by(case, backend)?;
     ensure_eq!(
         fetch(case, PEER, "http://192.0.2.11:8080/")?,
         "c1",
@@ -721,6 +754,41 @@ fn interfaces_of_one_container_are_independent(case: &Case<'_>) -> Verdict {
         "the second's"
     );
     Ok(())
+}
+
+/// One container in two networks, each with a mapping; DEL of one leaves the other's traffic.
+fn networks_are_independent(case: &Case<'_>, backend: &str) -> Verdict {
+    outside(case)?;
+    let one = served(case, "c1")?;
+    let mut second = Served {
+        at: one.at.clone(),
+        previous: one.previous.clone(),
+    };
+    second.at.ifname = "eth1".into();
+    second.previous["interfaces"][2]["name"] = "eth1".into();
+    let [a, b] = [(&one, "a", 8081), (&second, "b", 8082)]
+        .map(|(of, name, port)| with(&of.conf(backend, json!([tcp(port, 80)])), "name", name));
+    case.add(&one.at, &a)?;
+    case.add(&second.at, &b)?;
+    is_made_by(case, backend)?;
+    let before = case.sh("nft list ruleset | grep -c dnat || :")?;
+    case.del(&one.at, &a)?;
+    let gone = fetch(case, PEER, "http://192.0.2.1:8081/")?;
+    ensure_eq!(gone, "unreachable", "the port in network a after its DEL");
+    let kept = fetch(case, PEER, "http://192.0.2.1:8082/")?;
+    ensure_eq!(kept, "c1", "the port in network b after DEL of a");
+    let after = case.sh("nft list ruleset | grep -c dnat || :")?;
+    let half = before.parse::<usize>().ok().map(|count| count / 2);
+    ensure_eq!(after.parse().ok(), half, "DNAT rules, of {before}");
+    Ok(())
+}
+
+fn networks_of_one_container_are_independent_iptables(case: &Case<'_>) -> Verdict {
+    networks_are_independent(case, "iptables")
+}
+
+fn networks_of_one_container_are_independent_nftables(case: &Case<'_>) -> Verdict {
+    networks_are_independent(case, "nftables")
 }
 
 fn a_repeated_add_leaves_no_stale_target(case: &Case<'_>) -> Verdict {

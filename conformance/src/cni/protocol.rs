@@ -724,6 +724,13 @@ fn gc_and_status_take_empty_variables(case: &Case<'_>) -> Verdict {
         // STATUS may ask for what ADD would need.
         let at = plugin.stage(case, &format!("c-{}", plugin.name))?;
         let mut conf = plugin.conf(case, &at, "1.1.0");
+        let result = case.add(&at, &conf)?;
+        ensure!(
+            !addresses(&result).is_empty(),
+            "{} has added nothing: {result}",
+            plugin.name
+        );
+        case.del(&at, &with_prev(&conf, &result))?;
         // libcni gives neither prevResult nor runtimeConfig to these verbs.
         conf.as_object_mut().map(|conf| conf.remove("prevResult"));
         conf["cni.dev/valid-attachments"] = json!([]);
