@@ -218,6 +218,7 @@ fn about<'a>(saved: &'a Saved, bridge: &'a str) -> impl Iterator<Item = (&'a str
 impl Unwanted<'_> {
     /// Removes it where the kernel may have it; a family without any costs no process.
     pub(crate) fn remove(&self, nft: &mut Nftables) -> Result<()> {
+        firewall::iptables::await_programs(PATIENCE);
         let mut first = Ok(());
         for family in Family::ALL {
             let removed = self.remove_from(nft, family);

@@ -5,7 +5,7 @@
 
 use cni::{Attempt, Code, DelRequest, Error};
 use firewall::nftables::Nftables;
-use firewall::{Stamp, conntrack, legacy_chain};
+use firewall::{PATIENCE, Stamp, conntrack, legacy_chain};
 use interface::removal::first_error;
 use interface::{in_firewall, owner};
 
@@ -46,6 +46,7 @@ pub(crate) fn remove(
     let what = || "remove port mappings".to_owned();
     let mut ports = Vec::new();
     let native = nftables::remove(&mut nft, by_comment, &mut ports);
+    firewall::iptables::await_programs(PATIENCE);
     let legacy = match iptables::families(&mut nft, may_be) {
         Ok(families) if families.is_empty() => Ok(()),
         families => families.and_then(|families| iptables::remove(&families, by_chain, &mut ports)),

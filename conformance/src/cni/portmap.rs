@@ -259,6 +259,12 @@ pub(crate) const ROWS: &[Row] = &[
         chains_of_the_reference_are_removed,
         "suite: DEL after an upgrade: CNI-DN- and CNI-SN- of network and container"
     ),
+    row!(
+        Cni,
+        PM15,
+        nothing_comes_after_the_del_of_a_killed_add,
+        "SPEC DEL: undo what ADD did, however it ended"
+    ),
 ];
 
 /// A container on the bridge with a web server on port 80, and its host with a peer outside.
@@ -1101,5 +1107,36 @@ END",
     case.del(&at, &conf)?;
     let left = case.sh("iptables-save -t nat | grep 2bbe0c48b91a7d1b8a675 || :")?;
     ensure_eq!(left, "", "rules and chains");
+    Ok(())
+}
+
+/// Programs of iptables that end the plugin that starts them to write, and write later.
+fn nothing_comes_after_the_del_of_a_killed_add(case: &Case<'_>) -> Verdict {
+    outside(case)?;
+    let one = served(case, "c1")?;
+    let conf = one.conf("iptables", json!([tcp(8080, 80)]));
+    let programs = case.dir().join("programs");
+    std::fs::create_dir(&programs)?;
+    for name in [
+        "iptables-restore",
+        "ip6tables-restore",
+        "iptables",
+        "ip6tables",
+    ] {
+        let script = format!(
+            "case \"$*\" in *--noflush*|*-A*) ;; *) exec /usr/sbin/{name} \"$@\" ;; esac
+             rules=$(cat)
+             kill -9 $PPID
+             /bin/sleep 0.7
+             echo \"$rules\" | /usr/sbin/{name} \"$@\""
+        );
+        testbed::bundle::script(&programs.join(name), "/bin/sh", &script)?;
+    }
+    let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", programs.display());
+    let add = case.cni("ADD", &one.at, &conf)?.env("PATH", &path);
+    ensure!(!add.run()?.success(), "it was not killed");
+    case.del(&one.at, &conf)?;
+    case.sh("sleep 1.2")?;
+    ensure_eq!(rules_about(case, "c1")?, "", "rules after DEL");
     Ok(())
 }

@@ -21,13 +21,15 @@ pub enum Error {
         /// What it wrote to standard error.
         stderr: String,
     },
-    /// Somebody else held the xtables lock for all of our patience. Trying again may help.
-    #[error("{program}: no answer within {} s: another program holds the xtables lock", waited.as_secs())]
+    /// Others kept a program waiting for all of our patience. Trying again may help.
+    #[error("{program}: no answer within {} s: {obstacle}", waited.as_secs())]
     Busy {
         /// Its path.
         program: String,
         /// Our patience.
         waited: Duration,
+        /// Who kept it waiting.
+        obstacle: Obstacle,
     },
     /// Others changed the rules faster than we could. Trying again may help.
     #[error("nftables: {what}: others changed the rules in between for {} s", waited.as_secs())]
@@ -45,6 +47,23 @@ pub enum Error {
         /// The match.
         what: String,
     },
+}
+
+/// Who keeps a program of iptables waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Obstacle {
+    /// A program that is not of this suite.
+    #[error("another program holds the xtables lock")]
+    Lock,
+    /// Plugins of this suite.
+    #[error("other CNI plugins stand before it in {}", crate::iptables::QUEUE)]
+    Queue,
+    /// Nobody that we can name.
+    #[error("it does not come to an end")]
+    Itself,
+    /// Whoever writes rules.
+    #[error("others change the rules faster than it can")]
+    Changes,
 }
 
 /// What every call of this crate returns.

@@ -6,16 +6,17 @@
 //! for the xtables lock, and says everything about one address family.
 
 use std::net::IpAddr;
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use sys::child::{StandardError, Terms, run};
+use sys::child::{StandardError, Terms, die_with_parent, keep_open, run};
 use sys::dir::{Lock, LockKind};
-use sys::{Dir, Errno};
+use sys::{Dir, Errno, SyscallResult};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Obstacle, Result};
 use crate::nftables::{self, Nftables};
 use crate::rule::{Match, Rule, Test, Verdict};
 
@@ -25,6 +26,10 @@ const DIRECTORIES: [&str; 5] = ["/usr/sbin", "/sbin", "/usr/local/sbin", "/usr/b
 const MULTIPORT: usize = 15;
 /// A table of a hundred thousand rules is 20 MB of text.
 const OUTPUT: usize = 256 << 20;
+/// Where the programs that we start queue; see [`turn`].
+pub(crate) const QUEUE: &str = "/run/davit-cni/iptables.queue";
+const QUEUES: &str = "/run/davit-cni";
+const QUEUE_NAME: &str = "iptables.queue";
 
 /// Which protocol's rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -159,9 +164,14 @@ impl Iptables {
             }
             before = now;
         }
+        let obstacle = match turn(Duration::ZERO) {
+            None if std::fs::metadata(QUEUE).is_ok() => Obstacle::Queue,
+            _ => Obstacle::Changes,
+        };
         Err(Error::Busy {
             program: self.restore.display().to_string(),
             waited: self.patience,
+            obstacle,
         })
     }
 
@@ -197,9 +207,21 @@ impl Iptables {
         let time = self.patience + Duration::from_secs(20);
         let mut command = Command::new(program);
         command.args(arguments).env_clear();
-        let busy = || Error::Busy {
+        let turn = turn(self.patience);
+        if let Some(turn) = &turn {
+            // If we are killed, the next in the queue comes when the program is gone as well.
+            let held = turn.as_fd().try_clone_to_owned();
+            keep_open(&mut command, held.call(|| format!("dup({QUEUE})"))?);
+        }
+        // What it would do after our end, nobody would undo.
+        die_with_parent(&mut command);
+        let busy = |obstacle| Error::Busy {
             program: program.display().to_string(),
             waited: self.patience,
+            obstacle: match turn {
+                None if std::fs::metadata(QUEUE).is_ok() => Obstacle::Queue,
+                _ => obstacle,
+            },
         };
         let terms = Terms {
             stderr: StandardError::Collected,
@@ -207,12 +229,10 @@ impl Iptables {
             output: OUTPUT,
             excess: sys::child::Excess::Kills,
         };
-        let turn = turn(self.patience);
         let done = match run(&mut command, input.as_bytes(), terms) {
-            Err(error) if error.errno() == Errno::ETIMEDOUT => return Err(busy()),
+            Err(error) if error.errno() == Errno::ETIMEDOUT => return Err(busy(Obstacle::Itself)),
             done => done?,
         };
-        drop(turn);
         if done.status.success() {
             return Ok(done.stdout);
         }
@@ -221,7 +241,7 @@ impl Iptables {
             .replace('\n', "; ");
         // RESOURCE_PROBLEM of xshared.h, said only of the lock.
         if done.status.code() == Some(4) && stderr.contains("xtables lock") {
-            return Err(busy());
+            return Err(busy(Obstacle::Lock));
         }
         let program = program.display().to_string();
         Err(Error::Program {
@@ -236,9 +256,21 @@ impl Iptables {
 /// without. But the programs of the nf_tables kind begin again whenever another changes a rule
 /// while they read, and of a hundred at once some would never come to an end.
 fn turn(patience: Duration) -> Option<Lock> {
-    let queues = Dir::open_or_create("/run/davit-cni", 0o755).ok()?;
-    let turn = queues.lock_in_turn("iptables.queue", LockKind::Exclusive, patience);
+    let queues = Dir::open_or_create(QUEUES, 0o755).ok()?;
+    let turn = queues.lock_in_turn(QUEUE_NAME, LockKind::Exclusive, patience);
     turn.ok()
+}
+
+/// Waits, before somebody looks what there is to remove, until no program is running that one of
+/// us has started: who was killed may have left one that is about to write. Where none was ever
+/// started there is nothing to wait for, and no longer than `patience` in any case.
+pub fn await_programs(patience: Duration) {
+    let Ok(queues) = Dir::open(QUEUES) else {
+        return;
+    };
+    if queues.stat(QUEUE_NAME).is_ok() {
+        drop(queues.lock_in_turn(QUEUE_NAME, LockKind::Shared, patience));
+    }
 }
 
 /// Whether the kernel may hold a chain that is `wanted`, asked without starting a program.

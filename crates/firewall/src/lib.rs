@@ -21,6 +21,6 @@ mod rule;
 pub mod spoofing; // `macspoofchk`: containers send with their own Ethernet address
 
 pub use back_end::{BackEnd, PATIENCE};
-pub use error::{Error, Result};
+pub use error::{Error, Obstacle, Result};
 pub use owner::{Living, Owner, PlainStamp, Stamp, legacy_chain};
 pub use rule::{Match, Protocol, Rule, Test, Verdict};
