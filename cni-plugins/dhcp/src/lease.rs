@@ -56,24 +56,37 @@ pub(crate) struct Terms {
     pub(crate) time_servers: Vec<IpAddr>,
 }
 
+/// No server is asked sooner than this, whatever T1 it gave.
+const SOONEST: Duration = Duration::from_secs(3);
+/// The same where it gave none.
+const SOONEST_BY_DEFAULT: Duration = Duration::from_secs(10);
+
 impl Term {
     /// `seconds` from `since`; T1 and T2 as the server gave them if they make sense, else a half
-    /// and seven eighths of it (RFC 2131 section 4.4.5).
+    /// and seven eighths of it (RFC 2131 section 4.4.5). Of a very short lease three quarters
+    /// pass: who is given a second again and again shall not do nothing but ask.
     pub(crate) fn new(
         since: Moment,
         seconds: u32,
         renew: Option<u32>,
         rebind: Option<u32>,
     ) -> Self {
+        let of = |seconds: u32| Duration::from_secs(seconds.into());
+        let whole = of(seconds);
+        let latest = whole * 3 / 4;
         let rebind = rebind.filter(|rebind| *rebind > 0 && *rebind < seconds);
-        let rebind = rebind.unwrap_or(seconds - seconds / 8);
-        let renew = renew.filter(|renew| *renew > 0 && *renew <= rebind);
-        let renew = renew.unwrap_or((seconds / 2).min(rebind));
-        let at = |seconds: u32| since + Duration::from_secs(seconds.into());
+        let rebind = rebind.map_or(whole * 7 / 8, of).max(SOONEST.min(latest));
+        let renew = renew
+            .map(of)
+            .filter(|renew| !renew.is_zero() && *renew <= rebind);
+        let renew = match renew {
+            Some(renew) => renew.max(SOONEST.min(latest)),
+            None => (whole / 2).max(SOONEST_BY_DEFAULT.min(latest)),
+        };
         Self {
-            renew: at(renew),
-            rebind: at(rebind),
-            expire: at(seconds),
+            renew: since + renew.min(rebind),
+            rebind: since + rebind,
+            expire: since + whole,
         }
     }
 }
@@ -107,6 +120,12 @@ mod tests {
         assert_eq!(seconds(Some(20), Some(10)), [10, 10, 80]);
         assert_eq!(seconds(Some(0), Some(0)), [40, 70, 80]);
         assert_eq!(seconds(Some(90), Some(100)), [40, 70, 80]);
+        assert_eq!(seconds(Some(1), Some(2)), [3, 3, 80]);
+        for (whole, renew) in [(1, 750), (8, 6000), (16, 10_000), (40, 20_000)] {
+            let term = Term::new(since, whole, None, None);
+            assert_eq!((term.renew - since).as_millis(), renew, "of {whole} s");
+            assert!(term.renew < term.rebind && term.rebind < term.expire);
+        }
         let none = Term::new(since, 0, None, None);
         assert_eq!(none.expire, since);
     }

@@ -23,11 +23,12 @@ pub(crate) fn lease(ack: &Message, since: Moment, mac: [u8; 6]) -> Result<Lease,
         .ok_or("DHCP option Subnet Mask not found in DHCPACK")?;
     let net = Ipv4Net::with_netmask(ack.yiaddr, mask)
         .map_err(|_| format!("DHCPACK with {mask} as Subnet Mask"))?;
-    if !is_usable(ack.yiaddr) {
-        return Err(format!("DHCPACK for the address {}", ack.yiaddr));
-    }
+    refuse_unusable(net, &options.addresses(option::ROUTERS))?;
     let server = options.address(option::SERVER_ID);
     let seconds = options.number(option::LEASE_TIME).unwrap_or(DEFAULT_LEASE);
+    if seconds == 0 {
+        return Err(format!("DHCPACK lends {} for 0 seconds", ack.yiaddr));
+    }
     let (renew, rebind) = (
         options.number(option::RENEWAL_TIME),
         options.number(option::REBINDING_TIME),
@@ -42,6 +43,21 @@ pub(crate) fn lease(ack: &Message, since: Moment, mac: [u8; 6]) -> Result<Lease,
         term: (seconds != FOR_EVER).then(|| Term::new(since, seconds, renew, rebind)),
         terms: terms(ack),
     })
+}
+
+/// An address that no host of the subnet can have, or that another has.
+fn refuse_unusable(net: Ipv4Net, routers: &[Ipv4Addr]) -> Result<(), String> {
+    let address = net.addr();
+    // RFC 3021: of two addresses neither is special.
+    let has_ends = net.prefix_len() < 31;
+    let problem = match address {
+        _ if !is_usable(address) => "which no host can have",
+        _ if has_ends && address == net.network() => "which is the subnet's own",
+        _ if has_ends && address == net.broadcast() => "which is the subnet's broadcast address",
+        _ if routers.contains(&address) => "which is the router's",
+        _ => return Ok(()),
+    };
+    Err(format!("DHCPACK for the address {net}, {problem}"))
 }
 
 fn terms(ack: &Message) -> Terms {
@@ -97,8 +113,12 @@ fn classless_routes(value: &[u8]) -> Option<Vec<(IpNet, Option<IpAddr>)>> {
         let net = Ipv4Net::new(octets.into(), width).ok()?.trunc();
         let gateway = Ipv4Addr::from(*gateway);
         let gateway = (!gateway.is_unspecified()).then_some(IpAddr::V4(gateway));
-        routes.push((net.into(), gateway));
         rest = after;
+        // The kernel takes one default route; the server's first is meant first.
+        let is_second = width == 0 && routes.iter().any(|(known, _)| *known == IpNet::from(net));
+        if !is_second {
+            routes.push((net.into(), gateway));
+        }
     }
     Some(routes)
 }
@@ -117,8 +137,9 @@ fn classful(destination: Ipv4Addr) -> IpNet {
     )
 }
 
+/// RFC 1122 section 3.2.1.3: what stands for a host. 0/8, 127/8, and from 224/4 on nothing does.
 fn is_usable(address: Ipv4Addr) -> bool {
-    !(address.is_unspecified() || address.is_multicast() || address.is_broadcast())
+    !matches!(address.octets(), [0 | 127 | 224.., ..])
 }
 
 /// Only what a host name may consist of, for it ends up in somebody's resolv.conf; some servers
@@ -249,8 +270,35 @@ mod tests {
             let error = lease(&ack(&[(code, value)]), Duration::ZERO, [0; 6]).unwrap_err();
             assert!(error.contains(problem), "{error}");
         }
-        let mut nobody = ack(&[]);
-        nobody.yiaddr = Ipv4Addr::UNSPECIFIED;
-        assert!(lease(&nobody, Duration::ZERO, [0; 6]).is_err());
+        let refused = |address: [u8; 4], options: &[(u8, &[u8])]| {
+            let mut nobody = ack(options);
+            nobody.yiaddr = address.into();
+            lease(&nobody, Duration::ZERO, [0; 6]).is_err()
+        };
+        for nobody in [
+            [0; 4],
+            [127, 0, 0, 5],
+            [224, 0, 0, 5],
+            [240, 0, 0, 5],
+            [255; 4],
+            [10, 0, 0, 0],
+            [10, 0, 0, 255],
+            [10, 0, 0, 1],
+        ] {
+            assert!(refused(nobody, &[ROUTER]), "{nobody:?}");
+        }
+        assert!(!refused([10, 0, 0, 9], &[ROUTER]));
+        assert!(refused([10, 0, 0, 9], &[(option::LEASE_TIME, &[0; 4])]));
+        let both = (option::SUBNET_MASK, &[255, 255, 255, 254][..]);
+        assert!(!refused([10, 0, 0, 0], &[both]));
+    }
+
+    #[test]
+    fn of_two_default_routes_the_first_is_kept() {
+        let two = [0, 10, 0, 0, 1, 0, 10, 0, 0, 2];
+        assert_eq!(
+            routes_of(&[(option::CLASSLESS_ROUTES, &two)]),
+            ["0.0.0.0/0 via 10.0.0.1"]
+        );
     }
 }
