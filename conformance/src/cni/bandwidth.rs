@@ -536,8 +536,9 @@ fn filters_of_somebody_else_stay(case: &Case<'_>) -> Verdict {
             &previous,
             json!({ "egressRate": 8_000_000, "egressBurst": 800_000 }),
         );
-        // Whether both can be served is the subject's business.
-        case.cni("ADD", &at, &conf)?;
+        // Whether both can be served is the subject's business; what it says must be so.
+        let made = case.cni("ADD", &at, &conf)?.run()?.success();
+        ensure_eq!(ifbs(case)?.len(), usize::from(made), "ifbs after ADD");
         let kept = |when: &str| -> Verdict {
             let now = case.sh(&show)?;
             let missing: Vec<_> = before.lines().filter(|line| !now.contains(line)).collect();

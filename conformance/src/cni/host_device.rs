@@ -538,7 +538,11 @@ fn a_link_that_the_container_made_does_not_become_the_hosts(case: &Case<'_>) -> 
             case.inside(&at, "ip link del eth0")?;
         }
     }
-    Ok(())
+    // And what ADD has moved there does come back.
+    case.add(&at, &conf(case))?;
+    ensure!(case.holds_inside(&at, "ip link show eth0")?, "no eth0");
+    case.del(&at, &conf(case))?;
+    is_home(case, "dev7")
 }
 
 fn the_device_comes_home_and_not_what_the_container_puts_in_its_place(case: &Case<'_>) -> Verdict {
