@@ -76,6 +76,11 @@ impl<'a> Case<'a> {
     pub(crate) fn add_unheard(&'a self, at: &Attachment, conf: &Value) -> Verdict {
         let result = self.add(at, conf)?;
         self.del(at, &with_prev(conf, &result))?;
+        self.unheard(at, conf)
+    }
+
+    /// The same of an attachment that is there already.
+    pub(crate) fn unheard(&'a self, at: &Attachment, conf: &Value) -> Verdict {
         let path = self.subject.cni_path.as_ref();
         let path = path.ok_or_else(|| Failure("no plugin directory to test".into()))?;
         let (directory, file) = (path.to_string_lossy(), self.path("unheard.json"));

@@ -918,7 +918,7 @@ fn an_answer_that_is_not_heard_frees_what_it_took_alone(case: &Case<'_>) -> Verd
         json!([{ "subnet": "fd77::/64" }]),
     );
     let first = address(case, "c1", &conf(case, json!({ "ranges": [v4] })))?;
-    case.add_unheard(&at("c1"), &conf(case, json!({ "ranges": [v4, v6] })))?;
+    case.unheard(&at("c1"), &conf(case, json!({ "ranges": [v4, v6] })))?;
     ensure_eq!(reserved(case, "net")?, [first.as_str()], "reservations");
     Ok(())
 }
