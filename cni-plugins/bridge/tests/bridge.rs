@@ -342,14 +342,15 @@ fn an_address_is_kept_as_long_as_its_link_may_be_there() {
     };
     let port = "$(ip -o link | grep -o 'veth[0-9a-f]*')";
     let alias = host.sh(&format!("ip link show {port} | sed -n 's/^ *alias //p'"));
-    // Neither end can be found: the namespace's path is an error, the port's alias is not ours.
-    let unreachable = ("c1", "/proc/self/comm/none");
+    // Neither end can be found: the path is a namespace that is none of the network, and the
+    // port's alias is not ours.
+    let unreachable = ("c1", "/proc/self/ns/mnt");
     host.sh(&format!("ip link set {port} alias other"));
-    assert_eq!(host.run_at(BRIDGE, "DEL", unreachable, &config).code(), 8);
+    assert_eq!(host.run_at(BRIDGE, "DEL", unreachable, &config).code(), 100);
     assert_eq!(host.ipam_calls(), ["ADD c1"]);
     assert!(container.sh("ip addr show eth0").contains("10.5.0.2"));
     host.sh(&format!("ip link set {port} alias '{}'", alias.trim()));
-    assert_eq!(host.run_at(BRIDGE, "DEL", unreachable, &config).code(), 8);
+    assert_eq!(host.run_at(BRIDGE, "DEL", unreachable, &config).code(), 100);
     assert_eq!(host.ipam_calls(), ["ADD c1", "DEL c1"], "one end is enough");
     assert_eq!(host.trace().trim(), "br0");
 }
