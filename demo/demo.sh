@@ -62,7 +62,7 @@ hooks_of() { "$DAVIT_CNI" "$@" --net-dir "$DEMO_DIR/net.d" --cni-path "$CNI_PATH
 what_is_there() {
     sh "$repository/crates/testbed/src/snapshot.sh" "$DEMO_ID" \
         "$DEMO_DIR/state" "$DEMO_DIR/cache" "$DEMO_DIR/networks" /run /var/lib >"$DEMO_DIR/there"
-    grep -v -e /last_reserved_ip -e 'lock$' -e /cache/locks "$DEMO_DIR/there"
+    grep -v -e /last_reserved_ip -e 'lock$' -e '/iptables\.queue$' -e '/\.davit' -e /cache/locks "$DEMO_DIR/there"
 }
 
 # The private host, and an outside beyond it: 198.51.100.2 behind the host's 198.51.100.1.

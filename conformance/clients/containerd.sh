@@ -85,7 +85,7 @@ start_containerd() {
 what_is_there() {
     sh "$repository/crates/testbed/src/snapshot.sh" "$namespace" "$CTR_DIR/runtime" \
         "$CTR_DIR/networks" >"$CTR_DIR/there" || fail 'the snapshot'
-    grep -v -e last_reserved_ip -e '/lock$' -e ' ctr0' -e '^ctr0' -e 'dev ctr0' -e "$CTR_DIR/runtime$" \
+    grep -v -e last_reserved_ip -e '/lock$' -e '/iptables\.queue$' -e '/\.davit' -e ' ctr0' -e '^ctr0' -e 'dev ctr0' -e "$CTR_DIR/runtime$" \
         "$CTR_DIR/there"
 }
 
