@@ -24,6 +24,9 @@ use serde_json::{Value, json};
 use testbed::Rootfs;
 
 const GAP: Duration = Duration::from_millis(20);
+/// The kernel takes apart the namespace of the container before: 50 ms and more under the lock that
+/// every change of a link needs.
+const CHAIN_GAP: Duration = Duration::from_millis(250);
 const REFERENCE: &str = "/usr/lib/cni";
 const RESERVED: [usize; 4] = [0, 1_000, 10_000, 60_000];
 const CROWD: usize = 100;
@@ -148,7 +151,7 @@ fn plugins(ours: &Path, count: &str) -> Result<Vec<Series>, String> {
         .map(|(number, (name, path, backend))| Chain::new(name, path, *backend, number, data))
         .collect();
     let lives = chains.iter().map(Chain::lives).collect();
-    let mut series = rounds(&[CHAIN_ADD, CHAIN_DEL], lives, count, GAP)?;
+    let mut series = rounds(&[CHAIN_ADD, CHAIN_DEL], lives, count, CHAIN_GAP)?;
     let sizes = RESERVED.iter().rev();
     let pools = sizes.flat_map(|size| suites.iter().map(move |suite| (*size, suite)));
     let pools = pools.filter(|(_, (_, path))| there(path));
@@ -161,13 +164,13 @@ fn plugins(ours: &Path, count: &str) -> Result<Vec<Series>, String> {
     Ok(series)
 }
 
-/// A hundred containers of ours at once beside a single one.
+/// A hundred containers of ours at once beside a single one, and beside what the processors allow.
 fn crowds(own: &Path, count: usize, data: &Path) -> Result<Vec<Series>, String> {
     let chain = |number| Chain::new("davit nftables", own, Some("nftables"), number, data);
     let crowd = Crowd::new(chain(8), CROWD)?;
     let single = chain(9);
-    let subjects = vec![crowd.all(), single.lives()];
-    rounds(&[CROWD_ADD, CROWD_DEL], subjects, count, GAP)
+    let subjects = vec![crowd.all(), single.lives(), single.floor(CROWD)];
+    rounds(&[CROWD_ADD, CROWD_DEL], subjects, count, CHAIN_GAP)
 }
 
 fn is_file(path: &Path) -> bool {

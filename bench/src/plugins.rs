@@ -9,6 +9,8 @@ use std::process::{Command, Stdio};
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike;
 use serde_json::{Value, json};
 
 use crate::measure::Subject;
@@ -146,23 +148,49 @@ impl Chain {
         Ok(portmap + bridge)
     }
 
-    /// ADD and DEL in a fresh namespace.
-    fn life(&self) -> Result<Vec<Duration>, String> {
+    /// ADD and DEL in a fresh namespace: the time on the clock and on the processors of each.
+    fn life(&self) -> Result<[(Duration, Duration); 2], String> {
         let container = Container::new(&self.bridge, &self.path);
         container.make_netns()?;
+        let before = processor_time()?;
         let (result, add) = self.add(&container, 8080)?;
+        let between = processor_time()?;
         let del = self.del(&container, &result, 8080)?;
+        let after = processor_time()?;
         container.remove_netns()?;
-        Ok(vec![add, del])
+        Ok([(add, between - before), (del, after - between)])
     }
 
     /// Measures ADD and DEL of one container.
     pub fn lives(&self) -> Subject<'_> {
         Subject {
             name: self.name.clone(),
-            run: Box::new(|| self.life()),
+            run: Box::new(|| Ok(self.life()?.map(|(clock, _)| clock).to_vec())),
         }
     }
+
+    /// What nobody can be faster than who does this for `count` containers on these processors,
+    /// each of them busy all the time.
+    pub fn floor(&self, count: usize) -> Subject<'_> {
+        Subject {
+            name: format!("{count} x processor time of one"),
+            run: Box::new(move || {
+                let processors = std::thread::available_parallelism().map_or(1, usize::from);
+                let floor = |(_, busy): (_, Duration)| busy * count as u32 / processors as u32;
+                Ok(self.life()?.map(floor).to_vec())
+            }),
+        }
+    }
+}
+
+/// What the children that have ended, and theirs, have used of the processors.
+fn processor_time() -> Result<Duration, String> {
+    let usage =
+        getrusage(UsageWho::RUSAGE_CHILDREN).map_err(|errno| format!("getrusage: {errno}"))?;
+    let time = usage.user_time() + usage.system_time();
+    Ok(Duration::from_micros(
+        time.num_microseconds().unsigned_abs(),
+    ))
 }
 
 /// Containers that come and go all at once on one chain.
