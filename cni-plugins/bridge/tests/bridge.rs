@@ -446,3 +446,24 @@ fn duplicate_address_detection_is_waited_for_when_asked_for() {
         "1"
     );
 }
+
+/// Where nobody waits for orphans, each would stay as a zombie.
+#[test]
+fn a_detach_outside_the_first_pid_namespace_leaves_no_process() {
+    let Some((host, container, config)) = attached(json!({})) else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let wrapper = dir.path().join("bridge");
+    let then = "\"$0\"; code=$?; cat /proc/[0-9]*/comm >&2; exit $code";
+    let text = format!("exec unshare --pid --fork --mount-proc sh -c '{then}' {BRIDGE}");
+    testbed::bundle::script(&wrapper, "/bin/sh", &text).unwrap();
+    let answer = host.run(wrapper.to_str().unwrap(), "DEL", &container, &config);
+    assert!(answer.success, "{answer:?}");
+    let left: Vec<&str> = answer.stderr.lines().collect();
+    assert!(
+        left.contains(&"sh") && !left.contains(&"bridge"),
+        "{left:?}"
+    );
+    assert_eq!(host.trace().trim(), "br0");
+}

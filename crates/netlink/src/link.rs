@@ -15,6 +15,7 @@ use netlink_packet_route::link::{
     InfoKind, InfoPortData, InfoPortKind, InfoVeth, InfoVrf, LinkAttribute, LinkExtentMask,
     LinkFlags, LinkInfo, LinkMessage,
 };
+use sys::apart::Apart;
 use sys::{Errno, NetNs};
 
 use crate::attribute::{self, Writer, find};
@@ -411,58 +412,71 @@ impl Socket {
         Ok(all)
     }
 
-    /// Deletes a link as [`Socket::delete_link`] does, and meanwhile runs `then`, as soon as
-    /// nobody can see the link any more: true. False means that it stays, or may.
+    /// Deletes a link as [`Socket::delete_link`] does, and runs `then` as soon as nobody can see
+    /// the link any more: true. False means that it stays, or may.
     ///
     /// The kernel takes a link away at once and then frees its memory, for which it waits (one
-    /// `rcu_barrier`, 13 to 40 ms); decision 0034. `other` is a second socket in the same
-    /// namespace, for the first is busy that long. Without room for a thread, `then` runs after.
+    /// `rcu_barrier`, 13 to 40 ms). That is left to a child, which uses `other`, a second socket
+    /// in the same namespace; decisions 0034 and 0041. Without room for a child, `then` runs
+    /// after.
     pub fn delete_link_then<T>(
         &mut self,
         mut other: Self,
         index: u32,
         then: impl FnOnce(bool) -> T,
     ) -> (Result<bool>, T) {
-        std::thread::scope(|scope| {
-            let deletion =
-                std::thread::Builder::new().spawn_scoped(scope, move || other.delete_link(index));
-            let Ok(deletion) = deletion else {
-                let deleted = self.delete_link(index);
-                let answer = then(deleted.is_ok());
-                return (deleted, answer);
-            };
-            let mut pause = Duration::from_micros(100);
-            let is_gone = loop {
-                // In this order: nothing can happen unseen in between.
-                let is_over = deletion.is_finished();
-                match self.link_by_index(index) {
-                    Ok(None) => break true,
-                    Ok(Some(_)) if !is_over => {}
-                    _ => break false,
-                }
-                std::thread::sleep(pause);
-                pause = (pause * 2).min(Duration::from_millis(5));
-            };
-            let answer = then(is_gone);
-            let deleted = deletion.join();
-            let deleted = deleted.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            (deleted, answer)
-        })
+        let deletion = Apart::start(other.descriptor(), || match other.delete_link(index) {
+            Ok(_) => 0,
+            Err(error) => error.errno().unwrap_or(Errno::EIO) as i32,
+        });
+        let Ok(deletion) = deletion else {
+            let deleted = self.delete_link(index);
+            let answer = then(deleted.is_ok());
+            return (deleted, answer);
+        };
+        let mut pause = Duration::from_micros(100);
+        let is_gone = loop {
+            // In this order: nothing can happen unseen in between.
+            let is_over = deletion.is_over();
+            match self.link_by_index(index) {
+                Ok(None) => break true,
+                Ok(Some(_)) if !is_over => {}
+                _ => break false,
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(5));
+        };
+        let answer = then(is_gone);
+        if is_gone {
+            deletion.leave();
+            return (Ok(true), answer);
+        }
+        let deleted = match deletion.join() {
+            Ok(0) => Ok(true),
+            Ok(errno) => Err(Error::Refused {
+                request: delete_request(index),
+                errno: Errno::from_raw(errno),
+                reason: None,
+            }),
+            Err(error) => Err(error.into()),
+        };
+        (deleted, answer)
     }
 
     /// Deletes a link, and with a veth its other end; false when it was gone already.
     pub fn delete_link(&mut self, index: u32) -> Result<bool> {
         let mut message = LinkMessage::default();
         message.header.index = index;
-        match self.request(
-            of(RTM_DELLINK, 0, &message),
-            &format!("delete link {index}"),
-        ) {
+        match self.request(of(RTM_DELLINK, 0, &message), &delete_request(index)) {
             Ok(()) => Ok(true),
             Err(error) if error.errno() == Some(Errno::ENODEV) => Ok(false),
             Err(error) => Err(error),
         }
     }
+}
+
+fn delete_request(index: u32) -> String {
+    format!("delete link {index}")
 }
 
 pub(crate) fn of(kind: u16, flags: u16, message: &impl Emitable) -> Message {

@@ -8,6 +8,7 @@
 //! deadline. A signal, an interrupted dump (`NLM_F_DUMP_INTR`) and a full receive buffer
 //! (`ENOBUFS`) are retried here and nowhere else. Not here: what any message means.
 
+use std::os::fd::{AsRawFd, RawFd};
 use std::time::{Duration, Instant};
 
 use netlink_packet_core::{
@@ -148,6 +149,11 @@ impl Socket {
             buffer: Vec::with_capacity(BUFFER),
             closing: None,
         })
+    }
+
+    /// The number of the descriptor, for a child that closes all others.
+    pub(crate) fn descriptor(&self) -> RawFd {
+        self.socket.as_raw_fd()
     }
 
     /// Sends one request and waits for its acknowledgement. `what` is a verb and its object.

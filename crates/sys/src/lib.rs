@@ -5,6 +5,7 @@
 //! line of strace. No policy lives here: what to mount, where to join and when to give up is the
 //! caller's business.
 
+pub mod apart; // a call that waits long, made by a process of its own
 pub mod bpf; // bpf(2): device programs of cgroup v2
 pub mod child; // run an executable to its end, with a deadline
 pub mod clock; // time since boot

@@ -453,9 +453,18 @@ fn open_from(first: RawFd) -> Result<Vec<RawFd>> {
 /// Only for a fresh clone that never returns to the frames of its parent: what they own is
 /// closed under them. A lock (flock(2)) that the parent holds is thereby the parent's alone.
 pub fn close_inherited(keep: &[RawFd]) -> Result<()> {
-    let mut keep: Vec<RawFd> = keep.iter().copied().filter(|&number| number > 2).collect();
+    close_from(3, keep)
+}
+
+/// The same with the standard streams.
+pub fn close_all(keep: &[RawFd]) -> Result<()> {
+    close_from(0, keep)
+}
+
+fn close_from(mut first: RawFd, keep: &[RawFd]) -> Result<()> {
+    let is_in_reach = |number: &RawFd| *number >= first;
+    let mut keep: Vec<RawFd> = keep.iter().copied().filter(is_in_reach).collect();
     keep.sort_unstable();
-    let mut first = 3;
     for number in keep {
         close_range(first, number - 1)?;
         first = number + 1;
