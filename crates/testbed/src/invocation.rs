@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{Seek, Write};
+use std::io::{ErrorKind, Seek, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -14,6 +14,8 @@ use crate::{IoContext, Result};
 
 /// How long a command may take unless the test says otherwise.
 pub const DEADLINE: Duration = Duration::from_secs(20);
+
+const BUSY_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Where commands are looked for when the environment is empty otherwise.
 pub const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
@@ -93,15 +95,15 @@ impl Invocation {
         stdin.rewind().because(|| "rewind stdin".into())?;
         let (stdout, stderr) = (scratch()?, scratch()?);
         let words: Vec<&String> = self.prefix.iter().chain(&self.argv).collect();
-        let child = Command::new(words[0])
+        let mut command = Command::new(words[0]);
+        command
             .args(&words[1..])
             .env_clear()
             .envs(self.env.iter().map(|(name, value)| (name, value)))
             .stdin(stdin)
             .stdout(copy(&stdout)?)
-            .stderr(copy(&stderr)?)
-            .spawn()
-            .because(|| format!("spawn {words:?}"))?;
+            .stderr(copy(&stderr)?);
+        let child = start(&mut command).because(|| format!("spawn {words:?}"))?;
         let started = Instant::now();
         Ok(Running {
             child,
@@ -115,6 +117,22 @@ impl Invocation {
     /// Runs the command to its end, or to its deadline.
     pub fn run(&self) -> Result<Outcome> {
         self.spawn()?.wait()
+    }
+}
+
+/// Waits out `ETXTBSY`: whoever forked on another thread while a test wrote its executable holds it
+/// open for writing until its own execve.
+fn start(command: &mut Command) -> std::io::Result<Child> {
+    let deadline = Instant::now() + BUSY_PATIENCE;
+    loop {
+        match command.spawn() {
+            Err(error)
+                if error.kind() == ErrorKind::ExecutableFileBusy && Instant::now() < deadline =>
+            {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            other => return other,
+        }
     }
 }
 
