@@ -26,6 +26,10 @@ pub struct Place {
     pub cni_path: Vec<PathBuf>,
     /// Directory of the result cache.
     pub cache_dir: PathBuf,
+    /// Directory of what is known of containers.
+    pub state_dir: PathBuf,
+    /// Where hooks write how long each step took.
+    pub log: Option<PathBuf>,
 }
 
 /// What to do.
@@ -190,7 +194,7 @@ fn command() -> Command {
         ])
 }
 
-fn place_args() -> [Arg; 3] {
+fn place_args() -> [Arg; 5] {
     let place = |name, value, help| {
         Arg::new(name)
             .long(name)
@@ -214,6 +218,16 @@ fn place_args() -> [Arg; 3] {
             "DIR",
             "results [env: DAVIT_CNI_CACHE_DIR] [default: /var/lib/cni]",
         ),
+        place(
+            "state-dir",
+            "DIR",
+            "containers' names and files [env: DAVIT_CNI_STATE_DIR] [default: /run/davit-cni]",
+        ),
+        place(
+            "log",
+            "FILE",
+            "how long each step of a hook took [env: DAVIT_CNI_LOG_FILE]",
+        ),
     ]
 }
 
@@ -228,6 +242,8 @@ fn place(matches: &ArgMatches) -> Place {
         net_dir: path("net-dir", "NETCONFPATH", "/etc/cni/net.d".into()).into(),
         cni_path: std::env::split_paths(&cni_path).collect(),
         cache_dir: path("cache-dir", "DAVIT_CNI_CACHE_DIR", "/var/lib/cni".into()).into(),
+        state_dir: path("state-dir", "DAVIT_CNI_STATE_DIR", "/run/davit-cni".into()).into(),
+        log: given(matches, "log", "DAVIT_CNI_LOG_FILE").map(PathBuf::from),
     }
 }
 
@@ -274,13 +290,15 @@ mod tests {
     #[test]
     fn directories_are_flags_of_every_command() {
         for line in [
-            "davit-cni --net-dir /n --cni-path /a:/b --cache-dir /c poststop",
-            "davit-cni poststop --net-dir /n --cni-path /a:/b --cache-dir /c",
+            "davit-cni --net-dir /n --cni-path /a:/b --cache-dir /c --state-dir /s --log /l poststop",
+            "davit-cni poststop --net-dir /n --cni-path /a:/b --cache-dir /c --state-dir /s --log /l",
         ] {
             let place = parsed(line).unwrap().place;
             assert_eq!(place.net_dir, PathBuf::from("/n"));
             assert_eq!(place.cni_path, [PathBuf::from("/a"), PathBuf::from("/b")]);
             assert_eq!(place.cache_dir, PathBuf::from("/c"));
+            assert_eq!(place.state_dir, PathBuf::from("/s"));
+            assert_eq!(place.log, Some(PathBuf::from("/l")));
         }
     }
 

@@ -4,14 +4,17 @@
 //! bundle's annotations, under any runtime. By hand it is cnitool, with `list` and a `gc` that
 //! finds the dead ones by itself. Running plugins is `libcni`'s part.
 
-pub mod annotations; // pure: networks, ports and addresses out of the annotations
+pub mod annotations; // pure: what a bundle's annotations ask for
 pub mod args; // the command line and its environment
+pub mod attach; // several networks for one container: all of them or none
 pub mod by_hand; // add, del, check, status, validate, as cnitool does them
 pub mod create_runtime; // the hook that attaches
 pub mod gc; // frees what dead containers left
 pub mod list; // what is attached
+pub mod ports; // pure: what is published
 pub mod poststop; // the hook that detaches
 pub mod state; // the OCI state on standard input
+pub mod timings; // how long each step of a hook took
 
 use std::io::Read;
 

@@ -20,7 +20,8 @@ pub fn run(place: &Place, state: &State) -> anyhow::Result<()> {
     let mut errors: Vec<String> = detach_all(place, &caller, &cached);
     // Annotations that are wrong attached nothing.
     let wanted = Wanted::parse(&state.annotations).unwrap_or_default();
-    for (index, network) in wanted.networks.iter().enumerate().rev() {
+    let networks = wanted.networks.iter().map(|network| &network.name);
+    for (index, network) in networks.enumerate().rev() {
         if cached.iter().any(|each| each.network == *network) {
             continue;
         }

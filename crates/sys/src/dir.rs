@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, openat, renameat};
-use nix::sys::stat::{FileStat, Mode, fstatat, mkdirat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use crate::error::{Result, SyscallError, SyscallResult};
@@ -165,6 +165,33 @@ impl Dir {
             let _ = self.remove(&temporary);
         }
         renamed
+    }
+
+    /// Adds a line to the end of the file `name`, which is made if need be, in one write.
+    pub fn append(&self, name: impl AsRef<OsStr>, line: &[u8], mode: u32) -> Result<()> {
+        let flags = OFlag::O_CREAT | OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_NONBLOCK;
+        let mut file = File::from(self.openat(name.as_ref(), flags, mode)?);
+        let call = || format!("write({}/{})", self.describe(), name.as_ref().display());
+        file.write_all(line).call(call)
+    }
+
+    /// Opens the file `name` to change it where it is, as a bind mount of it needs; `None` if it
+    /// is not there. For directories that others write into: whatever is no plain file with this
+    /// one name (a link, a fifo, a second name of a file elsewhere) is `EINVAL`.
+    pub fn open_in_place(&self, name: impl AsRef<OsStr>) -> Result<Option<File>> {
+        let name = name.as_ref();
+        let flags = OFlag::O_RDWR | OFlag::O_NONBLOCK;
+        let file = match self.openat(name, flags, 0) {
+            Err(error) if error.errno() == Errno::ENOENT => return Ok(None),
+            opened => opened?,
+        };
+        let call = || format!("fstat({}/{})", self.describe(), name.display());
+        let stat = nix::sys::stat::fstat(&file).call(call)?;
+        let kind = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
+        if kind != SFlag::S_IFREG || stat.st_nlink > 1 {
+            return Err(SyscallError::new(call(), Errno::EINVAL));
+        }
+        Ok(Some(file.into()))
     }
 
     /// Renames `name` to `new`, which must not be a directory with anything in it.
