@@ -8,6 +8,8 @@ use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgMatches, Command};
 use libcni::{Cache, Caller, Plugins};
 
+use crate::network;
+
 /// One run of the program.
 #[derive(Debug)]
 pub struct Invocation {
@@ -53,6 +55,8 @@ pub enum Operation {
     Validate(String),
     /// Show what is attached.
     List(Format),
+    /// Make, remove or show networks.
+    Network(network::Operation),
 }
 
 /// A network and a namespace, by hand.
@@ -77,6 +81,15 @@ pub enum Format {
     Table,
     /// For programs.
     Json,
+}
+
+impl Format {
+    pub(crate) fn of(matches: &ArgMatches) -> Self {
+        match matches.try_get_one::<String>("output") {
+            Ok(Some(format)) if format == "json" => Self::Json,
+            _ => Self::Table,
+        }
+    }
 }
 
 /// Longer than the longest delegate of ours, so that a plugin tells its own time-out first.
@@ -113,10 +126,6 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Invocation, cla
     let matches = command().try_get_matches_from(with_program_name(argv))?;
     let (name, own) = matches.subcommand().unwrap_or(("", &matches));
     let network = || text(own, "NETWORK");
-    let format = match own.try_get_one::<String>("output") {
-        Ok(Some(format)) if format == "json" => Format::Json,
-        _ => Format::Table,
-    };
     let operation = match name {
         "create-runtime" => Operation::CreateRuntime,
         "poststop" => Operation::Poststop,
@@ -126,10 +135,13 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Invocation, cla
         "gc" => Operation::Gc(own.get_one::<String>("NETWORK").cloned()),
         "status" => Operation::Status(network()),
         "validate" => Operation::Validate(network()),
-        _ => Operation::List(format),
+        "network" => Operation::Network(network::parse(own)),
+        _ => Operation::List(Format::of(own)),
     };
+    // The flags of the innermost command know those of the outer ones.
+    let innermost = own.subcommand().map_or(own, |(_, inner)| inner);
     Ok(Invocation {
-        place: place(own),
+        place: place(innermost),
         operation,
     })
 }
@@ -191,6 +203,7 @@ fn command() -> Command {
             Command::new("list")
                 .about("show what is attached")
                 .arg(output),
+            network::command(),
         ])
 }
 

@@ -11,6 +11,7 @@ pub mod by_hand; // add, del, check, status, validate, as cnitool does them
 pub mod create_runtime; // the hook that attaches
 pub mod gc; // frees what dead containers left
 pub mod list; // what is attached
+pub mod network; // make, remove and show networks
 pub mod ports; // pure: what is published
 pub mod poststop; // the hook that detaches
 pub mod state; // the OCI state on standard input
@@ -37,5 +38,6 @@ pub fn run(invocation: Invocation, stdin: impl Read) -> anyhow::Result<String> {
         Operation::Status(network) => by_hand::status(&place, &network).map(|()| String::new()),
         Operation::Validate(network) => by_hand::validate(&place, &network),
         Operation::List(format) => list::run(&place, format),
+        Operation::Network(operation) => network::run(&place, &operation),
     }
 }

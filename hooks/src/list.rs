@@ -53,12 +53,15 @@ fn table(cached: &[CachedAttachment]) -> String {
             addresses(each).join(","),
         ]
     };
-    let rows: Vec<[String; 5]> = std::iter::once(header)
-        .chain(cached.iter().map(row))
-        .collect();
+    let rows = std::iter::once(header).chain(cached.iter().map(row));
+    columns(&rows.collect::<Vec<_>>())
+}
+
+/// A table whose columns are as wide as their widest cells.
+pub(crate) fn columns<const N: usize>(rows: &[[String; N]]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
-    let widths = [0, 1, 2, 3, 4].map(width);
-    let line = |row: &[String; 5]| {
+    let widths: [usize; N] = std::array::from_fn(width);
+    let line = |row: &[String; N]| {
         let cells = row
             .iter()
             .zip(widths)

@@ -75,6 +75,11 @@ impl NetworkList {
         })
     }
 
+    /// Every file in `dir` that may be a network's, in the order in which names are looked up.
+    pub fn files(dir: &Path) -> Result<Vec<PathBuf>> {
+        files(dir)
+    }
+
     /// Every network in `dir`, each name once, and what could not be read.
     pub fn load_all(dir: &Path) -> Result<(Vec<Self>, Vec<Error>)> {
         let (mut lists, mut broken): (Vec<Self>, _) = (Vec::new(), Vec::new());
@@ -88,7 +93,8 @@ impl NetworkList {
         Ok((lists, broken))
     }
 
-    fn from_file(file: &Path) -> Result<Self> {
+    /// The network of one file.
+    pub fn from_file(file: &Path) -> Result<Self> {
         let malformed = |problem: String| Error::Malformed {
             file: file.to_owned(),
             problem,

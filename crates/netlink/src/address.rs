@@ -98,6 +98,14 @@ impl Socket {
         }
     }
 
+    /// The addresses of every link.
+    pub fn all_addresses(&mut self) -> Result<Vec<Address>> {
+        let what = "list addresses";
+        let bodies = self.dump(emit(RTM_GETADDR, &AddressMessage::default()), what)?;
+        let all = bodies.iter().map(|body| parse(body, what).transpose());
+        all.flatten().collect()
+    }
+
     /// The addresses of a link, in the kernel's order.
     pub fn addresses(&mut self, index: u32) -> Result<Vec<Address>> {
         let what = "list addresses";

@@ -72,13 +72,24 @@ impl Socket {
 
     /// The unicast routes of every table, in the kernel's order.
     pub fn routes(&mut self) -> Result<Vec<Route>> {
+        self.routes_of(&[RouteType::Unicast])
+    }
+
+    /// The routes of every table by which somebody disposes of other machines' addresses: unicast
+    /// ones, and those that refuse.
+    pub fn routes_and_refusals(&mut self) -> Result<Vec<Route>> {
+        use RouteType::{BlackHole, Prohibit, Throw, Unicast, Unreachable};
+        self.routes_of(&[Unicast, BlackHole, Unreachable, Prohibit, Throw])
+    }
+
+    fn routes_of(&mut self, kinds: &[RouteType]) -> Result<Vec<Route>> {
         let what = "list routes";
         let mut routes = Vec::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             let mut message = RouteMessage::default();
             message.header.address_family = family;
             for body in self.dump(message_of(RTM_GETROUTE, 0, &message), what)? {
-                routes.extend(parse(&body, what)?);
+                routes.extend(parse_of(kinds, &body, what)?);
             }
         }
         Ok(routes)
@@ -166,8 +177,12 @@ fn scope_of(route: &Route) -> RouteScope {
 }
 
 pub(crate) fn parse(body: &[u8], what: &str) -> Result<Option<Route>> {
+    parse_of(&[RouteType::Unicast], body, what)
+}
+
+fn parse_of(kinds: &[RouteType], body: &[u8], what: &str) -> Result<Option<Route>> {
     let message = RouteMessage::parse(body).map_err(|error| Error::malformed(what, error))?;
-    if message.header.kind != RouteType::Unicast {
+    if !kinds.contains(&message.header.kind) {
         return Ok(None);
     }
     let any: IpAddr = match message.header.address_family {

@@ -27,7 +27,7 @@ const ARROWS: [(&str, &[&str]); 19] = [
         &["runtime", "davit-cni-plugins", "cni-plugin"],
     ),
     ("crates/plugins/", SUITE),
-    ("hooks/", &["libcni", "cni", "sys"]),
+    ("hooks/", &["libcni", "cni", "sys", "netlink"]),
     ("conformance/", &["cni", "testbed"]),
     ("bench/", &["cni", "sys", "testbed"]),
 ];
