@@ -31,7 +31,8 @@ pub enum Error {
     Name(cni::Error),
     /// A plugin answered with an error, or with nothing sensible.
     #[error(
-        "plugin type={plugin:?} name={network:?} failed ({}): {error}", verb(*.command)
+        "plugin type={plugin:?} name={network:?} failed ({}): {error}{}",
+        verb(*.command), number(.error.code)
     )]
     Plugin {
         /// The plugin's type.
@@ -123,6 +124,14 @@ fn also(broken: &[Error]) -> String {
         String::new()
     } else {
         format!(" (unreadable: {})", joined(broken))
+    }
+}
+
+/// The code behind a plugin's message, which may be the only part of it that is not prose.
+fn number(code: Code) -> String {
+    match code {
+        Code::UNKNOWN => String::new(),
+        code => format!(" (code {code})"),
     }
 }
 
