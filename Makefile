@@ -69,18 +69,22 @@ RUNTIME   ?= $(DAVIT)
 BESIDE    ?= $(foreach peer,$(DAVIT) runc crun,$(if $(filter $(notdir $(RUNTIME)),$(notdir $(peer))),,$(peer)))
 REFERENCE := /usr/lib/cni
 PLUGINS_BESIDE = $(filter-out $(patsubst %/,%,$(1)),$(REFERENCE))
-conformance: peer-packages client-packages $(SUITE) build ## the scores of runtimes and of plugins, beside their peers
+# Who calls the plugins, by hand and as a hook, is judged in every mode.
+CALLER    ?= $(CURDIR)/out/bin/davit-cni
+HOOK      ?= $(CURDIR)/out/bin/davit-cni
+CALLS     := --caller $(CALLER) --hook $(HOOK)
+conformance: peer-packages client-packages $(SUITE) build ## the scores of runtimes, plugins and their callers, beside their peers
 ifdef CNI_PATH
-	$(SUITE) --cni-path $(CNI_PATH) $(addprefix --beside-cni ,$(call PLUGINS_BESIDE,$(CNI_PATH)))
+	$(SUITE) $(CALLS) --cni-path $(CNI_PATH) $(addprefix --beside-cni ,$(call PLUGINS_BESIDE,$(CNI_PATH)))
 else
-	$(SUITE) --runtime $(RUNTIME) $(addprefix --beside ,$(BESIDE)) --cni-path $(CURDIR)/out/cni --beside-cni $(REFERENCE)
+	$(SUITE) --runtime $(RUNTIME) $(addprefix --beside ,$(BESIDE)) --cni-path $(CURDIR)/out/cni --beside-cni $(REFERENCE) $(CALLS)
 endif
 
 conformance-reference: peer-packages $(SUITE) ## judge the reference plugins alone; their gaps are known
 	$(SUITE) --cni-path $(REFERENCE)
 
-prove: peer-packages $(SUITE) ## show that every row of the suite can fail
-	$(SUITE) --runtime $$(command -v runc) --cni-path /usr/lib/cni --prove
+prove: peer-packages $(SUITE) build ## show that every row of the suite can fail
+	$(SUITE) --runtime $$(command -v runc) --cni-path /usr/lib/cni $(CALLS) --prove
 
 demo: base-packages build ## two containers with networks, end to end, and nothing left
 	demo/demo.sh

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use testbed::{Invocation, Outcome};
 
 use crate::case::Case;
-use crate::row::{Demand, Failure, Verdict, ensure};
+use crate::row::{Demand, Failure, Side, Verdict, ensure};
 
 /// The three words that name an attachment.
 #[derive(Clone, Debug)]
@@ -33,8 +33,7 @@ impl<'a> Case<'a> {
 
     /// A plugin of the directory under test with nothing but CNI_COMMAND and CNI_PATH set.
     pub(crate) fn plugin(&'a self, name: &str, verb: &str) -> Verdict<Call<'a>> {
-        let path = self.subject.cni_path.as_ref();
-        let path = path.ok_or_else(|| Failure("no plugin directory to test".into()))?;
+        let path = self.target(Side::Cni)?;
         Ok(self.plugin_of(&path.to_string_lossy(), name, verb))
     }
 
@@ -81,8 +80,7 @@ impl<'a> Case<'a> {
 
     /// The same of an attachment that is there already.
     pub(crate) fn unheard(&'a self, at: &Attachment, conf: &Value) -> Verdict {
-        let path = self.subject.cni_path.as_ref();
-        let path = path.ok_or_else(|| Failure("no plugin directory to test".into()))?;
+        let path = self.target(Side::Cni)?;
         let (directory, file) = (path.to_string_lossy(), self.path("unheard.json"));
         std::fs::write(&file, conf.to_string())?;
         let name = conf["type"].as_str().unwrap_or_default();

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use testbed::{Bundle, Cgroups, Config, Host, Invocation, Outcome, Rootfs, Snapshot};
 
 use crate::container::Container;
-use crate::row::{Failure, Verdict};
+use crate::row::{Failure, Side, Verdict};
 use crate::subject::Subject;
 
 /// The surroundings of one row.
@@ -64,9 +64,7 @@ impl<'a> Case<'a> {
 
     /// The runtime under test with its own state directory.
     pub(crate) fn runtime<S: AsRef<str>>(&self, args: &[S]) -> Verdict<Invocation> {
-        let runtime = self.subject.runtime.as_ref();
-        let runtime = runtime.ok_or_else(|| Failure("no runtime to test".into()))?;
-        let mut argv = vec![runtime.to_string_lossy().into_owned()];
+        let mut argv = vec![self.under_test(Side::Runtime)?];
         argv.extend(["--root".into(), self.path("state")]);
         argv.extend(args.iter().map(|arg| arg.as_ref().to_owned()));
         Ok(self.with_subject_env(self.host.command(argv)))
@@ -74,18 +72,25 @@ impl<'a> Case<'a> {
 
     /// The runtime under test without any global option.
     pub(crate) fn bare_runtime(&self, args: &[&str]) -> Verdict<Invocation> {
-        let runtime = self.subject.runtime.as_ref();
-        let runtime = runtime.ok_or_else(|| Failure("no runtime to test".into()))?;
-        let argv = std::iter::once(runtime.to_string_lossy().into_owned());
+        let argv = std::iter::once(self.under_test(Side::Runtime)?);
         let argv = argv.chain(args.iter().map(|arg| (*arg).to_owned()));
         Ok(self.with_subject_env(self.host.command(argv)))
     }
 
     /// The runtime under test as a word for a shell.
     pub(crate) fn subject_path(&self) -> Verdict<String> {
-        let runtime = self.subject.runtime.as_ref();
-        let runtime = runtime.ok_or_else(|| Failure("no runtime to test".into()))?;
-        Ok(runtime.to_string_lossy().into_owned())
+        self.under_test(Side::Runtime)
+    }
+
+    /// What is under test on this side, as a word for argument lists and shells.
+    pub(crate) fn under_test(&self, side: Side) -> Verdict<String> {
+        Ok(self.target(side)?.to_string_lossy().into_owned())
+    }
+
+    /// What is under test on this side.
+    pub(crate) fn target(&self, side: Side) -> Verdict<&'a Path> {
+        let path = self.subject.path(side);
+        path.ok_or_else(|| Failure(format!("no {side:?} to test")))
     }
 
     pub(crate) fn with_subject_env(&self, invocation: Invocation) -> Invocation {

@@ -1,4 +1,4 @@
-//! Black-box suite for any OCI runtime and any CNI plugin directory.
+//! Black-box suite for any OCI runtime, CNI plugin directory, caller of plugins and network hook.
 //!
 //! A [`Row`] is one promise of a specification with an executable body; it carries the ID of its
 //! row in the feature tables and the clause it checks. The suite knows executables and the
@@ -11,13 +11,17 @@
 )]
 
 mod attachment; // one container's interface on a CNI network, and calls of plugins for it
+mod caller; // rows for callers of plugins
+mod caller_features; // what callers and hooks are scored by
 mod case; // what a row gets: a fresh private host, a directory, the subject
 mod cni; // rows for plugins
 mod container; // one container of the runtime under test
 mod features; // what runtimes are scored by
 pub mod gaps; // known-gaps.toml
+mod hook; // rows for network hooks
 pub mod mutants; // subjects that lie in one way each
 mod plugin_features; // what directories of plugins are scored by
+mod recorder; // plugins that write down what they are asked
 pub mod report; // human, TAP, JSON
 mod row; // Row, Verdict
 pub mod run; // runs rows and collects what became of them
@@ -37,8 +41,8 @@ pub const MEASURED: &str = "measured";
 
 /// Every row of the suite, in the order of the tables.
 pub fn rows() -> Vec<&'static Row> {
-    let (runtime, cni) = (runtime::ROWS.iter(), cni::ROWS.iter());
-    runtime.chain(cni).flat_map(|rows| rows.iter()).collect()
+    let all = [runtime::ROWS, cni::ROWS, caller::ROWS, hook::ROWS];
+    all.into_iter().flatten().copied().flatten().collect()
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! `oci-conformance`: judges an OCI runtime, a directory of CNI plugins, or both.
+//! `oci-conformance`: judges any of an OCI runtime, a directory of CNI plugins, a caller of plugins
+//! and a network hook.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -51,7 +52,8 @@ fn arguments() -> Command {
     let value = |name: &'static str, help: &'static str| Arg::new(name).long(name).help(help);
     let flag = |name: &'static str, help| value(name, help).action(ArgAction::SetTrue);
     Command::new("oci-conformance")
-        .about("Judges an OCI runtime, a directory of CNI plugins, or both. Needs root.")
+        .about("Judges any of an OCI runtime, a directory of CNI plugins, a program that calls them, and a \
+                network hook. Needs root.")
         .arg(value(
             "runtime",
             "the runtime's executable (or RUNTIME in the environment)",
@@ -71,6 +73,18 @@ fn arguments() -> Command {
             )
             .action(ArgAction::Append),
         )
+        .arg(value(
+            "caller",
+            "a program with cnitool's command line (or CNI_CALLER in the environment)",
+        ))
+        .arg(
+            value("beside-caller", "another caller to score; repeatable")
+                .action(ArgAction::Append),
+        )
+        .arg(value(
+            "hook",
+            "a program that is called as nerdctl's network hook (or CNI_HOOK in the environment)",
+        ))
         .arg(value(
             "subject",
             "the section of known-gaps.toml, instead of one chosen by path",
@@ -112,19 +126,17 @@ fn listed(rows: &[&Row]) -> Result<(), String> {
 
 fn judge(matches: &ArgMatches) -> Result<bool, String> {
     let text = |name: &str| matches.get_one::<String>(name).cloned();
-    let runtime = path(text("runtime").or_else(|| std::env::var("RUNTIME").ok()))?;
-    let cni_path = path(text("cni-path").or_else(|| std::env::var("CNI_PATH").ok()))?;
-    let mut subject = Subject::new(runtime, cni_path);
-    if let Some(name) = text("subject") {
-        (subject.runtime_name, subject.cni_name) = (name.clone(), name);
-    }
+    let subject = subject(matches)?;
     let filters: Vec<&String> = matches.get_many("filter").into_iter().flatten().collect();
     let rows = chosen(&subject, &filters, matches.get_flag("list"));
     if matches.get_flag("list") {
         return listed(&rows).map(|()| true);
     }
     if rows.is_empty() {
-        return Err("no row to run: give --runtime or --cni-path, and a filter that fits".into());
+        return Err(
+            "no row to run: give --runtime, --cni-path, --caller or --hook, and a filter that fits"
+                .into(),
+        );
     }
     let jobs = text("jobs")
         .and_then(|jobs| jobs.parse().ok())
@@ -165,7 +177,25 @@ fn judge(matches: &ArgMatches) -> Result<bool, String> {
     Ok(!all.any(|one| fails(&one.end)))
 }
 
-/// A subject that stands beside the first: a runtime, or a directory of plugins.
+/// What the flags name, else the environment.
+fn subject(matches: &ArgMatches) -> Result<Subject, String> {
+    let mut subject = Subject::default();
+    for (side, flag, variable) in [
+        (Side::Runtime, "runtime", "RUNTIME"),
+        (Side::Cni, "cni-path", "CNI_PATH"),
+        (Side::Caller, "caller", "CNI_CALLER"),
+        (Side::Hook, "hook", "CNI_HOOK"),
+    ] {
+        let given = matches.get_one::<String>(flag).cloned();
+        subject = subject.with(side, path(given.or_else(|| std::env::var(variable).ok()))?);
+    }
+    Ok(match matches.get_one::<String>("subject") {
+        Some(name) => subject.renamed(name),
+        None => subject,
+    })
+}
+
+/// A subject that stands beside the first: a runtime, a directory of plugins, or a caller.
 struct Peer {
     side: Side,
     subject: Subject,
@@ -174,30 +204,29 @@ struct Peer {
 
 impl Peer {
     fn name(&self) -> &str {
-        match self.side {
-            Side::Runtime => &self.subject.runtime_name,
-            Side::Cni => &self.subject.cni_name,
-        }
+        self.subject.name(self.side)
     }
 }
 
-/// The subjects of `--beside` and `--beside-cni`, not judged yet.
+/// The subjects of `--beside`, `--beside-cni` and `--beside-caller`, not judged yet.
 fn peers(matches: &ArgMatches) -> Result<Vec<Peer>, String> {
     let of = |name: &str| -> Vec<String> {
         let all = matches.get_many(name).into_iter().flatten();
         all.cloned().collect()
     };
-    let peer = |side, subject| Peer {
-        side,
-        subject,
-        judged: Vec::new(),
-    };
     let mut all = Vec::new();
-    for given in of("beside") {
-        all.push(peer(Side::Runtime, Subject::new(path(Some(given))?, None)));
-    }
-    for given in of("beside-cni") {
-        all.push(peer(Side::Cni, Subject::new(None, path(Some(given))?)));
+    for (side, flag) in [
+        (Side::Runtime, "beside"),
+        (Side::Cni, "beside-cni"),
+        (Side::Caller, "beside-caller"),
+    ] {
+        for given in of(flag) {
+            all.push(Peer {
+                side,
+                subject: Subject::default().with(side, path(Some(given))?),
+                judged: Vec::new(),
+            });
+        }
     }
     Ok(all)
 }
@@ -222,14 +251,13 @@ fn judge_peers(
 /// The score sheet of each side that was judged.
 fn sheets(subject: &Subject, judged: &[Judged], peers: &[Peer], whole: bool) -> String {
     let mut text = String::new();
-    for side in [Side::Runtime, Side::Cni] {
-        let name = match side {
-            Side::Runtime => subject.runtime.as_ref().map(|_| &subject.runtime_name),
-            Side::Cni => subject.cni_path.as_ref().map(|_| &subject.cni_name),
-        };
-        let Some(name) = name else { continue };
+    for (side, _) in subject.targets() {
+        // With a filter, whole sides may not have been asked.
+        if !judged.iter().any(|one| one.row.side == side) {
+            continue;
+        }
         let mut score = Score::of(side);
-        score.add(name, judged);
+        score.add(subject.name(side), judged);
         for peer in peers.iter().filter(|peer| peer.side == side) {
             score.add(peer.name(), &peer.judged);
         }
@@ -241,10 +269,7 @@ fn sheets(subject: &Subject, judged: &[Judged], peers: &[Peer], whole: bool) -> 
 /// The rows that this subject can be asked, narrowed by the filters.
 fn chosen(subject: &Subject, filters: &[&String], all: bool) -> Vec<&'static Row> {
     let asked = |row: &&Row| {
-        let has = match row.side {
-            Side::Runtime => subject.runtime.is_some(),
-            Side::Cni => subject.cni_path.is_some(),
-        };
+        let has = subject.path(row.side).is_some();
         let name = row.name();
         (all || has) && (filters.is_empty() || filters.iter().any(|one| name.contains(*one)))
     };
@@ -273,17 +298,14 @@ fn path(given: Option<String>) -> Result<Option<PathBuf>, String> {
 
 fn again(subject: &Subject) -> String {
     let mut words = vec!["oci-conformance --keep".to_owned()];
-    words.extend(
-        subject
-            .runtime
-            .iter()
-            .map(|path| format!("--runtime {}", path.display())),
-    );
-    words.extend(
-        subject
-            .cni_path
-            .iter()
-            .map(|path| format!("--cni-path {}", path.display())),
-    );
+    words.extend(subject.targets().map(|(side, path)| {
+        let flag = match side {
+            Side::Runtime => "runtime",
+            Side::Cni => "cni-path",
+            Side::Caller => "caller",
+            Side::Hook => "hook",
+        };
+        format!("--{flag} {}", path.display())
+    }));
     words.join(" ")
 }

@@ -34,6 +34,10 @@ struct Mutant {
 const LIST: &str = include_str!("../mutants/mutants.txt");
 const RUNTIME_SCRIPT: &str = include_str!("../mutants/runtime.sh");
 const PLUGIN_SCRIPT: &str = include_str!("../mutants/plugin.sh");
+const CALLER_SCRIPT: &str = include_str!("../mutants/caller.sh");
+
+/// The section of known-gaps.toml that is not there: a liar has no known gaps.
+const LIAR: &str = "mutant";
 
 /// Runs `rows` on the two liars and each mutant's row on that mutant.
 pub fn prove(
@@ -108,10 +112,11 @@ fn list() -> Vec<Mutant> {
         .filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
     let parse = |line: &'static str| {
         let mut fields = line.split(" ; ").map(str::trim);
-        let side = if fields.next()? == "runtime" {
-            Side::Runtime
-        } else {
-            Side::Cni
+        let side = match fields.next()? {
+            "runtime" => Side::Runtime,
+            "caller" => Side::Caller,
+            "hook" => Side::Hook,
+            _ => Side::Cni,
         };
         Some(Mutant {
             side,
@@ -129,46 +134,46 @@ fn liar(script: &str, honest: &Subject, directory: &Path) -> Result<Subject, Str
     for name in crate::cni::plugins().chain(["runtime"]) {
         written(&place.join(name), script)?;
     }
-    let runtime = honest.runtime.as_ref().map(|_| place.join("runtime"));
-    Ok(renamed(Subject::new(
-        runtime,
-        honest.cni_path.as_ref().map(|_| place.clone()),
-    )))
+    let lying = |side| match side {
+        Side::Cni => place.clone(),
+        _ => place.join("runtime"),
+    };
+    let liar = honest
+        .targets()
+        .fold(Subject::default(), |liar, (side, _)| {
+            liar.with(side, Some(lying(side)))
+        });
+    Ok(liar.renamed(LIAR))
 }
 
 /// The honest subject behind a script that changes one thing.
 fn installed(mutant: &Mutant, honest: &Subject, directory: &Path) -> Result<Subject, String> {
     let place = fresh(directory)?;
-    let (mut runtime, mut cni_path) = (honest.runtime.clone(), honest.cni_path.clone());
-    let mut env = vec![("MUTANT_FILTER".to_owned(), mutant.filter.to_owned())];
-    env.push(("MUTANT_PLACE".into(), mutant.place.into()));
-    let real = match mutant.side {
-        Side::Runtime => {
-            written(&place.join("runtime"), RUNTIME_SCRIPT)?;
-            runtime.replace(place.join("runtime"))
-        }
+    let shim = match mutant.side {
         Side::Cni => {
             for name in crate::cni::plugins() {
                 written(&place.join(name), PLUGIN_SCRIPT)?;
             }
-            cni_path.replace(place)
+            place
+        }
+        side => {
+            let script = match side {
+                Side::Runtime => RUNTIME_SCRIPT,
+                _ => CALLER_SCRIPT,
+            };
+            written(&place.join("runtime"), script)?;
+            place.join("runtime")
         }
     };
-    env.push((
-        "MUTANT_REAL".into(),
-        real.unwrap_or_default().to_string_lossy().into_owned(),
-    ));
-    Ok(Subject {
-        env,
-        ..renamed(Subject::new(runtime, cni_path))
-    })
-}
-
-/// A liar has no known gaps.
-fn renamed(mut subject: Subject) -> Subject {
-    subject.runtime_name = "mutant".into();
-    subject.cni_name = "mutant".into();
-    subject
+    let real = honest.path(mutant.side).unwrap_or(Path::new(""));
+    let mut subject = honest.clone().with(mutant.side, Some(shim)).renamed(LIAR);
+    let env = [
+        ("MUTANT_FILTER", mutant.filter),
+        ("MUTANT_PLACE", mutant.place),
+        ("MUTANT_REAL", &real.to_string_lossy()),
+    ];
+    subject.env = env.map(|(name, value)| (name.into(), value.into())).into();
+    Ok(subject)
 }
 
 fn written(path: &Path, script: &str) -> Result<(), String> {

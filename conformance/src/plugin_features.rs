@@ -1,9 +1,8 @@
 //! The features that a directory of CNI plugins is scored by: one line of the score sheet each.
 //!
 //! Rows of the suite name their feature in their id; a feature holds if all of its rows do. What
-//! the caller of plugins does is no property of a directory of plugins and is not scored here, for
-//! nobody could tell from `CNI_PATH` alone: the features LB (lists, cache), OH (hooks) and SU07 (a
-//! tool that lists what is left, which is `davit-cni list`).
+//! the caller of plugins does is no property of a directory of plugins and is scored on sheets of
+//! its own (`caller_features`). SU07 (a tool that lists what is left) is `davit-cni list`.
 
 /// How the newest reference release (1.9.1) does, read from its source. Debian's 1.1.1 is older:
 /// `known-gaps.toml` says what that one lacks besides.

@@ -5,12 +5,16 @@ use testbed::Outcome;
 use crate::case::Case;
 
 /// Which subject a row is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Side {
     /// An OCI runtime.
     Runtime,
     /// A directory of CNI plugins.
     Cni,
+    /// A program that runs lists of plugins for a namespace, with cnitool's command line.
+    Caller,
+    /// A program that gives a container its networks as a hook of its runtime.
+    Hook,
 }
 
 /// One promise: `F049.a_duplicate_id_is_refused`.
@@ -22,7 +26,7 @@ pub struct Row {
     pub promise: &'static str,
     /// The sentence it rests on, and where that stands.
     pub clause: &'static str,
-    /// Runtime or plugins.
+    /// What it judges.
     pub side: Side,
     pub(crate) body: fn(&Case<'_>) -> Verdict,
 }

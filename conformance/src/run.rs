@@ -10,7 +10,7 @@ use testbed::Rootfs;
 
 use crate::case::Case;
 use crate::gaps::Gaps;
-use crate::row::{Failure, Row, Side, Verdict};
+use crate::row::{Failure, Row, Verdict};
 use crate::subject::Subject;
 
 /// How the reason of a gap begins that is a race in the subject, and so passes now and then.
@@ -90,10 +90,7 @@ pub fn run(
 }
 
 fn judge(row: &'static Row, subject: &Subject, rootfs: &Rootfs, run: &Path) -> End {
-    let name = match row.side {
-        Side::Runtime => &subject.runtime_name,
-        Side::Cni => &subject.cni_name,
-    };
+    let name = subject.name(row.side);
     let gap = Gaps::shipped().reason(name, &row.name()).map(String::from);
     match (attempt(row, subject, rootfs, run), gap) {
         (End::Passed, Some(reason)) if reason.starts_with(SOMETIMES) => End::Passed,

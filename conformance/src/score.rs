@@ -1,5 +1,5 @@
-//! [`Score`]: the features of runtimes or of plugins, one line each, subjects side by side, and
-//! their totals.
+//! [`Score`]: the features of runtimes, plugins, callers or hooks, one line each, subjects side by
+//! side, and their totals.
 //!
 //! A feature passes when one of its rows passed and none failed, and is skipped when the machine
 //! could judge none of its rows. A known gap is a failure here: the list of gaps says what is
@@ -7,6 +7,7 @@
 
 use std::fmt::{Display, Write};
 
+use crate::caller_features::{CALLER_FEATURES, HOOK_FEATURES};
 use crate::features::FEATURES;
 use crate::plugin_features::{PLUGIN_FEATURES, Reference};
 use crate::row::Side;
@@ -29,7 +30,7 @@ enum Mark {
 }
 
 impl<'a> Score<'a> {
-    /// A sheet of runtimes or of plugins, without a column yet.
+    /// A sheet of one side, without a column yet.
     pub fn of(side: Side) -> Self {
         let subjects = Vec::new();
         Self { side, subjects }
@@ -85,9 +86,9 @@ impl<'a> Score<'a> {
     }
 }
 
-/// Number and title of every feature of a sheet. That of plugins says how the reference does.
+/// Number and title of every feature of a sheet, which says how the reference does if there is one.
 fn features(side: Side) -> Vec<(&'static str, String)> {
-    let plugin = |(feature, state, title): &(&'static str, Reference, &str)| match state {
+    let beside = |(feature, state, title): &(&'static str, Reference, &str)| match state {
         Reference::Unasked => (*feature, format!("(-) {title}")),
         state => (*feature, format!("({state:?}) {title}")),
     };
@@ -96,7 +97,9 @@ fn features(side: Side) -> Vec<(&'static str, String)> {
             .iter()
             .map(|(feature, title)| (*feature, (*title).to_owned()))
             .collect(),
-        Side::Cni => PLUGIN_FEATURES.iter().map(plugin).collect(),
+        Side::Cni => PLUGIN_FEATURES.iter().map(beside).collect(),
+        Side::Caller => CALLER_FEATURES.iter().map(beside).collect(),
+        Side::Hook => HOOK_FEATURES.iter().map(beside).collect(),
     }
 }
 

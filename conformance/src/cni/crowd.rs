@@ -8,7 +8,7 @@ use testbed::Invocation;
 
 use crate::attachment::{Attachment, addresses, host_local, reserved, with, with_prev};
 use crate::case::Case;
-use crate::row::{Demand, Failure, Row, Verdict, ensure, ensure_eq, row};
+use crate::row::{Demand, Failure, Row, Side, Verdict, ensure, ensure_eq, row};
 
 pub(crate) const ROWS: &[Row] = &[
     row!(
@@ -106,8 +106,7 @@ fn a_chain_takes_half_of_the_reference_s_time_at_most(case: &Case<'_>) -> Verdic
     const REFERENCE: &str = "/usr/lib/cni";
     let there = std::fs::metadata(format!("{REFERENCE}/bridge")).is_ok();
     ensure!(there, "SKIP: needs the reference plugins in {REFERENCE}");
-    let ours = case.subject.cni_path.as_ref();
-    let ours = ours.ok_or_else(|| Failure("no plugin directory to test".into()))?;
+    let ours = case.target(Side::Cni)?;
     let at = case.sandbox("c1")?;
     let mut ratios = Vec::new();
     // One round that is not counted: the first of each finds its files cold.

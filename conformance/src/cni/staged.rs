@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::attachment::{Attachment, host_local};
 use crate::case::Case;
-use crate::row::{Failure, Verdict, ensure};
+use crate::row::{Failure, Side, Verdict, ensure};
 
 /// Versions of the specification, in order.
 pub(crate) const VERSIONS: [&str; 7] = [
@@ -79,8 +79,7 @@ pub(crate) const SUITE: &[Plugin] = &[
 /// The plugins of the suite that the directory under test has. Rows of their own features tell
 /// that one is missing; a directory with none of them has nothing to be judged by.
 pub(crate) fn present(case: &Case<'_>) -> Verdict<Vec<&'static Plugin>> {
-    let path = case.subject.cni_path.as_ref();
-    let path = path.ok_or_else(|| Failure("no plugin directory to test".into()))?;
+    let path = case.target(Side::Cni)?;
     let there = |plugin: &&Plugin| path.join(plugin.name).is_file();
     let present: Vec<_> = SUITE.iter().filter(there).collect();
     ensure!(!present.is_empty(), "no plugin in {path:?}");

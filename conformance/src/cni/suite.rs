@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::staged::{present, serviceable};
 use crate::attachment::with_prev;
 use crate::case::Case;
-use crate::row::{Demand, Failure, Row, Verdict, ensure, ensure_eq, row};
+use crate::row::{Demand, Failure, Row, Side, Verdict, ensure, ensure_eq, row};
 
 pub(crate) const ROWS: &[Row] = &[
     row!(
@@ -55,7 +55,7 @@ fn banner(case: &Case<'_>, path: &str, words: &[&str]) -> Verdict<String> {
 fn copied_as(case: &Case<'_>, name: &str) -> Verdict<(Vec<&'static str>, String)> {
     let names: Vec<&str> = present(case)?.iter().map(|plugin| plugin.name).collect();
     ensure!(names.len() > 1, "one plugin is no suite");
-    let directory = case.subject.cni_path.clone().unwrap_or_default();
+    let directory = case.target(Side::Cni)?;
     let copy = case.path(name);
     std::fs::copy(directory.join(names[0]), &copy)?;
     Ok((names, copy))
@@ -98,7 +98,7 @@ fn the_suite_is_smaller_than_10_mb(case: &Case<'_>) -> Verdict {
         let has_address = result["ips"].get(0).is_some();
         ensure!(has_address, "{} has no address: {result}", plugin.name);
     }
-    let directory = case.subject.cni_path.clone().unwrap_or_default();
+    let directory = case.target(Side::Cni)?;
     let mut sizes = BTreeMap::new();
     for plugin in present(case)? {
         let file = directory.join(plugin.name).metadata()?;

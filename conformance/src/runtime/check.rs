@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use testbed::Config;
 
 use crate::case::Case;
-use crate::row::{Demand, Failure, Row, Verdict, ensure, ensure_eq, row};
+use crate::row::{Demand, Failure, Row, Side, Verdict, ensure, ensure_eq, row};
 
 pub(crate) const ROWS: &[Row] = &[
     row!(
@@ -142,8 +142,7 @@ fn is_version(text: &str) -> bool {
 }
 
 fn the_executable_is_static_and_at_most_4_mib(case: &Case<'_>) -> Verdict {
-    let runtime = case.subject.runtime.as_ref();
-    let runtime = runtime.ok_or_else(|| Failure("no runtime to test".into()))?;
+    let runtime = case.target(Side::Runtime)?;
     let file = std::fs::read(runtime)?;
     ensure!(file.starts_with(b"\x7fELF\x02\x01"), "no 64-bit ELF file");
     let number = |at: usize, bytes: usize| {

@@ -4,7 +4,7 @@ use serde_json::Value;
 use testbed::Config;
 
 use crate::case::Case;
-use crate::row::{Demand, Failure, Row, Verdict, ensure, ensure_eq, row};
+use crate::row::{Demand, Row, Side, Verdict, ensure, ensure_eq, row};
 
 pub(crate) const ROWS: &[Row] = &[
     row!(
@@ -231,8 +231,7 @@ fn the_rootless_flag_takes_a_value(case: &Case<'_>) -> Verdict {
 }
 
 fn called_as_runc_the_version_is_runc_s(case: &Case<'_>) -> Verdict {
-    let runtime = case.subject.runtime.as_ref();
-    let runtime = runtime.ok_or_else(|| Failure("no runtime to test".into()))?;
+    let runtime = case.target(Side::Runtime)?;
     let link = case.path("runc");
     std::os::unix::fs::symlink(runtime, &link)?;
     let call = case.with_subject_env(case.host.command([link, "--version".into()]));

@@ -9,7 +9,7 @@ use serde_json::json;
 use testbed::{Config, requires};
 
 use crate::case::Case;
-use crate::row::{Demand, Failure, Row, Verdict, ensure, ensure_eq, row};
+use crate::row::{Demand, Failure, Row, Side, Verdict, ensure, ensure_eq, row};
 
 pub(crate) const ROWS: &[Row] = &[
     row!(
@@ -131,7 +131,7 @@ fn client(case: &Case<'_>, programs: &[&str], script: &str, parent: &str) -> Ver
             return lacking(&format!("the program {program}"));
         }
     }
-    let Some(runtime) = &case.subject.runtime else {
+    let Some(runtime) = case.subject.path(Side::Runtime) else {
         return lacking("a runtime");
     };
     let dir = case.path("client");
@@ -194,7 +194,7 @@ fn roomy() -> Config {
 
 /// Runs the subject in a container of itself and compares what the inner program says.
 fn nested(case: &Case<'_>, outer: Config) -> Verdict {
-    let Some(runtime) = &case.subject.runtime else {
+    let Some(runtime) = case.subject.path(Side::Runtime) else {
         return lacking("a runtime");
     };
     let runtime = runtime.to_string_lossy();

@@ -5,7 +5,7 @@ use testbed::{Config, Invocation};
 
 use crate::case::Case;
 use crate::container::Container;
-use crate::row::{Demand, Failure, Row, Verdict, ensure, ensure_eq, row};
+use crate::row::{Demand, Row, Side, Verdict, ensure, ensure_eq, row};
 
 pub(crate) const ROWS: &[Row] = &[
     row!(
@@ -124,8 +124,7 @@ fn the_attack_works(case: &Case<'_>) -> Verdict {
 /// positive control is the same attack on a copy of busybox, in the same row.
 fn a_held_descriptor_of_the_runtime_cannot_be_written(case: &Case<'_>) -> Verdict {
     the_attack_works(case)?;
-    let runtime = case.subject.runtime.as_ref();
-    let runtime = runtime.ok_or_else(|| Failure("no runtime to test".into()))?;
+    let runtime = case.target(Side::Runtime)?;
     let name = runtime.file_name().unwrap_or_default().to_string_lossy();
     let victim = case.path(&format!("victim/{name}"));
     case.sh(&format!(

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use testbed::Config;
 
 use crate::case::Case;
-use crate::row::{Demand, Failure, Row, Verdict, ensure, ensure_eq, row};
+use crate::row::{Demand, Failure, Row, Side, Verdict, ensure, ensure_eq, row};
 
 pub(crate) const ROWS: &[Row] = &[
     row!(
@@ -128,7 +128,7 @@ fn kill_and_delete_take_a_regular_expression(case: &Case<'_>) -> Verdict {
 
 /// The name by which the runtime calls itself.
 fn name(case: &Case<'_>) -> String {
-    case.subject.runtime_name.clone()
+    case.subject.name(Side::Runtime).to_owned()
 }
 
 fn help_is_laid_out_as_scripts_expect(case: &Case<'_>) -> Verdict {
@@ -174,9 +174,9 @@ fn shares(program: &Path) -> Vec<PathBuf> {
 }
 
 fn a_manual_and_a_completion_come_along(case: &Case<'_>) -> Verdict {
-    let program = case.subject.runtime.clone().unwrap_or_default();
+    let program = case.target(Side::Runtime)?;
     let name = name(case);
-    let shares = shares(&program);
+    let shares = shares(program);
     let has = |paths: &[String]| {
         let mut files = shares
             .iter()

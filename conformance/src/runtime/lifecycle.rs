@@ -548,16 +548,12 @@ fn delete_force_cleans_after_a_killed_create(case: &Case<'_>) -> Verdict {
 fn run_forwards_signals(case: &Case<'_>) -> Verdict {
     let script = "trap 'exit 33' USR1; touch /ready; while :; do sleep 0.05; done";
     let container = case.container(Config::new().sh(script))?;
-    let runtime = case
-        .subject
-        .runtime
-        .as_ref()
-        .map(|path| path.to_string_lossy().into_owned());
+    let runtime = case.subject_path()?;
     let line = format!(
         "{} --root {} run --bundle {} {} & pid=$!; i=0
          until [ -e {}/rootfs/ready ]; do i=$((i+1)); [ $i -lt 250 ] || exit 99; sleep 0.02; done
          kill -USR1 $pid; wait $pid; echo $?",
-        runtime.unwrap_or_default(),
+        runtime,
         case.path("state"),
         container.dir(),
         container.id,

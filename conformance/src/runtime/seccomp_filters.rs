@@ -274,12 +274,8 @@ fn no_seccomp_library_is_needed(case: &Case<'_>) -> Verdict {
     ensure!(requires::is_installed("ldd"), "SKIP: the program ldd");
     let said = mkdir_under_long_profile(case)?;
     ensure!(said.contains("No space left"), "mkdir says {said:?}");
-    let runtime = case
-        .subject
-        .runtime
-        .as_ref()
-        .map(|path| path.to_string_lossy().into_owned());
-    let libraries = case.sh(&format!("ldd {} 2>&1 || true", runtime.unwrap_or_default()))?;
+    let runtime = case.subject_path()?;
+    let libraries = case.sh(&format!("ldd {} 2>&1 || true", runtime))?;
     ensure!(
         !libraries.contains("libseccomp"),
         "it is linked with\n{libraries}"

@@ -8,7 +8,7 @@ use testbed::{Config, Invocation, Outcome};
 
 use crate::case::Case;
 use crate::container::Container;
-use crate::row::{Demand, Failure, Row, Verdict, ensure, ensure_eq, row};
+use crate::row::{Demand, Failure, Row, Side, Verdict, ensure, ensure_eq, row};
 
 macro_rules! rows {
     ($(($feature:ident, $body:ident, $clause:literal)),* $(,)?) => {
@@ -145,8 +145,7 @@ impl<'a> Scope<'a> {
     /// A command of the runtime: options, the id, and what comes after.
     fn call(&self, options: &[&str], after: &[&str]) -> Verdict<Outcome> {
         let mut argv = self.user.clone();
-        let runtime = self.container.case.subject.runtime.as_ref();
-        argv.extend(runtime.map(|path| path.to_string_lossy().into_owned()));
+        argv.push(self.container.case.under_test(Side::Runtime)?);
         argv.extend(["--root".to_owned(), self.container.case.path("state")]);
         argv.extend(options.iter().map(ToString::to_string));
         // The name of the unit: unlike c0, no other row's container on this machine has it.

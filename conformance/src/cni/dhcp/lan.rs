@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::attachment::Attachment;
 use crate::case::Case;
-use crate::row::{Failure, Verdict, ensure};
+use crate::row::{Side, Verdict, ensure};
 
 /// The surroundings of a row about leases.
 pub(crate) struct Lan<'a> {
@@ -90,8 +90,7 @@ impl<'a> Lan<'a> {
 
     /// Starts the subject's daemon behind `words` (a launcher) and does not wait.
     pub(crate) fn spawn_daemon(&self, words: &str, flags: &str) -> Verdict {
-        let path = self.case.subject.cni_path.as_ref();
-        let path = path.ok_or_else(|| Failure("no plugin directory to test".into()))?;
+        let path = self.case.target(Side::Cni)?;
         let env = self.case.subject.env.iter();
         let word = |(name, value): &(String, String)| {
             format!("{name}={} ", testbed::invocation::quoted(value))
