@@ -8,7 +8,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgMatches, Command};
 use libcni::{Cache, Caller, Plugins};
 
-use crate::network;
+use crate::{gc, manual, network};
 
 /// One run of the program.
 #[derive(Debug)]
@@ -42,17 +42,17 @@ pub enum Operation {
     /// Detach it.
     Poststop,
     /// Attach a namespace to a network.
-    Add(Target),
+    Add(Target, Format),
     /// Detach it.
     Del(Target),
     /// Check it.
-    Check(Target),
+    Check(Target, Format),
     /// Free what dead containers left, or everything of one network.
-    Gc(Option<String>),
+    Gc(gc::Options),
     /// Ask whether an ADD could be served.
-    Status(String),
+    Status(String, Format),
     /// Ask whether the plugins speak the network's version.
-    Validate(String),
+    Validate(String, Format),
     /// Show what is attached.
     List(Format),
     /// Make, remove or show networks.
@@ -74,20 +74,33 @@ pub struct Target {
     pub capability_args: String,
 }
 
-/// How [`Operation::List`] prints.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How something is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
     /// For people.
+    #[default]
     Table,
     /// For programs.
     Json,
+    /// For graphviz.
+    Dot,
+    /// A drawing.
+    Svg,
+    /// As cnitool does it.
+    Cnitool,
 }
 
 impl Format {
+    /// What `--output` says; a command without it prints as cnitool.
     pub(crate) fn of(matches: &ArgMatches) -> Self {
         match matches.try_get_one::<String>("output") {
-            Ok(Some(format)) if format == "json" => Self::Json,
-            _ => Self::Table,
+            Ok(Some(format)) => match format.as_str() {
+                "json" => Self::Json,
+                "dot" => Self::Dot,
+                "svg" => Self::Svg,
+                _ => Self::Table,
+            },
+            _ => Self::Cnitool,
         }
     }
 }
@@ -126,17 +139,18 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Invocation, cla
     let matches = command().try_get_matches_from(with_program_name(argv))?;
     let (name, own) = matches.subcommand().unwrap_or(("", &matches));
     let network = || text(own, "NETWORK");
+    let format = Format::of(own);
     let operation = match name {
         "create-runtime" => Operation::CreateRuntime,
         "poststop" => Operation::Poststop,
-        "add" => Operation::Add(target(own)),
+        "add" => Operation::Add(target(own), format),
         "del" => Operation::Del(target(own)),
-        "check" => Operation::Check(target(own)),
-        "gc" => Operation::Gc(own.get_one::<String>("NETWORK").cloned()),
-        "status" => Operation::Status(network()),
-        "validate" => Operation::Validate(network()),
+        "check" => Operation::Check(target(own), format),
+        "gc" => Operation::Gc(gc::options(own)),
+        "status" => Operation::Status(network(), format),
+        "validate" => Operation::Validate(network(), format),
         "network" => Operation::Network(network::parse(own)),
-        _ => Operation::List(Format::of(own)),
+        _ => Operation::List(format),
     };
     // The flags of the innermost command know those of the outer ones.
     let innermost = own.subcommand().map_or(own, |(_, inner)| inner);
@@ -146,65 +160,106 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Invocation, cla
     })
 }
 
-fn command() -> Command {
-    let hook = |name, about| Command::new(name).about(about);
-    let network = || Arg::new("NETWORK").help("name of a network");
-    let netns = || Arg::new("NETNS").help("path of a network namespace");
-    let ifname = Arg::new("ifname")
-        .short('i')
-        .long("ifname")
-        .value_name("NAME");
-    let ifname = ifname.help("interface to make [env: CNI_IFNAME] [default: eth0]");
-    let attached = |name, about| {
-        let own = [
-            network().required(true),
-            netns().required(true),
-            ifname.clone(),
-        ];
-        Command::new(name).about(about).args(own)
-    };
-    let asked = |name, about| {
-        Command::new(name)
-            .about(about)
-            .args([network().required(true), netns(), ifname.clone()])
-    };
-    let gc = "free what dead containers left; everything of NETWORK if one is given";
-    let output = Arg::new("output")
-        .short('o')
-        .long("output")
-        .value_name("FORMAT");
-    let output = output.value_parser(PossibleValuesParser::new(["table", "json"]));
+/// The whole command line.
+pub fn command() -> Command {
     Command::new("davit-cni")
         .about("gives an OCI container its CNI networks, as a hook or by hand")
+        .after_long_help(manual::TEXT)
         .version(env!("CARGO_PKG_VERSION"))
         .subcommand_required(true)
         .arg_required_else_help(true)
         .args(place_args())
-        .subcommands([
-            hook(
-                "create-runtime",
-                "as a bundle's createRuntime hook: attach (state on stdin)",
-            ),
-            hook(
-                "poststop",
-                "as a bundle's poststop hook: detach (state on stdin)",
-            ),
-            attached("add", "attach a namespace to a network"),
-            attached("del", "detach it"),
-            attached("check", "check that it is still attached as it was"),
-            Command::new("gc")
-                .about(gc)
-                .args([network(), netns(), ifname.clone()]),
-            asked("status", "ask whether an add could be served"),
-            asked(
-                "validate",
-                "ask whether the plugins speak the network's version",
-            ),
-            Command::new("list")
-                .about("show what is attached")
-                .arg(output),
-            network::command(),
-        ])
+        .subcommands(hooks())
+        .subcommands(by_hand())
+        .subcommand(gc::command())
+        .subcommand(network::command())
+}
+
+fn hooks() -> [Command; 2] {
+    let hook = |name, about, example| Command::new(name).about(about).after_help(example);
+    [
+        hook(
+            "create-runtime",
+            "as a bundle's createRuntime hook: attach (state on stdin)",
+            "Example (config.json):\n  \"hooks\": {\"createRuntime\": [{\"path\": \"/usr/local/bin/davit-cni\",\n             \"args\": [\"davit-cni\", \"create-runtime\"]}]}",
+        ),
+        hook(
+            "poststop",
+            "as a bundle's poststop hook: detach (state on stdin)",
+            "Example (config.json):\n  \"hooks\": {\"poststop\": [{\"path\": \"/usr/local/bin/davit-cni\",\n             \"args\": [\"davit-cni\", \"poststop\"]}]}",
+        ),
+    ]
+}
+
+/// cnitool's commands, and `list`.
+fn by_hand() -> [Command; 6] {
+    let network = || Arg::new("NETWORK").help("name of a network").required(true);
+    let netns = || Arg::new("NETNS").help("path of a network namespace");
+    let attached = |name: &'static str, about, example: &'static str| {
+        let own = [network(), netns().required(true), ifname()];
+        Command::new(name)
+            .about(about)
+            .args(own)
+            .after_help(example)
+    };
+    let asked = |name: &'static str, about, example: &'static str| {
+        Command::new(name)
+            .about(about)
+            .args([network(), netns(), ifname(), output(&["json"])])
+            .after_help(example)
+    };
+    [
+        attached(
+            "add",
+            "attach a namespace to a network",
+            "Example:\n  CNI_ARGS='IgnoreUnknown=1;IP=10.5.0.9' davit-cni add front /run/netns/web -i eth1",
+        )
+        .arg(output(&["json", "table"])),
+        attached(
+            "del",
+            "detach it",
+            "Example:\n  davit-cni del front /run/netns/web -i eth1",
+        ),
+        attached(
+            "check",
+            "check that it is still attached as it was",
+            "Example:\n  davit-cni check front /run/netns/web && echo as it was",
+        )
+        .arg(output(&["json"])),
+        asked(
+            "status",
+            "ask whether an add could be served",
+            "Example:\n  davit-cni status front || echo not now",
+        ),
+        asked(
+            "validate",
+            "ask whether the plugins speak the network's version",
+            "Example:\n  davit-cni validate front --output json",
+        ),
+        Command::new("list")
+            .about("show what is attached; what is dead is marked")
+            .arg(output(&["table", "json"]))
+            .after_help("Example:\n  davit-cni list --output json | jq '.[].addresses'"),
+    ]
+}
+
+/// `--ifname`, of a command about one attachment.
+pub(crate) fn ifname() -> Arg {
+    Arg::new("ifname")
+        .short('i')
+        .long("ifname")
+        .value_name("NAME")
+        .help("interface to make [env: CNI_IFNAME] [default: eth0]")
+}
+
+/// `--output` with these formats.
+pub(crate) fn output(formats: &'static [&'static str]) -> Arg {
+    Arg::new("output")
+        .short('o')
+        .long("output")
+        .value_name("FORMAT")
+        .value_parser(PossibleValuesParser::new(formats))
+        .help("how to print it")
 }
 
 fn place_args() -> [Arg; 5] {
@@ -320,19 +375,22 @@ mod tests {
         let add = parsed("davit-cni add net /run/netns/x -i eth7")
             .unwrap()
             .operation;
-        let Operation::Add(target) = add else {
+        let Operation::Add(target, Format::Cnitool) = add else {
             panic!("{add:?}")
         };
         assert_eq!(
             (target.network.as_str(), target.ifname.as_str()),
             ("net", "eth7")
         );
-        assert_eq!(
-            parsed("davit-cni gc").unwrap().operation,
-            Operation::Gc(None)
-        );
         let gc = parsed("davit-cni gc net /run/netns/x").unwrap().operation;
-        assert_eq!(gc, Operation::Gc(Some("net".into())));
+        let expected = gc::Options {
+            network: Some("net".into()),
+            roots: Vec::new(),
+            grace: Duration::from_secs(60),
+            is_dry: false,
+            format: Format::Cnitool,
+        };
+        assert_eq!(gc, Operation::Gc(expected));
         let list = parsed("davit-cni list --output json").unwrap().operation;
         assert_eq!(list, Operation::List(Format::Json));
         for line in [
@@ -340,6 +398,8 @@ mod tests {
             "davit-cni add net",
             "davit-cni prestart",
             "davit-cni list -o x",
+            "davit-cni gc --grace soon",
+            "davit-cni add net /run/netns/x -o svg",
         ] {
             assert_eq!(parsed(line).unwrap_err().exit_code(), 2, "{line}");
         }

@@ -3,16 +3,52 @@
 use anyhow::{Context, bail};
 use cni::Attachment;
 use libcni::{Caller, NetworkList, RuntimeConf};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha512};
 
-use crate::args::{Place, Target};
+use crate::args::{Format, Place, Target};
 
 /// Attaches; the result, for standard output.
-pub fn add(place: &Place, target: &Target) -> anyhow::Result<String> {
+pub fn add(place: &Place, target: &Target, format: Format) -> anyhow::Result<String> {
     let list = NetworkList::load(&place.net_dir, &target.network)?;
     let result = place.caller().add(&list, &conf(target)?)?;
-    Ok(format!("{result:#}\n"))
+    match format {
+        Format::Table => told(&result, target),
+        _ => Ok(format!("{result:#}\n")),
+    }
+}
+
+/// A result for people.
+fn told(result: &Value, target: &Target) -> anyhow::Result<String> {
+    let version = cni::result::version_of(result)?.unwrap_or(cni::Version::NEWEST);
+    let result = cni::Result::from_json(result, version)?;
+    let mut lines = vec![format!("{} on {}", target.ifname, target.network)];
+    for ip in &result.ips {
+        let gateway = ip.gateway.map(|gateway| format!(" via {gateway}"));
+        lines.push(format!(
+            "  address  {}{}",
+            ip.address,
+            gateway.unwrap_or_default()
+        ));
+    }
+    for route in &result.routes {
+        let gateway = route.gw.map(|gateway| format!(" via {gateway}"));
+        lines.push(format!(
+            "  route    {}{}",
+            route.dst,
+            gateway.unwrap_or_default()
+        ));
+    }
+    for interface in &result.interfaces {
+        let inside = if interface.sandbox.is_empty() {
+            "outside"
+        } else {
+            "inside "
+        };
+        lines.push(format!("  {inside}  {} {}", interface.name, interface.mac));
+    }
+    let line = |line: String| line.trim_end().to_owned() + "\n";
+    Ok(lines.into_iter().map(line).collect())
 }
 
 /// Detaches, by the list of the ADD if that is known.
@@ -22,23 +58,40 @@ pub fn del(place: &Place, target: &Target) -> anyhow::Result<()> {
     Ok(caller.del(&list, &conf)?)
 }
 
-/// Checks.
-pub fn check(place: &Place, target: &Target) -> anyhow::Result<()> {
+/// Checks; nothing is said of a success, but to programs.
+pub fn check(place: &Place, target: &Target, format: Format) -> anyhow::Result<String> {
     let list = NetworkList::load(&place.net_dir, &target.network)?;
-    Ok(place.caller().check(&list, &conf(target)?)?)
+    place.caller().check(&list, &conf(target)?)?;
+    let answer = json!({"network": target.network, "ifName": target.ifname, "ok": true});
+    Ok(to_programs(format, &answer))
 }
 
 /// Asks whether an ADD could be served.
-pub fn status(place: &Place, network: &str) -> anyhow::Result<()> {
+pub fn status(place: &Place, network: &str, format: Format) -> anyhow::Result<String> {
     let list = NetworkList::load(&place.net_dir, network)?;
-    Ok(place.caller().status(&list)?)
+    place.caller().status(&list)?;
+    Ok(to_programs(
+        format,
+        &json!({"network": network, "ok": true}),
+    ))
+}
+
+fn to_programs(format: Format, answer: &Value) -> String {
+    match format {
+        Format::Json => format!("{answer:#}\n"),
+        _ => String::new(),
+    }
 }
 
 /// Asks whether the plugins speak the version; the capabilities, one in a line.
-pub fn validate(place: &Place, network: &str) -> anyhow::Result<String> {
+pub fn validate(place: &Place, network: &str, format: Format) -> anyhow::Result<String> {
     let list = NetworkList::load(&place.net_dir, network)?;
     let capabilities = place.caller().validate(&list)?;
-    Ok(capabilities.into_iter().map(|name| name + "\n").collect())
+    let answer = json!({"network": network, "ok": true, "capabilities": capabilities});
+    match format {
+        Format::Json => Ok(to_programs(format, &answer)),
+        _ => Ok(capabilities.into_iter().map(|name| name + "\n").collect()),
+    }
 }
 
 fn attached_by(

@@ -11,6 +11,7 @@ pub mod by_hand; // add, del, check, status, validate, as cnitool does them
 pub mod create_runtime; // the hook that attaches
 pub mod gc; // frees what dead containers left
 pub mod list; // what is attached
+pub mod manual; // the long text of the man page
 pub mod network; // make, remove and show networks
 pub mod ports; // pure: what is published
 pub mod poststop; // the hook that detaches
@@ -21,23 +22,42 @@ use std::io::Read;
 
 use crate::args::{Invocation, Operation};
 
-/// Runs one operation; what it returns goes to standard output.
-pub fn run(invocation: Invocation, stdin: impl Read) -> anyhow::Result<String> {
+/// What goes to standard output, and why it is not a success all the same.
+#[derive(Debug, Default)]
+pub struct Answer {
+    /// For standard output.
+    pub text: String,
+    /// Told after it, and the exit status.
+    pub failure: Option<anyhow::Error>,
+}
+
+impl From<String> for Answer {
+    fn from(text: String) -> Self {
+        Self {
+            text,
+            failure: None,
+        }
+    }
+}
+
+/// Runs one operation.
+pub fn run(invocation: Invocation, stdin: impl Read) -> anyhow::Result<Answer> {
     let Invocation { place, operation } = invocation;
-    match operation {
+    let text = match operation {
+        Operation::Gc(options) => return gc::run(&place, &options),
         Operation::CreateRuntime => {
             create_runtime::run(&place, &state::State::read(stdin)?).map(|()| String::new())
         }
         Operation::Poststop => {
             poststop::run(&place, &state::State::read(stdin)?).map(|()| String::new())
         }
-        Operation::Add(target) => by_hand::add(&place, &target),
+        Operation::Add(target, format) => by_hand::add(&place, &target, format),
         Operation::Del(target) => by_hand::del(&place, &target).map(|()| String::new()),
-        Operation::Check(target) => by_hand::check(&place, &target).map(|()| String::new()),
-        Operation::Gc(network) => gc::run(&place, network.as_deref()).map(|()| String::new()),
-        Operation::Status(network) => by_hand::status(&place, &network).map(|()| String::new()),
-        Operation::Validate(network) => by_hand::validate(&place, &network),
+        Operation::Check(target, format) => by_hand::check(&place, &target, format),
+        Operation::Status(network, format) => by_hand::status(&place, &network, format),
+        Operation::Validate(network, format) => by_hand::validate(&place, &network, format),
         Operation::List(format) => list::run(&place, format),
         Operation::Network(operation) => network::run(&place, &operation),
-    }
+    };
+    text.map(Answer::from)
 }

@@ -10,7 +10,7 @@ pub fn run(place: &Place, format: Format) -> anyhow::Result<String> {
     let cached = place.caller().cache.entries()?;
     Ok(match format {
         Format::Json => format!("{:#}\n", cached.iter().map(to_json).collect::<Value>()),
-        Format::Table => table(&cached),
+        _ => table(&cached),
     })
 }
 

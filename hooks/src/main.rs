@@ -3,13 +3,19 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use anyhow::anyhow;
+
 fn main() -> ExitCode {
     let invocation = hooks::args::parse(std::env::args_os());
     match invocation.map(|invocation| hooks::run(invocation, std::io::stdin())) {
-        Ok(Ok(text)) => match std::io::stdout().write_all(text.as_bytes()) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => report(&anyhow::anyhow!("error writing to stdout: {error}")),
-        },
+        Ok(Ok(answer)) => {
+            let written = std::io::stdout().write_all(answer.text.as_bytes());
+            let written = written.map_err(|error| anyhow!("error writing to stdout: {error}"));
+            match answer.failure.map_or(written, Err) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => report(&error),
+            }
+        }
         Ok(Err(error)) => report(&error),
         Err(usage) => {
             // Where it goes, and that it is help and no error, is clap's knowledge; a closed

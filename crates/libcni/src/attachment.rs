@@ -36,7 +36,7 @@ pub struct RuntimeConf {
 }
 
 /// What a GC leaves alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub enum Keep<'a> {
     /// The caller has no list: nothing cached stays, and plugins free nothing else (cnitool's).
     Unlisted,
@@ -44,6 +44,9 @@ pub enum Keep<'a> {
     Listed(&'a [Attachment]),
     /// Everything cached whose namespace is there, as seen once all other operations have ended.
     Living,
+    /// Everything cached that this says is to stay, asked once all other operations have ended.
+    /// When it cannot say, nothing is freed.
+    Judged(&'a dyn Fn(&CachedAttachment) -> Result<bool>),
 }
 
 /// Runs lists.
@@ -203,7 +206,11 @@ impl Caller {
         let valid: Option<Vec<Attachment>> = match keep {
             Keep::Unlisted => None,
             Keep::Listed(valid) => Some(valid.to_vec()),
-            Keep::Living => Some(self.living(list, &cached, &mut errors)?),
+            Keep::Living => {
+                let lives = |each: &CachedAttachment| Ok(!each.is_dead()?);
+                Some(self.living(list, &cached, &lives, &mut errors)?)
+            }
+            Keep::Judged(stays) => Some(self.living(list, &cached, stays, &mut errors)?),
         };
         let is_valid = |one: &Attachment| valid.as_ref().is_some_and(|valid| valid.contains(one));
         let stale = cached.iter().filter(|each| !is_valid(&each.attachment));
@@ -230,11 +237,12 @@ impl Caller {
         &self,
         list: &NetworkList,
         cached: &[CachedAttachment],
+        stays: &dyn Fn(&CachedAttachment) -> Result<bool>,
         damaged: &mut Vec<Error>,
     ) -> Result<Vec<Attachment>> {
         let mut living = Vec::new();
         for each in cached {
-            if !each.is_dead()? {
+            if stays(each)? {
                 living.push(each.attachment.clone());
             }
         }

@@ -27,7 +27,7 @@ use std::io::Write;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use cni::{Attachment, ContainerId, IfName, NetworkName};
 use serde::Deserialize;
@@ -236,6 +236,39 @@ impl Cache {
             .collect())
     }
 
+    /// The second in which the file of an attachment was written; none when there is no such file any more.
+    pub fn written(&self, cached: &CachedAttachment) -> Result<Option<SystemTime>> {
+        let key = Key::of(&cached.network, &cached.attachment);
+        let told = |error| key.told("look up", error);
+        let Some(dir) = self.open_results().map_err(told)? else {
+            return Ok(None);
+        };
+        for name in [key.plain(), key.escaped()] {
+            match read(&dir, &name).map_err(told)? {
+                Found::V1(found) if key.fits(&found) => {
+                    let stat = dir.stat(&name).map_err(told)?;
+                    let since = Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or(0));
+                    return Ok(SystemTime::UNIX_EPOCH.checked_add(since));
+                }
+                _ => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// Files whose contents nobody can read, by their paths: GC leaves alone what they may stand
+    /// for, until somebody removes them.
+    pub fn damaged(&self) -> Result<Vec<PathBuf>> {
+        let found = self.scan()?.into_iter();
+        let damaged = found.filter(|(_, found)| matches!(found, Found::Damaged));
+        Ok(damaged.map(|(name, _)| self.results().join(name)).collect())
+    }
+
+    /// The directory with a file for each attachment.
+    pub fn results(&self) -> PathBuf {
+        self.dir.join("results")
+    }
+
     /// The files of a network that do not say whose they are.
     pub(crate) fn unclear(&self, network: &NetworkName) -> Result<Vec<Unclear>> {
         let found = self.scan()?.into_iter();
@@ -275,10 +308,6 @@ impl Cache {
             Err(error) if error.errno() == Errno::ENOENT => Ok(None),
             opened => opened.map(Some),
         }
-    }
-
-    fn results(&self) -> PathBuf {
-        self.dir.join("results")
     }
 
     /// The directory of this cache.

@@ -34,7 +34,7 @@ fn process_of(path: &str) -> Option<u32> {
 }
 
 /// When a process was started, in clock ticks since boot; `None` when it is gone.
-fn start_of_process(pid: u32) -> sys::Result<Option<String>> {
+pub fn start_of_process(pid: u32) -> sys::Result<Option<String>> {
     let path = format!("/proc/{pid}/stat");
     let stat = match std::fs::read_to_string(&path).call(|| format!("read({path})")) {
         // ESRCH: it ended between open and read.

@@ -12,7 +12,7 @@ pub(super) fn run(place: &Place, format: Format) -> anyhow::Result<String> {
     let cached = place.caller().cache.entries()?;
     Ok(match format {
         Format::Json => format!("{:#}\n", to_json(&all, &cached)),
-        Format::Table => table(&all, &cached),
+        _ => table(&all, &cached),
     })
 }
 

@@ -1,0 +1,178 @@
+//! What davit-cni itself keeps, of containers that have nothing any more, and files that killed
+//! writers left.
+//!
+//! `<state-dir>/containers/<id>` goes when it has a record, which says that the container was
+//! attached once, and the container is attached no more. Without a record `inject` has just
+//! written the files for a container to come: they stay. Temporary files are recognised by the
+//! name that `sys::Dir` gives them, and by the process in it being gone.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context;
+use sys::{Dir, Errno};
+
+use super::report::{Fate, Item, Report};
+use super::runtimes::Life;
+use super::{Judge, Verdict};
+use crate::args::Place;
+
+const CONTAINERS: &str = "containers";
+const RECORD: &str = "record.json";
+
+pub(super) fn run(place: &Place, judge: &Judge<'_>, report: &mut Report) -> anyhow::Result<()> {
+    // Nobody attaches or detaches until this is done; a dry run makes no lock.
+    let caller = &judge.caller;
+    let is_dry = judge.options.is_dry;
+    let held = match is_dry {
+        true => None,
+        false => Some(caller.cache.lock_all(caller.patience)?),
+    };
+    let containers = place.state_dir.join(CONTAINERS);
+    sweep_records(&containers, judge, report)?;
+    for dir in [caller.cache.results(), containers] {
+        sweep_temporary(&dir, judge, report)?;
+    }
+    drop(held);
+    Ok(())
+}
+
+fn open(path: &Path) -> anyhow::Result<Option<Dir>> {
+    match Dir::open(path) {
+        Err(error) if error.errno() == Errno::ENOENT => Ok(None),
+        opened => Ok(Some(opened?)),
+    }
+}
+
+fn sweep_records(containers: &Path, judge: &Judge<'_>, report: &mut Report) -> anyhow::Result<()> {
+    let Some(dir) = open(containers)? else {
+        return Ok(());
+    };
+    let cached = judge.caller.cache.entries()?;
+    for id in dir.names()? {
+        let Some(id) = id.to_str().filter(|id| !id.starts_with('.')) else {
+            continue;
+        };
+        let is_attached = |id: &str| {
+            let of = |each: &libcni::CachedAttachment| each.attachment.container_id.as_str() == id;
+            cached.iter().any(of)
+        };
+        let Some(verdict) = judge.record(&dir, id, is_attached(id))? else {
+            continue;
+        };
+        let fate = match (verdict.stays, judge.options.is_dry) {
+            (true, _) => Fate::Kept,
+            (false, true) => Fate::WouldGo,
+            (false, false) => remove(report, id, || dir.remove_all(id)),
+        };
+        report
+            .items
+            .push(Item::record(id, fate).because(verdict.reason));
+    }
+    Ok(())
+}
+
+impl Judge<'_> {
+    /// `None` for what is no record of ours.
+    fn record(&self, dir: &Dir, id: &str, is_attached: bool) -> anyhow::Result<Option<Verdict>> {
+        let Ok(own) = dir.open_dir(id) else {
+            return Ok(None);
+        };
+        let stat = match own.stat(RECORD) {
+            Err(error) if error.errno() == Errno::ENOENT => return Ok(None),
+            stat => stat?,
+        };
+        if is_attached {
+            return Ok(Some(Verdict::stays("its container is attached")));
+        }
+        if self.is_young(moment(stat.st_mtime)) {
+            return Ok(Some(Verdict::stays("it is younger than the grace")));
+        }
+        let life = self.runtimes.as_ref().map(|runtimes| runtimes.life(id));
+        Ok(Some(match life {
+            Some(Life::Lives(reason) | Life::Unclear(reason)) => Verdict::stays(reason),
+            _ => Verdict::goes("its container is attached to nothing"),
+        }))
+    }
+}
+
+fn sweep_temporary(path: &Path, judge: &Judge<'_>, report: &mut Report) -> anyhow::Result<()> {
+    let mut dirs: Vec<PathBuf> = vec![path.to_owned()];
+    let Some(dir) = open(path)? else {
+        return Ok(());
+    };
+    for name in dir.names()? {
+        if dir.open_dir(&name).is_ok() {
+            dirs.push(path.join(name));
+        }
+    }
+    for path in dirs {
+        let Some(dir) = open(&path)? else { continue };
+        for name in dir.names()? {
+            let Some(pid) = name.to_str().and_then(writer_of) else {
+                continue;
+            };
+            let Ok(stat) = dir.stat(&name) else { continue };
+            let writer =
+                libcni::sandbox::start_of_process(pid).with_context(|| format!("process {pid}"))?;
+            if writer.is_some() && judge.is_young(moment(stat.st_mtime)) {
+                continue;
+            }
+            let fate = match judge.options.is_dry {
+                true => Fate::WouldGo,
+                false => remove(report, "temporary file", || dir.remove(&name)),
+            };
+            let item = Item::file(path.join(&name), fate);
+            report
+                .items
+                .push(item.because(format!("its writer, process {pid}, was killed")));
+        }
+    }
+    Ok(())
+}
+
+/// The process in a temporary file's name, `.NAME.PID.COUNT.tmp`.
+fn writer_of(name: &str) -> Option<u32> {
+    let rest = name.strip_prefix('.')?.strip_suffix(".tmp")?;
+    let (rest, count) = rest.rsplit_once('.')?;
+    count.parse::<u32>().ok()?;
+    rest.rsplit_once('.')?.1.parse().ok()
+}
+
+fn remove(report: &mut Report, what: &str, remove: impl FnOnce() -> sys::Result<()>) -> Fate {
+    match remove() {
+        Ok(()) => Fate::Freed,
+        Err(error) => {
+            report.errors.push(format!("{what}: {error}"));
+            Fate::Failed
+        }
+    }
+}
+
+fn moment(seconds: i64) -> SystemTime {
+    let since = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+    SystemTime::UNIX_EPOCH
+        .checked_add(since)
+        .unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_names_that_dir_gives_are_temporary() {
+        assert_eq!(writer_of(".n-c1-eth0.4711.0.tmp"), Some(4711));
+        assert_eq!(writer_of(".record.json.1.12.tmp"), Some(1));
+        for other in [
+            "n-c1-eth0",
+            ".tmp",
+            ".a.tmp",
+            ".a.b.0.tmp",
+            "a.1.0.tmp",
+            ".a.1.x.tmp",
+        ] {
+            assert_eq!(writer_of(other), None, "{other}");
+        }
+    }
+}

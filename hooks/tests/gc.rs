@@ -1,0 +1,331 @@
+//! `davit-cni gc` from outside: what it frees, keeps and refuses, beside runtimes' directories.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+use sys::Dir;
+
+const PLUGIN: &str = r#"#!/bin/sh
+cat > /dev/null
+echo "$CNI_COMMAND $CNI_CONTAINERID netns=$CNI_NETNS" >> "${0%/*}/log"
+[ -e "${0%/*}/refuse-$CNI_COMMAND-$CNI_CONTAINERID" ] && { echo '{"code": 50, "msg": "refused"}'; exit 1; }
+[ "$CNI_COMMAND" = ADD ] && echo '{"cniVersion": "1.1.0"}'
+exit 0
+"#;
+
+/// Directories of a test's own, and processes whose namespaces (ours) stand for containers.
+struct Host {
+    root: tempfile::TempDir,
+    processes: Vec<Child>,
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Host {
+    fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let host = Self {
+            root,
+            processes: Vec::new(),
+        };
+        host.file("bin/p", PLUGIN);
+        let mode = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(host.path("bin/p"), mode).unwrap();
+        let list = r#"{"name":"n","cniVersion":"1.1.0","plugins":[{"type":"p"}]}"#;
+        host.file("net.d/n.conflist", list);
+        host
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    fn file(&self, name: &str, contents: &str) {
+        let path = self.path(name);
+        let dir = Dir::open_or_create(path.parent().unwrap(), 0o755).unwrap();
+        dir.replace(path.file_name().unwrap(), contents.as_bytes(), 0o644)
+            .unwrap();
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.path(name).try_exists().unwrap()
+    }
+
+    /// A container by the hook; the pid of its process.
+    fn attach(&mut self, id: &str) -> u32 {
+        let process = Command::new("/bin/sleep").arg("600").spawn().unwrap();
+        let pid = process.id();
+        self.processes.push(process);
+        let state = format!(
+            r#"{{"ociVersion":"1.2.0","id":"{id}","pid":{pid},"bundle":"/b","status":"creating",
+                "annotations":{{"org.davit.networks":"n"}}}}"#
+        );
+        let output = self.run_with(&["create-runtime"], &state);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        pid
+    }
+
+    fn stop(&mut self) {
+        for mut process in self.processes.drain(..) {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+
+    fn run_with(&self, args: &[&str], stdin: &str) -> Output {
+        use std::io::Write;
+        let mut child = Command::new(env!("CARGO_BIN_EXE_davit-cni"))
+            .env("NETCONFPATH", self.path("net.d"))
+            .env("CNI_PATH", self.path("bin"))
+            .env("DAVIT_CNI_CACHE_DIR", self.path("cache"))
+            .env("DAVIT_CNI_STATE_DIR", self.path("state"))
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut pipe = child.stdin.take().unwrap();
+        pipe.write_all(stdin.as_bytes()).unwrap();
+        drop(pipe);
+        child.wait_with_output().unwrap()
+    }
+
+    /// `gc` with these arguments and a root of runc's; its report.
+    fn gc(&self, args: &[&str]) -> (bool, String) {
+        let root = self.path("runc");
+        let mut all = vec!["gc"];
+        all.extend(args);
+        if !args.contains(&"--runtime-root") {
+            all.extend(["--runtime-root", root.to_str().unwrap()]);
+        }
+        let output = self.run_with(&all, "");
+        let both = text(&output.stdout) + &text(&output.stderr);
+        (output.status.success(), both)
+    }
+
+    fn runc_knows(&self, id: &str, pid: u32, start: &str) {
+        let state = format!(r#"{{"init_process_pid":{pid},"init_process_start":{start}}}"#);
+        self.file(&format!("runc/{id}/state.json"), &state);
+    }
+
+    fn log(&self) -> String {
+        let bin = Dir::open(self.path("bin")).unwrap();
+        let log = bin.read("log", 1 << 20).unwrap_or_default();
+        let _ = bin.remove("log");
+        text(&log)
+    }
+
+    fn is_cached(&self, id: &str) -> bool {
+        self.has(&format!("cache/results/n-{id}-eth0"))
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn start_of(pid: u32) -> String {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields = stat.rsplit_once(')').unwrap().1;
+    fields.split_whitespace().nth(19).unwrap().to_owned()
+}
+
+#[test]
+fn whom_no_runtime_knows_is_freed_and_the_others_stay() {
+    let mut host = Host::new();
+    let alive = host.attach("alive");
+    host.attach("unknown");
+    let reused = host.attach("reused");
+    host.attach("starting");
+    host.runc_knows("alive", alive, &start_of(alive));
+    host.runc_knows("reused", reused, "1");
+    host.runc_knows("starting", 0, "0");
+    host.log();
+    // Even without grace what is of this second may be younger than the look at the runtimes.
+    let (ok, report) = host.gc(&["--grace", "0"]);
+    assert!(ok && report.contains("younger than the grace"), "{report}");
+    assert!(!host.log().contains("DEL"), "{report}");
+    std::thread::sleep(std::time::Duration::from_millis(2100));
+    let (ok, report) = host.gc(&["--grace", "0", "--dry-run"]);
+    assert!(ok, "{report}");
+    for line in [
+        "kept        eth0 of alive on n: its process ",
+        "would free  eth0 of unknown on n: no runtime knows its container\n",
+        "would free  eth0 of reused on n: its process ",
+        "kept        eth0 of starting on n: cannot be judged: its runtime has not started it yet\n",
+    ] {
+        assert!(report.contains(line), "{line} in {report}");
+    }
+    assert_eq!(host.log(), "", "a dry run runs no plugin");
+    let (ok, report) = host.gc(&["--grace", "0"]);
+    assert!(ok, "{report}");
+    let still = ["alive", "unknown", "reused", "starting"].map(|id| host.is_cached(id));
+    assert_eq!(still, [true, false, false, true], "{report}");
+    assert!(
+        report.contains("freed       eth0 of unknown on n"),
+        "{report}"
+    );
+    let log = host.log();
+    assert!(
+        log.contains("DEL unknown netns=/proc/"),
+        "its namespace is there: {log}"
+    );
+    assert!(!log.contains("DEL alive"), "{log}");
+}
+
+#[test]
+fn what_is_young_may_be_about_to_be_known() {
+    let mut host = Host::new();
+    host.attach("young");
+    host.file(
+        "runc/other/state.json",
+        r#"{"init_process_pid":2000000000}"#,
+    );
+    let (ok, report) = host.gc(&[]);
+    assert!(
+        ok && report.contains("but it is younger than the grace"),
+        "{report}"
+    );
+    assert!(host.is_cached("young"));
+    // Its namespace gone, there is nothing to wait for.
+    host.stop();
+    let (ok, report) = host.gc(&[]);
+    assert!(
+        ok && report.contains("freed       eth0 of young on n: its namespace is gone"),
+        "{report}"
+    );
+    assert!(!host.is_cached("young"));
+}
+
+#[test]
+fn a_root_that_cannot_be_judged_frees_nothing() {
+    let mut host = Host::new();
+    host.attach("c1");
+    host.stop();
+    host.file("etc/apt/sources.list", "");
+    let etc = host.path("etc");
+    let (ok, report) = host.gc(&["--grace", "0", "--runtime-root", etc.to_str().unwrap()]);
+    assert!(!ok && report.contains("nothing is freed"), "{report}");
+    assert!(host.is_cached("c1"), "not even the one without a namespace");
+}
+
+#[test]
+fn a_root_that_is_not_there_frees_nobody_whose_namespace_is() {
+    let mut host = Host::new();
+    host.attach("c1");
+    let (ok, report) = host.gc(&["--grace", "0"]);
+    assert!(
+        ok && report.contains("there is no runtime root"),
+        "{report}"
+    );
+    assert!(host.is_cached("c1"));
+}
+
+#[test]
+fn what_is_made_by_hand_is_known_to_no_runtime_and_stays() {
+    let host = Host::new();
+    let output = host.run_with(&["add", "n", "/proc/self/ns/net"], "");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    // The path is another process's by now; a lasting one is needed.
+    let netns = format!("/proc/{}/ns/net", std::process::id());
+    let output = host.run_with(&["add", "n", &netns], "");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    host.file(
+        "runc/other/state.json",
+        r#"{"init_process_pid":2000000000}"#,
+    );
+    std::thread::sleep(std::time::Duration::from_millis(3100));
+    let (ok, report) = host.gc(&["--grace", "0"]);
+    assert!(
+        ok && report.contains("made by hand: its namespace is there"),
+        "{report}"
+    );
+}
+
+#[test]
+fn one_that_cannot_be_freed_is_told_and_the_next_is_freed_all_the_same() {
+    let mut host = Host::new();
+    host.attach("c1");
+    host.attach("c2");
+    host.stop();
+    host.file("bin/refuse-DEL-c1", "");
+    let (ok, report) = host.gc(&["--output", "json"]);
+    assert!(!ok, "{report}");
+    let json = report.rsplit_once("davit-cni: gc: ").unwrap();
+    assert!(json.1.contains("refused"), "{report}");
+    let json: Value = serde_json::from_str(json.0).unwrap();
+    let fates: Vec<_> = json["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| {
+            (
+                item["containerId"].as_str().unwrap(),
+                item["fate"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(fates, [("c1", "failed"), ("c2", "freed")]);
+    assert!(host.is_cached("c1") && !host.is_cached("c2"));
+}
+
+#[test]
+fn records_and_the_files_of_killed_writers_are_swept() {
+    let mut host = Host::new();
+    let pid = host.attach("attached");
+    host.runc_knows("attached", pid, &start_of(pid));
+    for id in ["attached", "gone"] {
+        host.file(&format!("state/containers/{id}/record.json"), "{}");
+        host.file(&format!("state/containers/{id}/hosts"), "");
+    }
+    host.file("state/containers/injected/hosts", "");
+    host.file(
+        "state/containers/attached/.record.json.2000000000.0.tmp",
+        "",
+    );
+    host.file("cache/results/.n-c-eth0.2000000000.3.tmp", "");
+    host.file("cache/results/n-c-eth0", "{");
+    let everything = |host: &Host| {
+        [
+            "state/containers/gone/record.json",
+            "state/containers/attached/.record.json.2000000000.0.tmp",
+            "cache/results/.n-c-eth0.2000000000.3.tmp",
+        ]
+        .map(|name| host.has(name))
+    };
+    let (_, report) = host.gc(&[]);
+    assert!(
+        report.contains("kept        record of gone: it is younger than the grace"),
+        "{report}"
+    );
+    assert_eq!(everything(&host), [true, false, false], "{report}");
+    std::thread::sleep(std::time::Duration::from_millis(3100));
+    let (_, report) = host.gc(&["--grace", "1", "--dry-run"]);
+    assert!(report.contains("would free  record of gone: "), "{report}");
+    assert_eq!(everything(&host), [true, false, false], "{report}");
+    let (_, report) = host.gc(&["--grace", "1"]);
+    assert_eq!(everything(&host), [false; 3], "{report}");
+    assert!(report.contains("n-c-eth0: damaged"), "{report}");
+    for kept in ["attached/record.json", "attached/hosts", "injected/hosts"] {
+        assert!(
+            host.has(&format!("state/containers/{kept}")),
+            "{kept}: {report}"
+        );
+    }
+}
+
+#[test]
+fn a_network_alone_is_cnitool_s() {
+    let mut host = Host::new();
+    host.attach("c1");
+    let output = host.run_with(&["gc", "n"], "");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(!host.is_cached("c1"));
+}
