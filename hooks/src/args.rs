@@ -4,11 +4,12 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgMatches, Command};
 use libcni::{Cache, Caller, Plugins};
 
-use crate::{gc, manual, network};
+use crate::{gc, inject, manual, network};
 
 /// One run of the program.
 #[derive(Debug)]
@@ -55,6 +56,8 @@ pub enum Operation {
     Validate(String, Format),
     /// Show what is attached.
     List(Format),
+    /// Give a bundle its networks.
+    Inject(inject::Options),
     /// Make, remove or show networks.
     Network(network::Operation),
 }
@@ -109,7 +112,37 @@ impl Format {
 const PLUGIN_PATIENCE: Duration = Duration::from_secs(100);
 const LOCK_PATIENCE: Duration = Duration::from_secs(120);
 
+const NET_DIR: &str = "/etc/cni/net.d";
+const CNI_PATH: &str = "/opt/cni/bin:/usr/local/libexec/cni";
+const CACHE_DIR: &str = "/var/lib/cni";
+const STATE_DIR: &str = "/run/davit-cni";
+
 impl Place {
+    /// The flags by which another run of this program is in the same place, wherever it runs.
+    pub fn flags(&self) -> anyhow::Result<Vec<String>> {
+        let absolute = |path: &PathBuf| -> anyhow::Result<String> {
+            let path = std::path::absolute(path)?;
+            let text = path.to_str().map(str::to_owned);
+            text.with_context(|| format!("{path:?} is no UTF-8"))
+        };
+        let plugins = self.cni_path.iter().map(absolute);
+        let plugins = plugins.collect::<anyhow::Result<Vec<_>>>()?.join(":");
+        let mut flags = vec![
+            ("--net-dir", absolute(&self.net_dir)?, NET_DIR),
+            ("--cni-path", plugins, CNI_PATH),
+            ("--cache-dir", absolute(&self.cache_dir)?, CACHE_DIR),
+            ("--state-dir", absolute(&self.state_dir)?, STATE_DIR),
+        ];
+        if let Some(log) = &self.log {
+            flags.push(("--log", absolute(log)?, ""));
+        }
+        flags.retain(|(_, path, default)| path != default);
+        let words = flags
+            .into_iter()
+            .map(|(flag, path, _)| [flag.to_owned(), path]);
+        Ok(words.flatten().collect())
+    }
+
     /// A caller for these directories; a failed ADD leaves nothing behind.
     pub fn caller(&self) -> Caller {
         Caller {
@@ -149,6 +182,7 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Invocation, cla
         "gc" => Operation::Gc(gc::options(own)),
         "status" => Operation::Status(network(), format),
         "validate" => Operation::Validate(network(), format),
+        "inject" => Operation::Inject(inject::parse(own)),
         "network" => Operation::Network(network::parse(own)),
         _ => Operation::List(format),
     };
@@ -172,6 +206,7 @@ pub fn command() -> Command {
         .subcommands(hooks())
         .subcommands(by_hand())
         .subcommand(gc::command())
+        .subcommand(inject::command())
         .subcommand(network::command())
 }
 
@@ -301,16 +336,12 @@ fn place_args() -> [Arg; 5] {
 
 fn place(matches: &ArgMatches) -> Place {
     let path = |flag, variable, default| given(matches, flag, variable).unwrap_or(default);
-    let cni_path = path(
-        "cni-path",
-        "CNI_PATH",
-        "/opt/cni/bin:/usr/local/libexec/cni".into(),
-    );
+    let cni_path = path("cni-path", "CNI_PATH", CNI_PATH.into());
     Place {
-        net_dir: path("net-dir", "NETCONFPATH", "/etc/cni/net.d".into()).into(),
+        net_dir: path("net-dir", "NETCONFPATH", NET_DIR.into()).into(),
         cni_path: std::env::split_paths(&cni_path).collect(),
-        cache_dir: path("cache-dir", "DAVIT_CNI_CACHE_DIR", "/var/lib/cni".into()).into(),
-        state_dir: path("state-dir", "DAVIT_CNI_STATE_DIR", "/run/davit-cni".into()).into(),
+        cache_dir: path("cache-dir", "DAVIT_CNI_CACHE_DIR", CACHE_DIR.into()).into(),
+        state_dir: path("state-dir", "DAVIT_CNI_STATE_DIR", STATE_DIR.into()).into(),
         log: given(matches, "log", "DAVIT_CNI_LOG_FILE").map(PathBuf::from),
     }
 }

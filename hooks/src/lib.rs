@@ -10,6 +10,7 @@ pub mod attach; // several networks for one container: all of them or none
 pub mod by_hand; // add, del, check, status, validate, as cnitool does them
 pub mod create_runtime; // the hook that attaches
 pub mod gc; // frees what dead containers left
+pub mod inject; // networks into a bundle, and out of it
 pub mod list; // what is attached
 pub mod manual; // the long text of the man page
 pub mod network; // make, remove and show networks
@@ -57,6 +58,7 @@ pub fn run(invocation: Invocation, stdin: impl Read) -> anyhow::Result<Answer> {
         Operation::Status(network, format) => by_hand::status(&place, &network, format),
         Operation::Validate(network, format) => by_hand::validate(&place, &network, format),
         Operation::List(format) => list::run(&place, format),
+        Operation::Inject(options) => inject::run(&place, &options),
         Operation::Network(operation) => network::run(&place, &operation),
     };
     text.map(Answer::from)

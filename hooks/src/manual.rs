@@ -26,5 +26,7 @@ Examples:
   davit-cni add front /run/netns/web         attach a namespace by hand
   davit-cni list                             what is attached, and what is dead
   davit-cni inspect                          everything as it is, and what differs
+  davit-cni network create front             a network with a free subnet
+  davit-cni inject --network front BUNDLE    a bundle gets it, under any runtime
   davit-cni gc --dry-run                     what is left over, and why
 ";

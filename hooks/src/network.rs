@@ -19,7 +19,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use cni::NetworkName;
 use ipnet::IpNet;
 
-use crate::args::{Format, Place};
+use crate::args::{self, Format, Place};
 
 /// What is to be done.
 #[derive(Debug, PartialEq, Eq)]
@@ -55,11 +55,6 @@ pub fn command() -> Command {
         "force",
         "detach what is attached first; also one that was not made by create",
     );
-    let output = Arg::new("output").short('o').long("output");
-    let output = output
-        .value_name("FORMAT")
-        .help("table or json")
-        .value_parser(PossibleValuesParser::new(["table", "json"]));
     Command::new("network")
         .about("make, remove and show networks")
         .subcommand_required(true)
@@ -69,8 +64,14 @@ pub fn command() -> Command {
             Command::new("rm")
                 .about("remove networks, with their bridges")
                 .args([names, force.short('f')]),
-            Command::new("ls").about("show networks").arg(output),
+            Command::new("ls")
+                .about("show networks")
+                .arg(args::output(&["table", "json"])),
         ])
+        .after_help(
+            "Example:\n  davit-cni network create front --subnet 10.5.0.0/24\n  \
+             davit-cni network ls",
+        )
 }
 
 fn create_command() -> Command {
