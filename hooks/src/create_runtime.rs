@@ -1,67 +1,202 @@
 //! The `createRuntime` hook: attaches the container to every network of its annotations.
 //!
 //! It runs in the runtime's namespaces before pivot_root, with the container's process waiting.
-//! Everything is read and refused first; then networks are attached in order, and if one fails,
-//! all that this call attached is detached again, in reverse, so that the runtime can give up.
-//! A container of the same ID that still lives, perhaps under another runtime, is left alone.
+//! Everything is read and refused first; then networks are attached in order, and the container's
+//! files and its neighbours' are written. If anything fails, all that this call did is undone, in
+//! reverse, so that the runtime can give up. A container of the same ID that still lives, perhaps
+//! under another runtime, is left alone.
 
 use anyhow::{Context, ensure};
-use libcni::NetworkList;
+use libcni::{Caller, NetworkList, sandbox};
 use sys::NetNs;
 
-use crate::annotations::{NETWORKS, PORTS, Wanted};
+use crate::annotations::{ExtraHost, HOST_GATEWAY, HOSTS, HostAddress, NETWORKS, PORTS, Wanted};
 use crate::args::Place;
-use crate::attach::{self, Step, Subject};
-use crate::poststop;
+use crate::attach::{self, Attached, Step, Subject};
+use crate::block::OURS;
+use crate::kept_files::{self, KeptFiles};
+use crate::record::{Membership, Record, Records};
 use crate::state::State;
 use crate::timings::Timings;
+use crate::{host_ports, neighbours, poststop, privileges, resolv_conf};
 
 /// Attaches the container.
 pub fn run(place: &Place, state: &State) -> anyhow::Result<()> {
     let wanted = Wanted::parse(&state.annotations)?;
-    if wanted.networks.is_empty() {
-        ensure!(
-            wanted.ports.is_empty(),
-            "annotation {PORTS} needs {NETWORKS}"
-        );
+    ensure!(
+        wanted.ports.is_empty() || !wanted.networks.is_empty(),
+        "annotation {PORTS} needs {NETWORKS}"
+    );
+    if wanted.is_nothing() {
         return Ok(());
     }
-    let pid = state
-        .pid
-        .context("OCI state has no pid: the container's process is not there")?;
-    let netns = format!("/proc/{pid}/ns/net");
-    let plan = plan(place, state, &wanted, &netns)?;
     let mut timings = Timings::new(place.log.as_deref(), format!("create-runtime {}", state.id));
-    let caller = place.caller();
-    let cached = poststop::cached(&caller, &state.id)?;
-    for each in &cached {
-        let (attachment, netns) = (&each.attachment, &each.netns);
-        ensure!(
-            !each.is_alive()?,
-            "{attachment} is attached already, inside {netns}"
-        );
+    let mut job = timings.step("plan", || Job::new(place, state, &wanted))?;
+    let mut timings_of_all = timings.clone();
+    timings_of_all.step("all", || job.run(&mut timings))
+}
+
+/// All that is known before the first side effect.
+struct Job<'a> {
+    place: &'a Place,
+    caller: Caller,
+    state: &'a State,
+    wanted: &'a Wanted,
+    plan: Vec<Step>,
+    records: Records,
+    record: Record,
+    /// What an earlier container of the same ID left and could not be removed.
+    stale: Vec<String>,
+}
+
+impl<'a> Job<'a> {
+    /// Reads and refuses.
+    fn new(place: &'a Place, state: &'a State, wanted: &'a Wanted) -> anyhow::Result<Self> {
+        let pid = state
+            .pid
+            .context("OCI state has no pid: the container's process is not there")?;
+        let netns = format!("/proc/{pid}/ns/net");
+        let plan = plan(place, state, wanted, &netns)?;
+        if !plan.is_empty() {
+            privileges::refuse_rootless(!wanted.ports.is_empty())?;
+            host_ports::refuse_taken(&wanted.ports)?;
+        }
+        let records = Records::new(&place.state_dir);
+        let name = wanted.name.clone().unwrap_or_else(|| state.id.to_string());
+        let files = wanted.files.clone();
+        let record = Record {
+            id: state.id.to_string(),
+            hostname: state.hostname().unwrap_or_else(|| name.clone()),
+            name,
+            sandbox: sandbox::identify(&netns)?.unwrap_or_default(),
+            netns,
+            files: files.unwrap_or_else(|| records.dir(&state.id)),
+            networks: Vec::new(),
+            hosts: Vec::new(),
+        };
+        Ok(Self {
+            place,
+            caller: place.caller(),
+            state,
+            wanted,
+            plan,
+            records,
+            record,
+            stale: Vec::new(),
+        })
     }
-    // A crash or a reboot without poststop. What stays stuck will be told by the ADD it hinders.
-    let stale = poststop::detach_all(place, &caller, &cached);
-    let attached = attach::attach(&caller, &plan, &mut timings);
-    attached
-        .map(drop)
-        .map_err(|error| attach::with_stuck(error, "left by an earlier container", &stale))
-        .map_err(|error| match shares_our_network(&netns) {
-            true => error.context(
+
+    fn run(&mut self, timings: &mut Timings) -> anyhow::Result<()> {
+        timings.step("remove what is stale", || self.remove_stale())?;
+        self.claim()?;
+        let attached = attach::attach(&self.caller, &self.plan, timings);
+        let attached = attached.map_err(|error| {
+            let error = attach::with_stuck(error, "left by an earlier container", &self.stale);
+            self.undo(&[], self.explained(error), timings)
+        })?;
+        let named = self.name(&attached, timings);
+        named.map_err(|error| self.undo(&attached, error, timings))
+    }
+
+    /// Writes the record while no `gc` looks at it.
+    fn claim(&self) -> anyhow::Result<()> {
+        let (id, caller) = (&self.state.id, &self.caller);
+        let _held = caller.cache.lock_container(id, caller.patience)?;
+        self.records.write(id, &self.record)
+    }
+
+    /// What a crash or a reboot without poststop left. What stays stuck will be told by the ADD
+    /// that it hinders.
+    fn remove_stale(&mut self) -> anyhow::Result<()> {
+        let cached = poststop::cached(&self.caller, &self.state.id)?;
+        for each in &cached {
+            let (attachment, netns) = (&each.attachment, &each.netns);
+            ensure!(
+                !each.is_alive()?,
+                "{attachment} is attached already, inside {netns}"
+            );
+        }
+        self.stale = poststop::detach_all(self.place, &self.caller, &cached);
+        Ok(())
+    }
+
+    /// Gives the container and its neighbours their files.
+    fn name(&mut self, attached: &[Attached], timings: &mut Timings) -> anyhow::Result<()> {
+        self.record.networks = self.memberships(attached);
+        self.record.hosts = extra_hosts(&self.wanted.hosts, attached)?;
+        timings.step("own files", || self.write_own_files(attached))?;
+        self.records.write(&self.state.id, &self.record)?;
+        timings.step("hosts files", || {
+            neighbours::refresh(&self.place.state_dir, self.state.id.as_str())
+        })
+    }
+
+    fn memberships(&self, attached: &[Attached]) -> Vec<Membership> {
+        let networks = attached.iter().zip(&self.wanted.networks);
+        let membership = |(one, wanted): (&Attached, &crate::annotations::WantedNetwork)| {
+            let addresses = one.result.ips.iter().map(|ip| ip.address.addr());
+            let aliases = wanted.aliases.iter().chain(&self.wanted.aliases);
+            Membership {
+                network: wanted.name.to_string(),
+                ifname: one.step.conf.attachment.ifname.to_string(),
+                addresses: addresses.collect(),
+                aliases: aliases.cloned().collect(),
+            }
+        };
+        networks.map(membership).collect()
+    }
+
+    fn write_own_files(&self, attached: &[Attached]) -> anyhow::Result<()> {
+        let Record {
+            files: path,
+            hostname,
+            ..
+        } = &self.record;
+        let files = KeptFiles::open_or_create(path);
+        let files = files.with_context(|| format!("files in {}", path.display()))?;
+        for name in [
+            kept_files::HOSTS,
+            kept_files::RESOLV_CONF,
+            kept_files::HOSTNAME,
+        ] {
+            files.ensure(name)?;
+        }
+        let results: Vec<_> = attached.iter().map(|one| &one.result.dns).collect();
+        let dns = resolv_conf::block(&self.wanted.dns, &results, &resolv_conf::Host::look());
+        files.change(kept_files::RESOLV_CONF, |old| OURS.replace(old, &dns))?;
+        let hostname = format!("{hostname}\n").into_bytes();
+        Ok(files.change(kept_files::HOSTNAME, |_| hostname)?)
+    }
+
+    /// The ordinary way out, and the error with what stays stuck.
+    fn undo(
+        &self,
+        attached: &[Attached],
+        error: anyhow::Error,
+        timings: &mut Timings,
+    ) -> anyhow::Error {
+        let mut stuck = attach::detach(&self.caller, attached, timings);
+        let left = poststop::leave(self.place, &self.state.id, |record| {
+            record.sandbox == self.record.sandbox
+        });
+        stuck.extend(left.err().map(|error| format!("{error:#}")));
+        attach::with_stuck(error, "undo", &stuck)
+    }
+
+    /// The usual reason why plugins refuse a namespace, asked only when one did.
+    fn explained(&self, error: anyhow::Error) -> anyhow::Error {
+        let same =
+            NetNs::open(&self.record.netns).and_then(|theirs| theirs.is_same(&NetNs::current()?));
+        match same {
+            Ok(true) => error.context(
                 "the container has no network namespace of its own (config.json /linux/namespaces)",
             ),
-            false => error,
-        })
+            _ => error,
+        }
+    }
 }
 
-/// The usual reason why plugins refuse a namespace, asked only when one did.
-fn shares_our_network(netns: &str) -> bool {
-    let same = NetNs::open(netns).and_then(|theirs| theirs.is_same(&NetNs::current()?));
-    same.unwrap_or(false)
-}
-
-/// Which list is run with what, decided before anything happens.
+/// Which list is run with what.
 fn plan(place: &Place, state: &State, wanted: &Wanted, netns: &str) -> anyhow::Result<Vec<Step>> {
     let names = wanted.networks.iter().map(|network| &network.name);
     let lists = names.map(|name| NetworkList::load(&place.net_dir, name.as_str()));
@@ -72,4 +207,24 @@ fn plan(place: &Place, state: &State, wanted: &Wanted, netns: &str) -> anyhow::R
         args: vec![("IgnoreUnknown".to_owned(), "1".to_owned())],
     };
     attach::plan(lists, wanted, &subject)
+}
+
+/// The extra hosts with their addresses; the gateway is that of the first network.
+fn extra_hosts(
+    hosts: &[ExtraHost],
+    attached: &[Attached],
+) -> anyhow::Result<Vec<(String, std::net::IpAddr)>> {
+    let ips = attached.first().map_or(&[][..], |first| &first.result.ips);
+    let mut gateways: Vec<_> = ips.iter().filter_map(|ip| ip.gateway).collect();
+    gateways.sort_by_key(|gateway| gateway.is_ipv6());
+    let address = |host: &ExtraHost| match host.address {
+        HostAddress::Ip(ip) => Ok((host.name.clone(), ip)),
+        HostAddress::Gateway => {
+            let gateway = gateways.first().with_context(|| {
+                format!("annotation {HOSTS}: {HOST_GATEWAY}: the first network has no gateway")
+            });
+            Ok((host.name.clone(), *gateway?))
+        }
+    };
+    hosts.iter().map(address).collect()
 }

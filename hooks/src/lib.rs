@@ -7,17 +7,26 @@
 pub mod annotations; // pure: what a bundle's annotations ask for
 pub mod args; // the command line and its environment
 pub mod attach; // several networks for one container: all of them or none
+pub mod block; // pure: our lines in a file that is not ours
 pub mod by_hand; // add, del, check, status, validate, as cnitool does them
 pub mod create_runtime; // the hook that attaches
 pub mod gc; // frees what dead containers left
+pub mod host_ports; // whether ports of the host are free
+pub mod hosts; // pure: who is seen by whom
 pub mod inject; // networks into a bundle, and out of it
+pub mod kept_files; // hosts, resolv.conf, hostname: changed where they are
 pub mod list; // what is attached
 pub mod manual; // the long text of the man page
+pub mod neighbours; // everybody's hosts file, when one comes or goes
 pub mod network; // make, remove and show networks
 pub mod ports; // pure: what is published
 pub mod poststop; // the hook that detaches
+pub mod privileges; // whether anything can be attached at all
+pub mod record; // the state directory: what is known of a container with names
+pub mod resolv_conf; // what is in a container's resolv.conf
 pub mod state; // the OCI state on standard input
 pub mod timings; // how long each step of a hook took
+pub mod turns; // one does the work for all who wait
 
 use std::io::Read;
 

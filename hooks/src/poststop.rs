@@ -2,7 +2,8 @@
 //!
 //! It needs neither process nor namespace nor configuration: the cache tells what was attached,
 //! by which list, with which arguments. A namespace is never handed to the plugins: it is gone, or
-//! its path leads to somebody else's. A second run finds nothing and succeeds.
+//! its path leads to somebody else's. A second run finds nothing and succeeds. What belongs to a
+//! new container of the same ID, one that lives, is left alone.
 
 use anyhow::bail;
 use cni::{Attachment, ContainerId};
@@ -11,39 +12,86 @@ use serde_json::Map;
 
 use crate::annotations::Wanted;
 use crate::args::Place;
+use crate::neighbours;
+use crate::record::{Record, Records};
 use crate::state::State;
+use crate::timings::Timings;
 
 /// Detaches the container.
 pub fn run(place: &Place, state: &State) -> anyhow::Result<()> {
+    let mut timings = Timings::new(place.log.as_deref(), format!("poststop {}", state.id));
     let caller = place.caller();
-    let cached = cached(&caller, &state.id)?;
-    let mut errors: Vec<String> = detach_all(place, &caller, &cached);
+    let mut cached = cached(&caller, &state.id)?;
+    cached.retain(|each| !is_anothers(each));
+    let mut errors = timings
+        .step("detach", || match detach_all(place, &caller, &cached) {
+            errors if errors.is_empty() => Ok(errors),
+            errors => Err(errors.join("; ")),
+        })
+        .unwrap_or_else(|errors| vec![errors]);
     // Annotations that are wrong attached nothing.
     let wanted = Wanted::parse(&state.annotations).unwrap_or_default();
+    errors.extend(detach_unknown(place, &caller, &cached, (state, &wanted))?);
+    // Whatever is stuck, nobody finds the dead by their names.
+    let left = timings.step("hosts files", || leave(place, &state.id, Record::is_dead));
+    errors.extend(left.err().map(|error| format!("{error:#}")));
+    if !errors.is_empty() {
+        bail!("detach {}: {}", state.id, errors.join("; "));
+    }
+    Ok(())
+}
+
+/// Networks of the annotations that are not in the cache: it may have been lost, and DEL costs
+/// little and needs nothing.
+fn detach_unknown(
+    place: &Place,
+    caller: &Caller,
+    cached: &[CachedAttachment],
+    (state, wanted): (&State, &Wanted),
+) -> anyhow::Result<Vec<String>> {
+    let mut errors = Vec::new();
     let networks = wanted.networks.iter().map(|network| &network.name);
     for (index, network) in networks.enumerate().rev() {
-        if cached.iter().any(|each| each.network == *network) {
+        let attachment = Attachment {
+            container_id: state.id.clone(),
+            ifname: format!("eth{index}").parse()?,
+        };
+        let is_known = cached.iter().any(|each| each.network == *network);
+        if is_known || caller.cache.read(network, &attachment)?.is_some() {
             continue;
         }
-        // The cache may have been lost; DEL costs little and needs nothing.
         let list = match NetworkList::load(&place.net_dir, network.as_str()) {
             Err(Error::UnknownNetwork { .. }) => continue,
             other => other?,
         };
-        let ifname = format!("eth{index}").parse()?;
-        let attachment = Attachment {
-            container_id: state.id.clone(),
-            ifname,
-        };
-        errors.extend(
-            caller
-                .del(&list, &without_netns(attachment))
-                .err()
-                .map(|error| error.to_string()),
-        );
+        let deleted = caller.del(&list, &without_netns(attachment));
+        errors.extend(deleted.err().map(|error| error.to_string()));
     }
-    if !errors.is_empty() {
-        bail!("detach {}: {}", state.id, errors.join("; "));
+    Ok(errors)
+}
+
+/// Whether this is of a container of the same ID that lives: a delete that is late must not take
+/// away what a new create has made. The process of a container that has stopped is gone; a path of
+/// any other kind may lead to a namespace that outlives its container.
+fn is_anothers(cached: &CachedAttachment) -> bool {
+    cached.netns.starts_with("/proc/") && cached.is_alive().unwrap_or(false)
+}
+
+/// Removes the container's record and files, if `is_own`, and its name from its neighbours'.
+pub(crate) fn leave(
+    place: &Place,
+    id: &ContainerId,
+    is_own: impl Fn(&Record) -> bool,
+) -> anyhow::Result<()> {
+    let records = Records::new(&place.state_dir);
+    let record = records.read(id)?;
+    if record.as_ref().is_some_and(|record| !is_own(record)) {
+        return Ok(());
+    }
+    let was_there = records.forget(id)?;
+    // Nobody saw one that was not attached.
+    if was_there && record.is_none_or(|record| !record.networks.is_empty()) {
+        neighbours::refresh(&place.state_dir, id.as_str())?;
     }
     Ok(())
 }
@@ -71,8 +119,7 @@ pub(crate) fn detach_all(
 
 /// In the reverse order of attaching: eth10, eth9, ... eth0.
 pub(crate) fn cached(caller: &Caller, id: &ContainerId) -> anyhow::Result<Vec<CachedAttachment>> {
-    let mut cached = caller.cache.entries()?;
-    cached.retain(|each| each.attachment.container_id == *id);
+    let mut cached = caller.cache.of_container(id)?;
     cached.sort_by_key(|each| std::cmp::Reverse(number(each.attachment.ifname.as_str())));
     Ok(cached)
 }

@@ -5,10 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::path::PathBuf;
 
 use anyhow::{Context, bail, ensure};
 use cni::ContainerId;
 use serde::Deserialize;
+
+use crate::annotations::host_name;
 
 /// What the hooks need of the state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +20,8 @@ pub struct State {
     pub id: ContainerId,
     /// The container's process, in our pid namespace.
     pub pid: Option<u32>,
+    /// The bundle's directory.
+    pub bundle: Option<PathBuf>,
     /// The bundle's annotations.
     pub annotations: BTreeMap<String, String>,
 }
@@ -26,7 +31,13 @@ struct Json {
     id: String,
     #[serde(default)]
     pid: i64,
+    bundle: Option<PathBuf>,
     annotations: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Deserialize)]
+struct Config {
+    hostname: Option<String>,
 }
 
 const LONGEST: u64 = 4 << 20;
@@ -49,6 +60,15 @@ impl State {
         Self::parse(&bytes)
     }
 
+    /// The host name that the bundle's config.json sets; `None` if it sets none, or cannot be read
+    /// from here: runtimes differ in whether hooks see the bundle.
+    pub fn hostname(&self) -> Option<String> {
+        let bytes = sys::Dir::open(self.bundle.as_ref()?).ok()?;
+        let bytes = bytes.read("config.json", LONGEST).ok()?;
+        let config: Config = serde_json::from_slice(&bytes).ok()?;
+        config.hostname.filter(|name| host_name(name).is_ok())
+    }
+
     fn parse(bytes: &[u8]) -> anyhow::Result<Self> {
         let json: Json = serde_json::from_slice(bytes).context("OCI state")?;
         let id = json
@@ -59,6 +79,7 @@ impl State {
         Ok(Self {
             id,
             pid,
+            bundle: json.bundle,
             annotations: json.annotations.unwrap_or_default(),
         })
     }

@@ -88,6 +88,7 @@ impl Host {
             .env("NETCONFPATH", place("net.d"))
             .env("CNI_PATH", place("bin"))
             .env("DAVIT_CNI_CACHE_DIR", place("cache"))
+            .env("DAVIT_CNI_STATE_DIR", place("state"))
             .args(args)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -286,8 +287,21 @@ fn a_living_container_of_the_same_id_is_left_alone() {
         line.contains("eth0 of c1 is attached already, inside /proc/"),
         "{line}"
     );
-    assert!(host.order().is_empty());
+    // The runtime that was refused gives up, with its poststop hooks.
+    succeeded(&host.poststop("c1", json!({BOTH: "b"})));
+    succeeded(&host.poststop("c1", json!({BOTH: "a"})));
+    assert_eq!(
+        host.order(),
+        ["DEL one c1/eth0"],
+        "of b, which is not attached"
+    );
     assert_eq!(host.cached(), [PathBuf::from("a-c1-eth0")]);
+    let hosts = host.root.path().join("state/containers/c1/hosts");
+    assert!(
+        std::fs::read_to_string(hosts)
+            .unwrap()
+            .contains("10.0.0.2 c1 c1.a\n")
+    );
 }
 
 #[test]
@@ -475,7 +489,7 @@ fn killing_the_hook_ends_its_plugin_and_a_del_waits_for_what_the_plugin_started(
             "ADD begins\nchild ends\nDEL begins\nDEL ends\n",
         ),
     ] {
-        let host = Host::new();
+        let mut host = Host::new();
         let bin = Dir::open(host.root.path().join("bin")).unwrap();
         bin.replace(plugin, SLOW.as_bytes(), 0o755).unwrap();
         host.network("slow", &[plugin]);
@@ -490,6 +504,7 @@ fn killing_the_hook_ends_its_plugin_and_a_del_waits_for_what_the_plugin_started(
         }
         hook.kill().unwrap();
         hook.wait().unwrap();
+        host.stop_container();
         succeeded(&host.poststop("c1", annotations));
         std::thread::sleep(Duration::from_millis(1300));
         assert_eq!(log(), expected, "{plugin}");
@@ -499,9 +514,10 @@ fn killing_the_hook_ends_its_plugin_and_a_del_waits_for_what_the_plugin_started(
 
 #[test]
 fn a_poststop_that_fails_can_be_repeated() {
-    let host = Host::new();
+    let mut host = Host::new();
     host.network("d", &["one", "fails-DEL"]);
     succeeded(&host.create_runtime("c1", json!({BOTH: "d"})));
+    host.stop_container();
     let line = failed(&host.poststop("c1", json!({BOTH: "d"})));
     assert!(
         line.contains("detach c1: plugin type=\"fails-DEL\" name=\"d\" failed (delete)"),

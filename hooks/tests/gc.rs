@@ -272,7 +272,14 @@ fn one_that_cannot_be_freed_is_told_and_the_next_is_freed_all_the_same() {
             )
         })
         .collect();
-    assert_eq!(fates, [("c1", "failed"), ("c2", "freed")]);
+    // Attachments, then records: that of c1 waits for its attachment.
+    let expected = [
+        ("c1", "failed"),
+        ("c2", "freed"),
+        ("c1", "kept"),
+        ("c2", "freed"),
+    ];
+    assert_eq!(fates, expected);
     assert!(host.is_cached("c1") && !host.is_cached("c2"));
 }
 

@@ -269,6 +269,20 @@ impl Cache {
         self.dir.join("results")
     }
 
+    /// The attachments of one container, sorted by file name. Only files whose name may be theirs
+    /// are read.
+    pub fn of_container(&self, id: &ContainerId) -> Result<Vec<CachedAttachment>> {
+        let (plain, escaped) = (id.as_str(), id.as_str().replace('-', "%2D"));
+        let may_be = |name: &str| name.contains(plain) || name.contains(&escaped);
+        let found = self.scan_where(may_be)?.into_iter();
+        Ok(found
+            .filter_map(|(_, found)| match found {
+                Found::V1(cached) if cached.attachment.container_id == *id => Some(*cached),
+                _ => None,
+            })
+            .collect())
+    }
+
     /// The files of a network that do not say whose they are.
     pub(crate) fn unclear(&self, network: &NetworkName) -> Result<Vec<Unclear>> {
         let found = self.scan()?.into_iter();
@@ -289,6 +303,10 @@ impl Cache {
 
     /// Every file by its name; not the temporary ones, which begin with a dot.
     fn scan(&self) -> Result<Vec<(String, Found)>> {
+        self.scan_where(|_| true)
+    }
+
+    fn scan_where(&self, wanted: impl Fn(&str) -> bool) -> Result<Vec<(String, Found)>> {
         let told = |source| Error::Cache {
             doing: "list cached attachments".into(),
             source,
@@ -298,7 +316,7 @@ impl Cache {
         };
         let names = dir.names().map_err(told)?;
         let names = names.into_iter().filter_map(|name| name.into_string().ok());
-        let names = names.filter(|name| !name.starts_with('.'));
+        let names = names.filter(|name| !name.starts_with('.') && wanted(name));
         let found = names.map(|name| read(&dir, &name).map(|found| (name, found)));
         found.collect::<sys::Result<_>>().map_err(told)
     }

@@ -1,13 +1,14 @@
-//! Unix sockets that carry messages and descriptors (unix(7), cmsg(3)).
+//! Unix sockets that carry messages and descriptors (unix(7), cmsg(3)), and whether a port is free.
 
 use std::io::{IoSlice, IoSliceMut};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
-    sendmsg, setsockopt, socketpair,
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockProtocol, SockType,
+    recvmsg, sendmsg, setsockopt, socketpair,
     sockopt::{self, PeerCredentials, SendTimeout},
 };
 use nix::sys::time::TimeVal;
@@ -147,6 +148,89 @@ pub fn udp6_of_link(name: &str, port: u16) -> Result<OwnedFd> {
     };
     Errno::result(result).call(|| format!("bind([::]:{port}, {name:?})"))?;
     Ok(socket)
+}
+
+/// What is spoken at a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// tcp(7)
+    Tcp,
+    /// udp(7)
+    Udp,
+    /// sctp(7)
+    Sctp,
+}
+
+/// Whether somebody has this port of an address already, in the calling thread's network
+/// namespace. It is bound and let go of, never listened at. An address or a transport that the
+/// host does not have is nobody's.
+pub fn is_taken(transport: Transport, address: SocketAddr) -> Result<bool> {
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::Inet,
+        SocketAddr::V6(_) => AddressFamily::Inet6,
+    };
+    let (kind, protocol) = match transport {
+        Transport::Tcp => (SockType::Stream, None),
+        Transport::Udp => (SockType::Datagram, None),
+        Transport::Sctp => (SockType::Stream, Some(SockProtocol::Sctp)),
+    };
+    let call = |call: &str| format!("{call}({transport:?}, {address})");
+    let made = nix::sys::socket::socket(family, kind, SockFlag::SOCK_CLOEXEC, protocol);
+    let socket = match made {
+        Err(Errno::EAFNOSUPPORT | Errno::EPROTONOSUPPORT | Errno::ESOCKTNOSUPPORT) => {
+            return Ok(false);
+        }
+        made => made.call(|| call("socket"))?,
+    };
+    if address.is_ipv6() {
+        only_v6(&socket).call(|| call("setsockopt"))?;
+    }
+    if transport == Transport::Tcp {
+        // Connections that have ended and wait are nobody who listens.
+        setsockopt(&socket, sockopt::ReuseAddr, &true).call(|| call("setsockopt"))?;
+    }
+    match bind(&socket, address) {
+        Ok(()) | Err(Errno::EADDRNOTAVAIL) => Ok(false),
+        Err(Errno::EADDRINUSE) => Ok(true),
+        Err(errno) => Err(SyscallError::new(call("bind"), errno)),
+    }
+}
+
+fn only_v6(socket: &OwnedFd) -> nix::Result<()> {
+    let on: libc::c_int = 1;
+    // SAFETY: the kernel reads one int of the size given.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IPV6,
+            libc::IPV6_V6ONLY,
+            (&raw const on).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    Errno::result(result).map(drop)
+}
+
+fn bind(socket: &OwnedFd, address: SocketAddr) -> nix::Result<()> {
+    // SAFETY: all-zero bytes are valid sockaddr_in and sockaddr_in6.
+    let (mut v4, mut v6): (libc::sockaddr_in, libc::sockaddr_in6) = unsafe { std::mem::zeroed() };
+    let (start, length): (*const libc::sockaddr, usize) = match address {
+        SocketAddr::V4(address) => {
+            v4.sin_family = libc::AF_INET as libc::sa_family_t;
+            v4.sin_port = address.port().to_be();
+            v4.sin_addr.s_addr = u32::from(*address.ip()).to_be();
+            ((&raw const v4).cast(), size_of_val(&v4))
+        }
+        SocketAddr::V6(address) => {
+            v6.sin6_family = libc::AF_INET6 as libc::sa_family_t;
+            v6.sin6_port = address.port().to_be();
+            v6.sin6_addr.s6_addr = address.ip().octets();
+            ((&raw const v6).cast(), size_of_val(&v6))
+        }
+    };
+    // SAFETY: `start` leads to one of the two above, which live past the call, of that length.
+    let result = unsafe { libc::bind(socket.as_raw_fd(), start, length as libc::socklen_t) };
+    Errno::result(result).map(drop)
 }
 
 /// Connects to the listening stream at `path`, waiting at most `patience` for its queue; then the

@@ -16,6 +16,7 @@ use super::report::{Fate, Item, Report};
 use super::runtimes::Life;
 use super::{Judge, Verdict};
 use crate::args::Place;
+use crate::{neighbours, record};
 
 const CONTAINERS: &str = "containers";
 const RECORD: &str = "record.json";
@@ -29,11 +30,15 @@ pub(super) fn run(place: &Place, judge: &Judge<'_>, report: &mut Report) -> anyh
         false => Some(caller.cache.lock_all(caller.patience)?),
     };
     let containers = place.state_dir.join(CONTAINERS);
-    sweep_records(&containers, judge, report)?;
+    let is_anyone_gone = sweep_records(&containers, judge, report)?;
     for dir in [caller.cache.results(), containers] {
         sweep_temporary(&dir, judge, report)?;
     }
     drop(held);
+    if is_anyone_gone {
+        // The dead are nobody's neighbours any more.
+        neighbours::refresh(&place.state_dir, "gc")?;
+    }
     Ok(())
 }
 
@@ -44,10 +49,16 @@ fn open(path: &Path) -> anyhow::Result<Option<Dir>> {
     }
 }
 
-fn sweep_records(containers: &Path, judge: &Judge<'_>, report: &mut Report) -> anyhow::Result<()> {
+/// Whether any was removed.
+fn sweep_records(
+    containers: &Path,
+    judge: &Judge<'_>,
+    report: &mut Report,
+) -> anyhow::Result<bool> {
     let Some(dir) = open(containers)? else {
-        return Ok(());
+        return Ok(false);
     };
+    let mut is_anyone_gone = false;
     let cached = judge.caller.cache.entries()?;
     for id in dir.names()? {
         let Some(id) = id.to_str().filter(|id| !id.starts_with('.')) else {
@@ -65,11 +76,12 @@ fn sweep_records(containers: &Path, judge: &Judge<'_>, report: &mut Report) -> a
             (false, true) => Fate::WouldGo,
             (false, false) => remove(report, id, || dir.remove_all(id)),
         };
+        is_anyone_gone |= fate == Fate::Freed;
         report
             .items
             .push(Item::record(id, fate).because(verdict.reason));
     }
-    Ok(())
+    Ok(is_anyone_gone)
 }
 
 impl Judge<'_> {
@@ -84,6 +96,16 @@ impl Judge<'_> {
         };
         if is_attached {
             return Ok(Some(Verdict::stays("its container is attached")));
+        }
+        match record::read(dir, id)? {
+            Some(record) if record.is_dead() => {
+                return Ok(Some(Verdict::goes("its namespace is gone")));
+            }
+            // Perhaps a create that has not attached anything yet.
+            Some(record) if !record.sandbox.is_empty() => {
+                return Ok(Some(Verdict::stays("its namespace is there")));
+            }
+            _ => {}
         }
         if self.is_young(moment(stat.st_mtime)) {
             return Ok(Some(Verdict::stays("it is younger than the grace")));
