@@ -22,6 +22,7 @@ use crate::inherited::Listen;
 use crate::launch::restore::Checkpoint;
 use crate::launch::{Attachment, Request};
 use crate::log;
+use crate::networks::Networks;
 use crate::operations::check;
 use crate::operations::delete::Force;
 use crate::operations::list;
@@ -445,6 +446,20 @@ fn creating(command: Command) -> Command {
         ))
         .arg(flag("no-new-keyring", "keep the caller's session keyring"))
         .arg(preserve_fds())
+        .args(networks())
+}
+
+fn networks() -> [Arg; 2] {
+    let list = |arg: Arg| arg.action(ArgAction::Append);
+    let network = text(
+        "network",
+        "CNI network to attach it to (davit-cni network ls)",
+    );
+    let publish = text("publish", "port of the host for one of the container").short('p');
+    [
+        list(network.value_name("NAME[:KEY=VALUE,..]")),
+        list(publish.value_name("[IP:]PORT:PORT[/PROTOCOL]")),
+    ]
 }
 
 fn preserve_fds() -> Arg {
@@ -699,6 +714,10 @@ fn request(given: &ArgMatches, attachment: Attachment, cgroup_manager: Manager) 
         listen,
         attachment,
         cgroup_manager,
+        networks: Networks {
+            entries: given_list(given, "network"),
+            ports: given_list(given, "publish"),
+        },
     }
 }
 
@@ -725,6 +744,7 @@ fn restore_operation(id: String, given: &ArgMatches, cgroup_manager: Manager) ->
         listen: Listen::default(),
         attachment: attachment(given),
         cgroup_manager,
+        networks: Networks::default(),
     };
     let both = Box::new((request, checkpoint::images(given)));
     Operation::Restore(id, both, !given.get_flag("no-subreaper"))
@@ -908,6 +928,18 @@ mod tests {
         let (request, images) = *both;
         assert!(!subreaper && images.lsm_profile.is_none());
         assert_eq!(request.attachment, Attachment::Detached);
+    }
+
+    #[test]
+    fn networks_and_ports_of_a_container() {
+        let line = "run --network a:ip=10.0.0.9 -network=b -p 80:80 --publish [::1]:81:81/udp c1";
+        let Operation::Run(id, request, _) = parse(line) else {
+            panic!()
+        };
+        assert_eq!(id, "c1");
+        assert_eq!(request.networks.entries, ["a:ip=10.0.0.9", "b"]);
+        assert_eq!(request.networks.ports, ["80:80", "[::1]:81:81/udp"]);
+        assert!(matches!(parse("create c1"), Operation::Create(_, r) if r.networks.is_empty()));
     }
 
     #[test]

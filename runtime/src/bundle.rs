@@ -29,6 +29,11 @@ impl Bundle {
     /// Opens the bundle in `dir`, with the configuration in `config` if it is elsewhere.
     pub fn open(dir: &Path, config: Option<&Path>) -> Result<Self> {
         let (dir, text) = read_config(dir, config)?;
+        Self::new(dir, text)
+    }
+
+    /// The bundle in `dir`, whose configuration is `text`.
+    pub fn new(dir: PathBuf, text: Vec<u8>) -> Result<Self> {
         let spec = parse(&text)?;
         spec.process().iter().for_each(warn_of_ignored);
         Ok(Self { dir, spec, text })

@@ -39,6 +39,7 @@ use crate::hooks::{self, Surroundings};
 use crate::host::Host;
 use crate::inherited::Listen;
 use crate::init::{self, Inheritance, Stdio, credentials};
+use crate::networks::{Injected, Networks};
 use crate::notify_socket;
 use crate::plan::mounts::{Link, What};
 use crate::plan::{Entry, IdMaps, Kind, Moment, Plan};
@@ -79,6 +80,8 @@ pub struct Request {
     pub attachment: Attachment,
     /// Who makes its cgroups.
     pub cgroup_manager: cgroup::Manager,
+    /// What davit-cni is to put into the configuration.
+    pub networks: Networks,
 }
 
 /// What happens after the container is created.
@@ -264,14 +267,20 @@ struct Init {
     terminal: Option<OwnedFd>,
 }
 
-impl<'a> Launch<'a> {
-    /// Everything up to the claim on the id, which is the first side effect.
-    fn claim(
-        root: &StateRoot,
-        id: &ContainerId,
-        request: &'a Request,
-    ) -> Result<(Self, sys::dir::Lock)> {
-        let bundle = Bundle::open(&request.bundle, request.config.as_deref())?;
+/// All that is decided and opened before the claim.
+struct Prepared {
+    bundle: Bundle,
+    plan: Plan,
+    hierarchies: Hierarchies,
+    cgroups: cgroup::Plan,
+    service: Option<Service>,
+    console: console_socket::Console,
+    namespaces: clone::OpenNamespaces,
+    intel_rdt: Option<Membership>,
+}
+
+impl Prepared {
+    fn new(root: &StateRoot, id: &ContainerId, request: &Request, bundle: Bundle) -> Result<Self> {
         let plan = Plan::new(&bundle, &Host::look_with(root.path()), request.entry)?;
         let hierarchies = Hierarchies::discover()?;
         let (cgroups, service) = plan_cgroups(&bundle, id, request.cgroup_manager, &hierarchies)?;
@@ -284,37 +293,83 @@ impl<'a> Launch<'a> {
             let mount_point = resctrl::mount_point();
             Membership::decide(rdt, id.as_str(), mount_point.as_deref())
         });
-        let rdt = rdt.transpose()?;
-
-        let state = root.claim(id)?;
-        let lock = match state.lock() {
-            Ok(lock) => lock,
-            Err(error) => return Err(give_back(state, error)),
-        };
-        if state.is_gone()? {
-            bail!("it was deleted while it was being created");
-        }
-        let launch = Self {
-            record: Record {
-                session_keyring: request.new_keyring,
-                intel_rdt: rdt,
-                ..new_record(&bundle, &plan, id, &cgroups, service.as_ref())
-            },
+        Ok(Self {
+            intel_rdt: rdt.transpose()?,
             bundle,
             plan,
             hierarchies,
             cgroups,
             service,
-            request,
-            state,
             console,
             namespaces,
+        })
+    }
+
+    /// The same with what davit-cni makes of the bundle; a refusal takes that back.
+    fn with_networks(root: &StateRoot, id: &ContainerId, request: &Request) -> Result<Self> {
+        let injected = Injected::new(id, request)?;
+        let bundle = injected.bundle();
+        let prepared = bundle.and_then(|bundle| Self::new(root, id, request, bundle));
+        prepared.inspect_err(|_| injected.take_back(id))
+    }
+
+    fn claimed<'a>(self, id: &ContainerId, request: &'a Request, state: StateDir) -> Launch<'a> {
+        let service = self.service.as_ref();
+        Launch {
+            record: Record {
+                session_keyring: request.new_keyring,
+                intel_rdt: self.intel_rdt,
+                ..new_record(&self.bundle, &self.plan, id, &self.cgroups, service)
+            },
+            bundle: self.bundle,
+            plan: self.plan,
+            hierarchies: self.hierarchies,
+            cgroups: self.cgroups,
+            service: self.service,
+            request,
+            state,
+            console: self.console,
+            namespaces: self.namespaces,
             cgroup: None,
             hooks_ran: Poststop::Skip,
             moved: None,
             id_namespaces: IdNamespaces::default(),
-        };
-        Ok((launch, lock))
+        }
+    }
+}
+
+/// Claims the id, and locks it.
+fn take(root: &StateRoot, id: &ContainerId) -> Result<(StateDir, sys::dir::Lock)> {
+    let state = root.claim(id)?;
+    let lock = match state.lock() {
+        Ok(lock) => lock,
+        Err(error) => return Err(give_back(state, error)),
+    };
+    if state.is_gone()? {
+        bail!("it was deleted while it was being created");
+    }
+    Ok((state, lock))
+}
+
+impl<'a> Launch<'a> {
+    /// Everything up to the claim on the id, which is the first side effect. With networks the
+    /// claim comes first: what is injected for an id must be nobody else's.
+    fn claim(
+        root: &StateRoot,
+        id: &ContainerId,
+        request: &'a Request,
+    ) -> Result<(Self, sys::dir::Lock)> {
+        if request.networks.is_empty() {
+            let bundle = Bundle::open(&request.bundle, request.config.as_deref())?;
+            let prepared = Prepared::new(root, id, request, bundle)?;
+            let (state, lock) = take(root, id)?;
+            return Ok((prepared.claimed(id, request, state), lock));
+        }
+        let (state, lock) = take(root, id)?;
+        match Prepared::with_networks(root, id, request) {
+            Ok(prepared) => Ok((prepared.claimed(id, request, state), lock)),
+            Err(error) => Err(give_back(state, error)),
+        }
     }
 
     /// Everything between the claim and a container that only waits for its start.
@@ -696,6 +751,10 @@ impl<'a> Launch<'a> {
 
     /// Removes what [`Self::construct`] has made. The error that led here is the one to report.
     fn undo(self) {
+        // While the id is ours: who takes it next may have networks as well.
+        if !self.request.networks.is_empty() && self.hooks_ran == Poststop::Skip {
+            Injected::from(&self.bundle).take_back(self.state.id());
+        }
         let outcome = container::destroy(
             self.state,
             Some(&self.record),

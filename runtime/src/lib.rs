@@ -24,6 +24,7 @@ pub mod inherited; // descriptors of the caller
 pub mod init; // the child's side
 pub mod launch; // the parent's side
 pub mod log; // errors and warnings
+pub mod networks; // --network: davit-cni, and what it makes of config.json
 pub mod notify_listener; // the listener of a filter, to its agent
 pub mod notify_socket; // sd_notify of the container, to the service manager
 pub mod operations; // one file an operation
