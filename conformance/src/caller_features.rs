@@ -72,6 +72,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_feature_of_callers_has_a_row() {
+        let rows = crate::rows();
+        for (id, _, title) in CALLER_FEATURES {
+            assert!(rows.iter().any(|row| row.id == *id), "{id} ({title})");
+        }
+    }
+
+    #[test]
     fn features_are_numbered_without_a_hole() {
         for (prefix, features) in [("LB", CALLER_FEATURES), ("OH", HOOK_FEATURES)] {
             for (number, (feature, _, _)) in (1..).zip(features) {

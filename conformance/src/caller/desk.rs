@@ -11,7 +11,7 @@ use crate::recorder::{Plugin, Recorder};
 use crate::row::{Demand, Side, Verdict};
 
 /// Where cnitool, which has no option for it, keeps results.
-const RESULTS: &str = "/var/lib/cni/results";
+pub(crate) const RESULTS: &str = "/var/lib/cni/results";
 
 /// A caller and its surroundings.
 pub(crate) struct Desk<'a> {
@@ -72,8 +72,13 @@ impl<'a> Desk<'a> {
 
     /// The same for another namespace.
     pub(crate) fn call_for(&self, verb: &str, network: &str, netns: &str) -> Verdict<Invocation> {
+        self.bare(&[verb, network, netns])
+    }
+
+    /// The caller with these words.
+    pub(crate) fn bare(&self, words: &[&str]) -> Verdict<Invocation> {
         let caller = self.case.under_test(Side::Caller)?;
-        let argv = [caller.as_str(), verb, network, netns];
+        let argv = std::iter::once(caller.as_str()).chain(words.iter().copied());
         let call = self.case.with_subject_env(self.case.host.command(argv));
         let plugins = self.recorder.directory().to_string_lossy();
         Ok(call
