@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::builder::PossibleValuesParser;
+use clap::error::ErrorKind;
 use clap::{Arg, ArgMatches, Command};
 use libcni::{Cache, Caller, Plugins};
 
@@ -33,6 +34,8 @@ pub struct Place {
     pub state_dir: PathBuf,
     /// Where hooks write how long each step took.
     pub log: Option<PathBuf>,
+    /// How long one plugin may take.
+    pub patience: Duration,
 }
 
 /// What to do.
@@ -136,6 +139,9 @@ impl Place {
         if let Some(log) = &self.log {
             flags.push(("--log", absolute(log)?, ""));
         }
+        if self.patience != PLUGIN_PATIENCE {
+            flags.push(("--timeout", self.patience.as_secs().to_string(), ""));
+        }
         flags.retain(|(_, path, default)| path != default);
         let words = flags
             .into_iter()
@@ -148,7 +154,7 @@ impl Place {
         Caller {
             plugins: Plugins {
                 path: self.cni_path.clone(),
-                patience: PLUGIN_PATIENCE,
+                patience: self.patience,
             },
             cache: Cache::new(&self.cache_dir),
             patience: LOCK_PATIENCE,
@@ -189,7 +195,7 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Invocation, cla
     // The flags of the innermost command know those of the outer ones.
     let innermost = own.subcommand().map_or(own, |(_, inner)| inner);
     Ok(Invocation {
-        place: place(innermost),
+        place: place(innermost)?,
         operation,
     })
 }
@@ -297,7 +303,7 @@ pub(crate) fn output(formats: &'static [&'static str]) -> Arg {
         .help("how to print it")
 }
 
-fn place_args() -> [Arg; 5] {
+fn place_args() -> [Arg; 6] {
     let place = |name, value, help| {
         Arg::new(name)
             .long(name)
@@ -331,18 +337,37 @@ fn place_args() -> [Arg; 5] {
             "FILE",
             "how long each step of a hook took [env: DAVIT_CNI_LOG_FILE]",
         ),
+        place(
+            "timeout",
+            "SECONDS",
+            "a plugin is killed after them [env: DAVIT_CNI_TIMEOUT] [default: 100]",
+        ),
     ]
 }
 
-fn place(matches: &ArgMatches) -> Place {
+fn place(matches: &ArgMatches) -> Result<Place, clap::Error> {
     let path = |flag, variable, default| given(matches, flag, variable).unwrap_or(default);
     let cni_path = path("cni-path", "CNI_PATH", CNI_PATH.into());
-    Place {
+    let patience = given(matches, "timeout", "DAVIT_CNI_TIMEOUT");
+    Ok(Place {
         net_dir: path("net-dir", "NETCONFPATH", NET_DIR.into()).into(),
         cni_path: std::env::split_paths(&cni_path).collect(),
         cache_dir: path("cache-dir", "DAVIT_CNI_CACHE_DIR", CACHE_DIR.into()).into(),
         state_dir: path("state-dir", "DAVIT_CNI_STATE_DIR", STATE_DIR.into()).into(),
         log: given(matches, "log", "DAVIT_CNI_LOG_FILE").map(PathBuf::from),
+        patience: patience.map_or(Ok(PLUGIN_PATIENCE), |text| seconds(&text))?,
+    })
+}
+
+/// Whole seconds, at most a day; none would kill every plugin.
+fn seconds(text: &str) -> Result<Duration, clap::Error> {
+    match text.parse() {
+        Ok(seconds @ 1..=86_400) => Ok(Duration::from_secs(seconds)),
+        _ => {
+            let why =
+                format!("--timeout or DAVIT_CNI_TIMEOUT: {text:?} is not 1 to 86400 seconds\n");
+            Err(clap::Error::raw(ErrorKind::ValueValidation, why))
+        }
     }
 }
 
@@ -398,6 +423,20 @@ mod tests {
             assert_eq!(place.cache_dir, PathBuf::from("/c"));
             assert_eq!(place.state_dir, PathBuf::from("/s"));
             assert_eq!(place.log, Some(PathBuf::from("/l")));
+        }
+    }
+
+    #[test]
+    fn a_time_out_is_whole_seconds() {
+        let place = parsed("davit-cni list --timeout 7").unwrap().place;
+        assert_eq!(place.patience, Duration::from_secs(7));
+        assert_eq!(
+            place.flags().unwrap()[..2],
+            ["--timeout", "7"].map(str::to_owned)
+        );
+        for wrong in ["0", "-1", "1.5", "x", "99999"] {
+            let line = format!("davit-cni list --timeout={wrong}");
+            assert_eq!(parsed(&line).unwrap_err().exit_code(), 2, "{line}");
         }
     }
 

@@ -200,6 +200,7 @@ impl Caller {
             return Ok(());
         }
         let held = self.cache.lock_all(self.patience)?;
+        self.cache.sweep(&held)?;
         let mut cached = self.cache.entries()?;
         cached.retain(|each| each.network == list.name);
         let mut errors = Vec::new();

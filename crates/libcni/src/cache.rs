@@ -23,7 +23,6 @@
 //! unlinking a lock file races with whoever has just opened it. Plugins share the locks under which
 //! they run, so that killing us does not let a DEL overtake an ADD that is still at work.
 
-use std::io::Write;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -164,7 +163,8 @@ impl Cache {
 
     /// Remembers an attachment that is about to be made; one that is known stays as it is.
     ///
-    /// Not synced, unlike [`Self::write`]: a power loss ends what the claim stands for.
+    /// Not synced, unlike [`Self::write`]: a power loss ends what the claim stands for. It appears
+    /// in one step all the same: an empty file would keep GC from freeing what it may stand for.
     pub fn claim(&self, cached: &CachedAttachment) -> Result<()> {
         if self.read(&cached.network, &cached.attachment)?.is_some() {
             return Ok(());
@@ -177,13 +177,26 @@ impl Cache {
             Found::Nothing => key.plain(),
             _ => key.escaped(),
         };
-        let mut file = dir.create_new(&name, 0o600).map_err(told)?;
-        let written = file.write_all(cached.to_json().to_string().as_bytes());
-        written.call(|| format!("write({name})")).map_err(|error| {
-            // The first error is the one to report.
-            let _ = dir.remove(&name);
-            told(error)
-        })
+        dir.replace_volatile(name, cached.to_json().to_string().as_bytes(), 0o600)
+            .map_err(told)
+    }
+
+    /// Removes what killed writers left: with every other operation away there are no others.
+    pub(crate) fn sweep(&self, _all: &Held) -> Result<()> {
+        let told = |source| Error::Cache {
+            doing: "sweep the cache".into(),
+            source,
+        };
+        let Some(dir) = self.open_results().map_err(told)? else {
+            return Ok(());
+        };
+        let names = dir.names().map_err(told)?;
+        let is_temporary = |name: &str| name.starts_with('.') && name.ends_with(".tmp");
+        let names = names.into_iter().filter_map(|name| name.into_string().ok());
+        for name in names.filter(|name| is_temporary(name)) {
+            dir.remove(name).map_err(told)?;
+        }
+        Ok(())
     }
 
     /// What is known of an attachment; damaged contents are not known.
@@ -651,6 +664,18 @@ mod tests {
         assert_eq!(of("a"), all);
         assert_eq!(of("a-b"), ["eth0 of c"]);
         assert!(of("other").is_empty());
+    }
+
+    #[test]
+    fn a_sweep_takes_what_killed_writers_left_and_nothing_else() {
+        let (_root, cache, dir) = cache();
+        for name in [".n-c1-eth0.7.0.tmp", "n-c2-eth0"] {
+            dir.replace(name, b"", 0o600).unwrap();
+        }
+        cache.write(&cached("n", "c1")).unwrap();
+        let held = cache.lock_all(Duration::ZERO).unwrap();
+        cache.sweep(&held).unwrap();
+        assert_eq!(dir.names().unwrap(), ["n-c1-eth0", "n-c2-eth0"]);
     }
 
     #[test]
