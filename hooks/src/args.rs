@@ -10,7 +10,7 @@ use clap::error::ErrorKind;
 use clap::{Arg, ArgMatches, Command};
 use libcni::{Cache, Caller, Plugins};
 
-use crate::{gc, inject, manual, network};
+use crate::{gc, inject, inspect, manual, network};
 
 /// One run of the program.
 #[derive(Debug)]
@@ -61,6 +61,8 @@ pub enum Operation {
     List(Format),
     /// Give a bundle its networks.
     Inject(inject::Options),
+    /// Show attachments as they are.
+    Inspect(inspect::Options),
     /// Make, remove or show networks.
     Network(network::Operation),
 }
@@ -189,6 +191,7 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Invocation, cla
         "status" => Operation::Status(network(), format),
         "validate" => Operation::Validate(network(), format),
         "inject" => Operation::Inject(inject::parse(own)),
+        "inspect" => Operation::Inspect(inspect::options(own)),
         "network" => Operation::Network(network::parse(own)),
         _ => Operation::List(format),
     };
@@ -213,6 +216,7 @@ pub fn command() -> Command {
         .subcommands(by_hand())
         .subcommand(gc::command())
         .subcommand(inject::command())
+        .subcommand(inspect::command())
         .subcommand(network::command())
 }
 

@@ -14,6 +14,7 @@ pub mod gc; // frees what dead containers left
 pub mod host_ports; // whether ports of the host are free
 pub mod hosts; // pure: who is seen by whom
 pub mod inject; // networks into a bundle, and out of it
+pub mod inspect; // attachments as they are, and a drawing
 pub mod kept_files; // hosts, resolv.conf, hostname: changed where they are
 pub mod list; // what is attached
 pub mod manual; // the long text of the man page
@@ -66,6 +67,7 @@ pub fn run(invocation: Invocation, stdin: impl Read) -> anyhow::Result<Answer> {
         Operation::Check(target, format) => by_hand::check(&place, &target, format),
         Operation::Status(network, format) => by_hand::status(&place, &network, format),
         Operation::Validate(network, format) => by_hand::validate(&place, &network, format),
+        Operation::Inspect(options) => inspect::run(&place, &options),
         Operation::List(format) => list::run(&place, format),
         Operation::Inject(options) => inject::run(&place, &options),
         Operation::Network(operation) => network::run(&place, &operation),

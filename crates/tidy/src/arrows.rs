@@ -27,7 +27,10 @@ const ARROWS: [(&str, &[&str]); 19] = [
         &["runtime", "davit-cni-plugins", "cni-plugin"],
     ),
     ("crates/plugins/", SUITE),
-    ("hooks/", &["libcni", "cni", "sys", "netlink"]),
+    (
+        "hooks/",
+        &["libcni", "cni", "sys", "netlink", "owner", "firewall"],
+    ),
     ("conformance/", &["cni", "testbed"]),
     ("bench/", &["cni", "sys", "testbed"]),
 ];
