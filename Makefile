@@ -122,6 +122,10 @@ install: build ## install below $(DESTDIR)$(prefix)
 	install -m 755 out/bin/* $(DESTDIR)$(prefix)/bin/
 	ci/install-plugins.sh out/cni/davit-cni-plugins $(DESTDIR)$(prefix)/libexec/cni
 	cp -R out/share $(DESTDIR)$(prefix)/
+	install -d $(DESTDIR)$(prefix)/lib/systemd/system
+	for unit in davit-cni-gc.service davit-cni-gc.timer; do \
+	    sed 's|^ExecStart=/usr/local/bin|ExecStart=$(prefix)/bin|' hooks/systemd/$$unit \
+	        > $(DESTDIR)$(prefix)/lib/systemd/system/$$unit || exit; done
 
 clean: ## remove what was built
 	cargo clean

@@ -292,6 +292,9 @@ fn records_and_the_files_of_killed_writers_are_swept() {
         host.file(&format!("state/containers/{id}/record.json"), "{}");
         host.file(&format!("state/containers/{id}/hosts"), "");
     }
+    let dead = r#"{"id":"dead","name":"dead","hostname":"d","netns":"/proc/0/ns/net",
+        "sandbox":"1@2","files":"/f"}"#;
+    host.file("state/containers/dead/record.json", dead);
     host.file("state/containers/injected/hosts", "");
     host.file(
         "state/containers/attached/.record.json.2000000000.0.tmp",
@@ -313,6 +316,10 @@ fn records_and_the_files_of_killed_writers_are_swept() {
         "{report}"
     );
     assert_eq!(everything(&host), [true, false, false], "{report}");
+    assert!(
+        !host.has("state/containers/dead"),
+        "its namespace is gone: {report}"
+    );
     std::thread::sleep(std::time::Duration::from_millis(3100));
     let (_, report) = host.gc(&["--grace", "1", "--dry-run"]);
     assert!(report.contains("would free  record of gone: "), "{report}");

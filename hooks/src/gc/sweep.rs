@@ -102,7 +102,7 @@ impl Judge<'_> {
                 return Ok(Some(Verdict::goes("its namespace is gone")));
             }
             // Perhaps a create that has not attached anything yet.
-            Some(record) if !record.sandbox.is_empty() => {
+            Some(record) if !record.sandbox.is_empty() && self.runtimes.is_none() => {
                 return Ok(Some(Verdict::stays("its namespace is there")));
             }
             _ => {}
