@@ -12,7 +12,7 @@ DAVIT   := $(CURDIR)/out/bin/davit
 prefix  ?= /usr/local
 DESTDIR ?=
 
-.PHONY: help build test test-unit test-root conformance conformance-reference prove demo demo-again demo-crash \
+.PHONY: help build test test-unit test-root conformance conformance-reference prove demo demo-again demo-crash demo-names \
         swap bench bench-cni storm cross test-containerd fmt fmt-check lint tidy install clean packages \
         base-packages peer-packages client-packages
 
@@ -38,7 +38,7 @@ peer-packages: base-packages
 client-packages: base-packages
 	@ci/apt.sh $(CLIENTS)
 
-test: packages fmt-check lint test-unit build conformance demo demo-again demo-crash swap test-containerd ## everything that CI runs
+test: packages fmt-check lint test-unit build conformance demo demo-again demo-crash demo-names swap test-containerd ## everything that CI runs
 	@echo 'make test: all green'
 
 fmt-check:
@@ -94,6 +94,9 @@ demo-again: demo # a second time in a row must find nothing of the first
 
 demo-crash: base-packages build ## the same with davit killed in the middle
 	demo/demo.sh crash
+
+demo-names: base-packages build ## davit run --network: found by name, reached by port, and nothing left
+	demo/names.sh
 
 # Type-checked only: nobody here can run them. rustup fetches what is missing.
 CROSS := aarch64-unknown-linux-gnu armv7-unknown-linux-gnueabihf i686-unknown-linux-gnu \

@@ -9,84 +9,13 @@
 set -eu
 
 repository=$(cd "$(dirname "$0")/.." && pwd)
-DAVIT=${DAVIT:-$repository/out/bin/davit}
-DAVIT_CNI=${DAVIT_CNI:-$repository/out/bin/davit-cni}
-CNI_PATH=${CNI_PATH:-$repository/out/cni}
-export DAVIT DAVIT_CNI CNI_PATH
+. "$repository/demo/private-host.sh"
+case ${1:-life} in life | crash) ;; *) echo 'usage: demo.sh [crash]' >&2; exit 2 ;; esac
+enter_private_host "$@"
 
-if [ -z "${DEMO_DIR:-}" ]; then
-    case ${1:-life} in life | crash) ;; *) echo 'usage: demo.sh [crash]' >&2; exit 2 ;; esac
-    [ "$(id -u)" = 0 ] || { echo 'demo.sh: needs root' >&2; exit 1; }
-    for needed in "$DAVIT" "$DAVIT_CNI" "$CNI_PATH/bridge" ip nft iptables jq curl /bin/busybox; do
-        command -v "$needed" >/dev/null || { echo "demo.sh: $needed is missing" >&2; exit 1; }
-    done
-    DEMO_DIR=$(mktemp -d /tmp/davit-demo.XXXXXX)
-    DEMO_ID=dvt-demo$$
-    export DEMO_DIR DEMO_ID
-    unshare -m -n -i -p --fork --kill-child --mount-proc --propagation private sh "$0" "$@" &
-    inner=$!
-    # Ctrl-C and the like: everything inside dies with unshare, and the rest is removed here.
-    trap 'kill -KILL "$inner" 2>/dev/null || true' INT TERM HUP
-    status=0
-    wait "$inner" || status=$?
-    # A signal ends the first wait early.
-    wait "$inner" 2>/dev/null || true
-    ours() { find /sys/fs/cgroup -depth -type d -name "$DEMO_ID*" "$@" 2>/dev/null || true; }
-    left=$(ours)
-    if [ -n "$left" ]; then
-        printf 'cgroups left on the machine, removed now:\n%s\n' "$left"
-        status=1
-        # What was killed may need a moment to leave them.
-        for _ in 1 2 3 4 5 6 7 8 9 10; do
-            ours -exec rmdir {} +
-            [ -n "$(ours)" ] || break
-            sleep 0.2
-        done
-    fi
-    rm -rf "$DEMO_DIR"
-    exit "$status"
-fi
-
-say() { printf '\n== %s\n' "$*"; }
-# A pipe would end with the status of sed, whatever the command says.
-show() {
-    printf '$ %s\n' "$*"
-    shown=0
-    "$@" >"$DEMO_DIR/shown" || shown=$?
-    sed 's/^/  /' "$DEMO_DIR/shown"
-    return "$shown"
-}
-runtime() { "$DAVIT" --root "$DEMO_DIR/state" "$@"; }
 hooks_of() { "$DAVIT_CNI" "$@" --net-dir "$DEMO_DIR/net.d" --cni-path "$CNI_PATH" \
     --cache-dir "$DEMO_DIR/cache"; }
-what_is_there() {
-    sh "$repository/crates/testbed/src/snapshot.sh" "$DEMO_ID" \
-        "$DEMO_DIR/state" "$DEMO_DIR/cache" "$DEMO_DIR/networks" /run /var/lib >"$DEMO_DIR/there"
-    grep -v -e /last_reserved_ip -e 'lock$' -e '/iptables\.queue$' -e '/\.davit' -e /cache/locks "$DEMO_DIR/there"
-}
-
-# The private host, and an outside beyond it: 198.51.100.2 behind the host's 198.51.100.1.
-make_host() {
-    ip link set lo up
-    mount -t tmpfs -o mode=755 tmpfs /run
-    mount -t tmpfs -o mode=755 tmpfs /var/lib
-    mkdir -p /run/netns "$DEMO_DIR/state" "$DEMO_DIR/net.d"
-    # What the first use of anything makes and everybody keeps: directories, and the built-in
-    # chains of iptables, which are empty.
-    mkdir -p /run/davit-cni "$DEMO_DIR/cache/results" "$DEMO_DIR/networks/demo"
-    for tool in iptables ip6tables; do
-        for chain in PREROUTING OUTPUT POSTROUTING; do
-            "$tool" -t nat -A "$chain" -j RETURN && "$tool" -t nat -D "$chain" -j RETURN
-        done
-    done
-    if [ "$(stat -f -c %T /sys/fs/cgroup)" = tmpfs ]; then
-        mount -o remount,bind,ro /sys/fs/cgroup
-    fi
-    ip netns add outside
-    ip link add up0 type veth peer name up1 netns outside
-    ip addr add 198.51.100.1/24 dev up0
-    ip link set up0 addrgenmode none up
-    nsenter --net=/run/netns/outside sh -c 'ip addr add 198.51.100.2/24 dev up1; ip link set up1 addrgenmode none up'
+make_network() {
     cat >"$DEMO_DIR/net.d/10-demo.conflist" <<EOF
 {
   "cniVersion": "1.0.0",
@@ -104,11 +33,7 @@ EOF
 # make_bundle NAME PORTS SCRIPT: a rootfs of busybox, and the config of this directory with the
 # program, the annotations and the hooks put in.
 make_bundle() {
-    root=$DEMO_DIR/$1/rootfs
-    mkdir -p "$root/bin" "$root/dev" "$root/etc" "$root/proc" "$root/sys" "$root/tmp" "$root/www"
-    for name in $(/bin/busybox --list); do ln -s busybox "$root/bin/$name"; done
-    cp --remove-destination /bin/busybox "$root/bin/busybox"
-    echo "hello from $1" >"$root/www/index.html"
+    make_rootfs "$1"
     jq --arg script "$3" --arg ports "$2" --arg hook "$DAVIT_CNI" --arg name "$1" \
         --arg cgroup "/$DEMO_ID-$1" --arg dir "$DEMO_DIR" --arg plugins "$CNI_PATH" '
         def hook($word): { path: $hook, args: ["davit-cni", $word], env: [
@@ -129,30 +54,8 @@ remove_bridge() {
     show ip link del demo0
 }
 
-compare() {
-    what_is_there >"$DEMO_DIR/after"
-    say 'before and after: links, addresses, routes, nft, iptables, mounts, netns, cgroups, files'
-    if diff -u "$DEMO_DIR/before" "$DEMO_DIR/after"; then
-        echo 'no difference'
-    elif [ -n "${DEMO_TOLERATE:-}" ]; then
-        echo "left behind, as is known of $DEMO_TOLERATE"
-    else
-        echo 'DIFFERENT: something was left behind'
-        exit 1
-    fi
-}
-
-await() { # await SECONDS COMMAND...: until it succeeds
-    tries=$(($1 * 20)) && shift
-    until "$@" >/dev/null 2>&1; do
-        tries=$((tries - 1))
-        [ "$tries" -gt 0 ] || { echo "gave up waiting for: $*"; return 1; }
-        sleep 0.05
-    done
-}
 stopped() { runtime state "$1" | jq -e '.status == "stopped"'; }
 address() { runtime exec "$1" ip -4 -o addr show dev eth0 | sed -n 's/.*inet \([0-9.]*\).*/\1/p'; }
-fetch() { nsenter --net=/run/netns/outside curl -sS -m 5 http://198.51.100.1:8080/; }
 
 life() {
     say 'two bundles: web publishes its port 80 as 8080, client only sleeps'
@@ -216,6 +119,7 @@ crash() {
 
 say "the private host of this demo lives in $DEMO_DIR"
 make_host
+make_network
 what_is_there >"$DEMO_DIR/before"
 echo "runtime $DAVIT, hook $DAVIT_CNI, plugins $CNI_PATH"
 case ${1:-life} in
