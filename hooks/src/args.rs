@@ -10,7 +10,7 @@ use clap::error::ErrorKind;
 use clap::{Arg, ArgMatches, Command};
 use libcni::{Cache, Caller, Plugins};
 
-use crate::{gc, inject, inspect, manual, network};
+use crate::{gc, inject, inspect, manual, nerdctl, network};
 
 /// One run of the program.
 #[derive(Debug)]
@@ -59,6 +59,8 @@ pub enum Operation {
     Validate(String, Format),
     /// Show what is attached.
     List(Format),
+    /// A hook of nerdctl's container, by the event's name.
+    OciHook(String),
     /// Give a bundle its networks.
     Inject(inject::Options),
     /// Show attachments as they are.
@@ -190,6 +192,7 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Invocation, cla
         "gc" => Operation::Gc(gc::options(own)),
         "status" => Operation::Status(network(), format),
         "validate" => Operation::Validate(network(), format),
+        "oci-hook" | "internal" => Operation::OciHook(nerdctl::event(own)),
         "inject" => Operation::Inject(inject::parse(own)),
         "inspect" => Operation::Inspect(inspect::options(own)),
         "network" => Operation::Network(network::parse(own)),
@@ -217,6 +220,7 @@ pub fn command() -> Command {
         .subcommand(gc::command())
         .subcommand(inject::command())
         .subcommand(inspect::command())
+        .subcommands([nerdctl::command(), nerdctl::internal()])
         .subcommand(network::command())
 }
 

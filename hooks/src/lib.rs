@@ -1,7 +1,8 @@
 //! davit-cni: gives an OCI container its CNI networks, as a hook or by hand.
 //!
-//! As a hook of a bundle (`create-runtime`, `poststop`) it takes networks and ports from the
-//! bundle's annotations, under any runtime. By hand it is cnitool, with `list` and a `gc` that
+//! As a hook of a bundle (`create-runtime`, `poststop`) it takes networks, ports and names from the
+//! bundle's annotations, under any runtime, and keeps the hosts files of all containers that share
+//! a network; of a container that nerdctl made (`internal oci-hook`) it reads nerdctl's. By hand it is cnitool, with `list` and a `gc` that
 //! finds the dead ones by itself. Running plugins is `libcni`'s part.
 
 pub mod annotations; // pure: what a bundle's annotations ask for
@@ -19,6 +20,7 @@ pub mod kept_files; // hosts, resolv.conf, hostname: changed where they are
 pub mod list; // what is attached
 pub mod manual; // the long text of the man page
 pub mod neighbours; // everybody's hosts file, when one comes or goes
+pub mod nerdctl; // the hooks of containers that nerdctl made
 pub mod network; // make, remove and show networks
 pub mod ports; // pure: what is published
 pub mod poststop; // the hook that detaches
@@ -61,6 +63,9 @@ pub fn run(invocation: Invocation, stdin: impl Read) -> anyhow::Result<Answer> {
         }
         Operation::Poststop => {
             poststop::run(&place, &state::State::read(stdin)?).map(|()| String::new())
+        }
+        Operation::OciHook(event) => {
+            nerdctl::run(&place, &event, || state::State::read(stdin)).map(|()| String::new())
         }
         Operation::Add(target, format) => by_hand::add(&place, &target, format),
         Operation::Del(target) => by_hand::del(&place, &target).map(|()| String::new()),

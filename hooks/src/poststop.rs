@@ -6,7 +6,7 @@
 //! new container of the same ID, one that lives, is left alone.
 
 use anyhow::bail;
-use cni::{Attachment, ContainerId};
+use cni::{Attachment, ContainerId, NetworkName};
 use libcni::{CachedAttachment, Caller, Error, NetworkList, RuntimeConf};
 use serde_json::Map;
 
@@ -23,15 +23,16 @@ pub fn run(place: &Place, state: &State) -> anyhow::Result<()> {
     let caller = place.caller();
     let mut cached = cached(&caller, &state.id)?;
     cached.retain(|each| !is_anothers(each));
-    let mut errors = timings
-        .step("detach", || match detach_all(place, &caller, &cached) {
-            errors if errors.is_empty() => Ok(errors),
-            errors => Err(errors.join("; ")),
-        })
-        .unwrap_or_else(|errors| vec![errors]);
     // Annotations that are wrong attached nothing.
     let wanted = Wanted::parse(&state.annotations).unwrap_or_default();
-    errors.extend(detach_unknown(place, &caller, &cached, (state, &wanted))?);
+    let names: Vec<_> = wanted.networks.iter().map(|each| &each.name).collect();
+    let load = |name: &NetworkName| NetworkList::load(&place.net_dir, name.as_str());
+    let mut errors = detach_unknown(&caller, &state.id, &names, load)?;
+    let detached = timings.step("detach", || match detach_all(place, &caller, &cached) {
+        errors if errors.is_empty() => Ok(()),
+        errors => Err(errors.join("; ")),
+    });
+    errors.extend(detached.err());
     // Whatever is stuck, nobody finds the dead by their names.
     let left = timings.step("hosts files", || leave(place, &state.id, Record::is_dead));
     errors.extend(left.err().map(|error| format!("{error:#}")));
@@ -41,30 +42,28 @@ pub fn run(place: &Place, state: &State) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Networks of the annotations that are not in the cache: it may have been lost, and DEL costs
-/// little and needs nothing.
-fn detach_unknown(
-    place: &Place,
+/// Those of the networks eth0, eth1, ... that are not in the cache: it may have been lost, and DEL
+/// costs little and needs nothing. The errors; nobody's keeps the others from being tried.
+pub(crate) fn detach_unknown(
     caller: &Caller,
-    cached: &[CachedAttachment],
-    (state, wanted): (&State, &Wanted),
+    id: &ContainerId,
+    networks: &[&NetworkName],
+    load: impl Fn(&NetworkName) -> Result<NetworkList, Error>,
 ) -> anyhow::Result<Vec<String>> {
     let mut errors = Vec::new();
-    let networks = wanted.networks.iter().map(|network| &network.name);
-    for (index, network) in networks.enumerate().rev() {
-        let attachment = Attachment {
-            container_id: state.id.clone(),
-            ifname: format!("eth{index}").parse()?,
-        };
-        let is_known = cached.iter().any(|each| each.network == *network);
-        if is_known || caller.cache.read(network, &attachment)?.is_some() {
+    let cached = cached(caller, id)?;
+    for (index, network) in networks.iter().enumerate().rev() {
+        if cached.iter().any(|each| each.network == **network) {
             continue;
         }
-        let list = match NetworkList::load(&place.net_dir, network.as_str()) {
-            Err(Error::UnknownNetwork { .. }) => continue,
-            other => other?,
+        let attachment = Attachment {
+            container_id: id.clone(),
+            ifname: format!("eth{index}").parse()?,
         };
-        let deleted = caller.del(&list, &without_netns(attachment));
+        let deleted = match load(network) {
+            Err(Error::UnknownNetwork { .. }) => continue,
+            list => list.and_then(|list| caller.del(&list, &without_netns(attachment))),
+        };
         errors.extend(deleted.err().map(|error| error.to_string()));
     }
     Ok(errors)
@@ -73,7 +72,7 @@ fn detach_unknown(
 /// Whether this is of a container of the same ID that lives: a delete that is late must not take
 /// away what a new create has made. The process of a container that has stopped is gone; a path of
 /// any other kind may lead to a namespace that outlives its container.
-fn is_anothers(cached: &CachedAttachment) -> bool {
+pub(crate) fn is_anothers(cached: &CachedAttachment) -> bool {
     cached.netns.starts_with("/proc/") && cached.is_alive().unwrap_or(false)
 }
 

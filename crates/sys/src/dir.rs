@@ -302,6 +302,14 @@ impl Dir {
         self.lock_file(file, name.as_ref(), kind, patience)
     }
 
+    /// Locks the directory itself, as other programs do; `EAGAIN` when the time is over.
+    pub fn lock_self(&self, kind: LockKind, patience: Duration) -> Result<Lock> {
+        let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        let again = openat(&self.fd, ".", flags, Mode::empty());
+        let file = File::from(again.call(|| format!("openat({}, \".\")", self.describe()))?);
+        self.lock_file(file, OsStr::new("."), kind, patience)
+    }
+
     /// As [`Self::lock`], in the kernel's queue of waiters: a thousand of them take turns and none
     /// of them burns time. While this waits there is a second thread, so it is not for programs
     /// that clone themselves. A file that is there need not be writable.
