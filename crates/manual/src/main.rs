@@ -1,5 +1,5 @@
-//! Writes the man pages of davit and of the plugins, and davit's shell completions, below a
-//! directory, as `make build` asks for: `man/man8`, and where bash, zsh and fish look.
+//! Writes the man pages of davit, davit-cni and the plugins, and the shell completions of both, below
+//! a directory, as `make build` asks for: `man/man8`, and where bash, zsh and fish look.
 //!
 //! They come from the very definition that parses the command line, so they cannot disagree with
 //! it. A program of its own, so that davit does not carry them.
@@ -20,30 +20,38 @@ fn main() -> Result<()> {
 }
 
 fn write_all(share: &Path) -> Result<()> {
-    let mut command = runtime::args::command();
+    write_program(share, "davit", runtime::args::command())?;
+    write_program(share, "davit-cni", hooks::args::command())?;
+    let pages = share.join("man/man8");
+    for entry in plugins::PLUGINS {
+        let name = format!("cni-{}.8", entry.name);
+        write(&pages.join(name), &plugin_pages::page(entry))?;
+    }
+    Ok(())
+}
+
+/// The completions of a program, its page, and one for each command.
+fn write_program(share: &Path, name: &str, mut command: Command) -> Result<()> {
     for (shell, path) in [
-        (Shell::Bash, "bash-completion/completions/davit"),
-        (Shell::Zsh, "zsh/site-functions/_davit"),
-        (Shell::Fish, "fish/vendor_completions.d/davit.fish"),
+        (Shell::Bash, format!("bash-completion/completions/{name}")),
+        (Shell::Zsh, format!("zsh/site-functions/_{name}")),
+        (
+            Shell::Fish,
+            format!("fish/vendor_completions.d/{name}.fish"),
+        ),
     ] {
         let mut text = Vec::new();
-        clap_complete::generate(shell, &mut command, "davit", &mut text);
+        clap_complete::generate(shell, &mut command, name, &mut text);
         write(&share.join(path), &text)?;
     }
     // Now that the operations have their full names.
     command.build();
     let pages = share.join("man/man8");
-    write(&pages.join("davit.8"), &page(&command)?)?;
-    for operation in command
-        .get_subcommands()
-        .filter(|one| one.get_name() != "help")
-    {
-        let name = format!("davit-{}.8", operation.get_name());
-        write(&pages.join(name), &page(operation)?)?;
-    }
-    for entry in plugins::PLUGINS {
-        let name = format!("cni-{}.8", entry.name);
-        write(&pages.join(name), &plugin_pages::page(entry))?;
+    write(&pages.join(format!("{name}.8")), &page(&command)?)?;
+    let operations = command.get_subcommands();
+    for operation in operations.filter(|one| one.get_name() != "help") {
+        let file = format!("{name}-{}.8", operation.get_name());
+        write(&pages.join(file), &page(operation)?)?;
     }
     Ok(())
 }
@@ -77,14 +85,42 @@ mod tests {
     fn every_operation_has_a_page_and_is_completed() {
         let share = tempfile::tempdir().unwrap();
         write_all(share.path()).unwrap();
-        let completion = share.path().join("bash-completion/completions/davit");
-        let completion = fs::read_to_string(completion).unwrap();
-        for operation in runtime::args::command().get_subcommands() {
+        for (program, command) in [
+            ("davit", runtime::args::command()),
+            ("davit-cni", hooks::args::command()),
+        ] {
+            let completion = share
+                .path()
+                .join("bash-completion/completions")
+                .join(program);
+            let completion = fs::read_to_string(completion).unwrap();
+            for operation in command.get_subcommands() {
+                let name = operation.get_name();
+                let page = share.path().join(format!("man/man8/{program}-{name}.8"));
+                let page = fs::read_to_string(&page).unwrap();
+                let title = format!("{program}-{name}").replace('-', "\\-");
+                assert!(page.contains(&title), "{page}");
+                assert!(completion.contains(name), "{name}");
+            }
+        }
+        let hook = fs::read_to_string(share.path().join("man/man8/davit-cni.8")).unwrap();
+        for part in [
+            "org.davit.networks",
+            "DAVIT_CNI_STATE_DIR",
+            "/var/lib/cni",
+            "gc",
+        ] {
+            assert!(hook.contains(&part.replace('-', "\\-")), "{part}: {hook}");
+        }
+        let operations = hooks::args::command();
+        for operation in operations.get_subcommands() {
             let name = operation.get_name();
-            let page = share.path().join(format!("man/man8/davit-{name}.8"));
-            let page = fs::read_to_string(&page).unwrap();
-            assert!(page.contains(&format!("davit\\-{name}")), "{page}");
-            assert!(completion.contains(name), "{name}");
+            let mut operation = operation.clone();
+            let help = operation.render_long_help().to_string();
+            assert!(
+                help.contains("Example"),
+                "davit-cni {name} --help has no example: {help}"
+            );
         }
         for entry in plugins::PLUGINS {
             let page = share.path().join(format!("man/man8/cni-{}.8", entry.name));

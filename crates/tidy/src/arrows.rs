@@ -24,7 +24,7 @@ const ARROWS: [(&str, &[&str]); 19] = [
     ("runtime/", &["oci", "sys", "netlink", "systemd"]),
     (
         "crates/manual/",
-        &["runtime", "davit-cni-plugins", "cni-plugin"],
+        &["runtime", "hooks", "davit-cni-plugins", "cni-plugin"],
     ),
     ("crates/plugins/", SUITE),
     (
