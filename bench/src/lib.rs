@@ -8,6 +8,7 @@
     reason = "writes only into directories that it just made"
 )]
 
+pub mod hooks; // what is run: davit-cni as a hook, one container and a crowd
 pub mod measure; // rounds, shuffled
 pub mod plugins; // what is run: chains of plugins, pools of addresses, crowds
 pub mod statistics; // medians, percentiles, ratios with their interval

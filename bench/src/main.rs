@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use bench::hooks;
 use bench::measure::{Series, rounds};
 use bench::plugins::{Chain, Crowd, Pool};
 use bench::subjects::{Runtime, floor};
@@ -37,14 +38,19 @@ const POOL_ADD: &str = "host-local ADD";
 const POOL_DEL: &str = "host-local DEL";
 const CROWD_ADD: &str = "chain ADD, many at once";
 const CROWD_DEL: &str = "chain DEL, many at once";
+const HOOK_CREATE: &str = "hook: one container with a network, create-runtime";
+const HOOK_POSTSTOP: &str = "hook: one container with a network, poststop";
+/// Each round of a crowd takes seconds.
+const HOOK_ROUNDS: usize = 5;
 
 /// Of the "Must show".
-const TARGETS: [Target<'static>; 5] = [
+const TARGETS: [Target<'static>; 6] = [
     target(CHAIN_ADD, "davit nftables", "reference iptables", 0.1),
     target(CHAIN_DEL, "davit nftables", "reference iptables", 0.1),
     target(POOL_ADD, "davit, 60000 reserved", "davit, 0 reserved", 1.5),
     target(POOL_DEL, "davit, 60000 reserved", "davit, 0 reserved", 1.5),
     target(CROWD_ADD, "100 at once", "davit nftables", 12.0),
+    target(HOOK_CREATE, "100 at once", "one", 15.0),
 ];
 
 const fn target(
@@ -161,6 +167,9 @@ fn plugins(ours: &Path, count: &str) -> Result<Vec<Series>, String> {
     // The reference takes seconds for each of its large ones.
     series.extend(rounds(&[POOL_ADD, POOL_DEL], lives, count.min(10), GAP)?);
     series.extend(crowds(&own, count.min(10), data)?);
+    if is_file(&ours.join("bin/davit-cni")) {
+        series.extend(hooks(ours, count.min(HOOK_ROUNDS), data)?);
+    }
     Ok(series)
 }
 
@@ -171,6 +180,14 @@ fn crowds(own: &Path, count: usize, data: &Path) -> Result<Vec<Series>, String> 
     let single = chain(9);
     let subjects = vec![crowd.all(), single.lives(), single.floor(CROWD)];
     rounds(&[CROWD_ADD, CROWD_DEL], subjects, count, CHAIN_GAP)
+}
+
+/// The same for the hooks of whole containers: plugins, names, hosts files.
+fn hooks(ours: &Path, count: usize, data: &Path) -> Result<Vec<Series>, String> {
+    let crowd = hooks::Crowd::new(hooks::Hook::new(ours, 0, data)?, CROWD)?;
+    let single = hooks::Single::new(hooks::Hook::new(ours, 1, data)?)?;
+    let subjects = vec![crowd.all(), single.lives(), single.floor(CROWD)];
+    rounds(&[HOOK_CREATE, HOOK_POSTSTOP], subjects, count, CHAIN_GAP)
 }
 
 fn is_file(path: &Path) -> bool {

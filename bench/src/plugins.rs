@@ -175,16 +175,21 @@ impl Chain {
         Subject {
             name: format!("{count} x processor time of one"),
             run: Box::new(move || {
-                let processors = std::thread::available_parallelism().map_or(1, usize::from);
-                let floor = |(_, busy): (_, Duration)| busy * count as u32 / processors as u32;
+                let floor = |(_, busy)| on_all_processors(busy, count);
                 Ok(self.life()?.map(floor).to_vec())
             }),
         }
     }
 }
 
+/// How long `count` times this takes when every processor is busy with it all the time.
+pub(crate) fn on_all_processors(busy: Duration, count: usize) -> Duration {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    busy * count as u32 / processors as u32
+}
+
 /// What the children that have ended, and theirs, have used of the processors.
-fn processor_time() -> Result<Duration, String> {
+pub(crate) fn processor_time() -> Result<Duration, String> {
     let usage =
         getrusage(UsageWho::RUSAGE_CHILDREN).map_err(|errno| format!("getrusage: {errno}"))?;
     let time = usage.user_time() + usage.system_time();
@@ -214,9 +219,10 @@ impl Crowd {
         Subject {
             name: format!("{} at once", self.members.len()),
             run: Box::new(|| {
-                let (results, add) =
-                    self.at_once(|number, member| self.chain.add(member, 20_000 + number))?;
-                let (_, del) = self.at_once(|number, member| {
+                let (results, add) = at_once(&self.members, |number, member| {
+                    self.chain.add(member, 20_000 + number)
+                })?;
+                let (_, del) = at_once(&self.members, |number, member| {
                     let (result, _) = results.get(number).ok_or("no result")?;
                     self.chain.del(member, result, 20_000 + number)
                 })?;
@@ -224,31 +230,33 @@ impl Crowd {
             }),
         }
     }
+}
 
-    fn at_once<T: Send>(
-        &self,
-        each: impl Fn(usize, &Container) -> Result<T, String> + Sync,
-    ) -> Result<(Vec<T>, Duration), String> {
-        let ready = Barrier::new(self.members.len() + 1);
-        std::thread::scope(|scope| {
-            let run = |(number, member)| {
-                let (ready, each) = (&ready, &each);
-                scope.spawn(move || {
-                    ready.wait();
-                    each(number, member)
-                })
-            };
-            let threads: Vec<_> = self.members.iter().enumerate().map(run).collect();
-            ready.wait();
-            let started = Instant::now();
-            let answers: Vec<_> = threads
-                .into_iter()
-                .map(|thread| thread.join().unwrap_or_else(|_| Err("a panic".into())))
-                .collect();
-            let took = started.elapsed();
-            Ok((answers.into_iter().collect::<Result<_, _>>()?, took))
-        })
-    }
+/// Runs `each` for all members at the same moment: their answers, and the time from the first's
+/// start to the last's end.
+pub(crate) fn at_once<M: Sync, T: Send>(
+    members: &[M],
+    each: impl Fn(usize, &M) -> Result<T, String> + Sync,
+) -> Result<(Vec<T>, Duration), String> {
+    let ready = Barrier::new(members.len() + 1);
+    std::thread::scope(|scope| {
+        let run = |(number, member)| {
+            let (ready, each) = (&ready, &each);
+            scope.spawn(move || {
+                ready.wait();
+                each(number, member)
+            })
+        };
+        let threads: Vec<_> = members.iter().enumerate().map(run).collect();
+        ready.wait();
+        let started = Instant::now();
+        let answers: Vec<_> = threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|_| Err("a panic".into())))
+            .collect();
+        let took = started.elapsed();
+        Ok((answers.into_iter().collect::<Result<_, _>>()?, took))
+    })
 }
 
 /// A pool of host-local with reservations of others.

@@ -1,0 +1,216 @@
+//! davit-cni as a hook: one container with a network, and a hundred at once.
+//!
+//! A container is a process that sleeps in a network namespace of its own; its hooks get the state
+//! that a runtime would send. What `create-runtime` does is timed with all that it starts: plugins,
+//! hosts files of the neighbours, the cache.
+
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::measure::Subject;
+use crate::plugins::{at_once, on_all_processors, processor_time};
+
+/// davit-cni, a network for it, and where it keeps what it knows.
+#[derive(Clone, Debug)]
+pub struct Hook {
+    program: PathBuf,
+    plugins: PathBuf,
+    place: PathBuf,
+}
+
+/// A process that sleeps in its own network namespace.
+#[derive(Debug)]
+struct Container {
+    process: Child,
+    annotations: Value,
+    id: String,
+}
+
+impl Hook {
+    /// Network number `number` of the benchmark below `data`, which keeps bridges and subnets
+    /// apart: nftables, masquerade, a published port.
+    pub fn new(ours: &Path, number: usize, data: &Path) -> Result<Self, String> {
+        let place = data.join(format!("hook{number}"));
+        let list = json!({ "cniVersion": "1.0.0", "name": "net", "plugins": [
+            { "type": "bridge", "bridge": format!("hook{number}"), "isDefaultGateway": true,
+              "ipMasq": true, "ipMasqBackend": "nftables", "hairpinMode": true, "ipam": {
+                  "type": "host-local", "dataDir": place.join("reservations"),
+                  "subnet": format!("10.{}.0.0/16", 110 + number)
+              } },
+            { "type": "portmap", "backend": "nftables", "capabilities": { "portMappings": true } }
+        ] });
+        let configurations = place.join("net.d");
+        let failed = |error: std::io::Error| format!("{}: {error}", place.display());
+        std::fs::create_dir_all(&configurations).map_err(failed)?;
+        std::fs::write(configurations.join("10-net.conflist"), list.to_string()).map_err(failed)?;
+        Ok(Self {
+            program: ours.join("bin/davit-cni"),
+            plugins: ours.join("cni"),
+            place,
+        })
+    }
+
+    /// A container whose files davit-cni keeps.
+    fn container(&self, number: usize) -> Result<Container, String> {
+        let files = self.place.join(format!("files{number}"));
+        std::fs::create_dir_all(&files).map_err(|error| format!("{files:?}: {error}"))?;
+        for name in ["hosts", "resolv.conf", "hostname"] {
+            let file = files.join(name);
+            std::fs::write(&file, "").map_err(|error| format!("{file:?}: {error}"))?;
+        }
+        let process = asleep()?;
+        let id = format!("hook-{number}");
+        let annotations = json!({
+            "org.davit.networks": "net", "org.davit.name": format!("name{number}"),
+            "org.davit.ports": format!("{}:80", 20_000 + number),
+            "org.davit.files": files.to_string_lossy(),
+        });
+        Ok(Container {
+            process,
+            annotations,
+            id,
+        })
+    }
+
+    /// Runs one hook, which must succeed, and answers how long it took.
+    fn run(&self, event: &str, container: &Container) -> Result<Duration, String> {
+        let failed = |error: std::io::Error| format!("{}: {error}", self.program.display());
+        let (status, pid) = match event {
+            "poststop" => ("stopped", 0),
+            _ => ("creating", container.process.id()),
+        };
+        let state = json!({
+            "ociVersion": "1.2.0", "id": container.id, "status": status, "pid": pid,
+            "bundle": self.place.to_string_lossy(), "annotations": container.annotations,
+        });
+        let mut command = Command::new(&self.program);
+        command
+            .arg(event)
+            .env("NETCONFPATH", self.place.join("net.d"))
+            .env("CNI_PATH", &self.plugins)
+            .env("DAVIT_CNI_CACHE_DIR", self.place.join("cache"))
+            .env("DAVIT_CNI_STATE_DIR", self.place.join("state"))
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped());
+        let started = Instant::now();
+        let mut child = command.spawn().map_err(failed)?;
+        if let Some(mut stdin) = child.stdin.take() {
+            stdin
+                .write_all(state.to_string().as_bytes())
+                .map_err(failed)?;
+        }
+        let ended = child.wait_with_output().map_err(failed)?;
+        let took = started.elapsed();
+        match ended.status.success() {
+            true => Ok(took),
+            false => Err(String::from_utf8_lossy(&ended.stderr).into_owned()),
+        }
+    }
+}
+
+/// One container of a hook.
+#[derive(Debug)]
+pub struct Single {
+    hook: Hook,
+    container: Container,
+}
+
+impl Single {
+    /// With a namespace that stays.
+    pub fn new(hook: Hook) -> Result<Self, String> {
+        let container = hook.container(0)?;
+        Ok(Self { hook, container })
+    }
+
+    /// Both hooks: the time on the clock and on the processors of each.
+    fn life(&self) -> Result<[(Duration, Duration); 2], String> {
+        let before = processor_time()?;
+        let create = self.hook.run("create-runtime", &self.container)?;
+        let between = processor_time()?;
+        let poststop = self.hook.run("poststop", &self.container)?;
+        let after = processor_time()?;
+        Ok([(create, between - before), (poststop, after - between)])
+    }
+
+    /// Measures createRuntime and poststop.
+    pub fn lives(&self) -> Subject<'_> {
+        Subject {
+            name: "one".into(),
+            run: Box::new(|| Ok(self.life()?.map(|(clock, _)| clock).to_vec())),
+        }
+    }
+
+    /// What nobody can be faster than who does this for `count` containers on these processors.
+    pub fn floor(&self, count: usize) -> Subject<'_> {
+        Subject {
+            name: format!("{count} x processor time of one"),
+            run: Box::new(move || {
+                let floor = |(_, busy)| on_all_processors(busy, count);
+                Ok(self.life()?.map(floor).to_vec())
+            }),
+        }
+    }
+}
+
+/// Containers that come and go all at once.
+#[derive(Debug)]
+pub struct Crowd {
+    hook: Hook,
+    members: Vec<Container>,
+}
+
+impl Crowd {
+    /// `count` containers.
+    pub fn new(hook: Hook, count: usize) -> Result<Self, String> {
+        let members = (0..count).map(|number| hook.container(number + 1));
+        let members = members.collect::<Result<_, _>>()?;
+        Ok(Self { hook, members })
+    }
+
+    /// Measures all createRuntimes at once, then all poststops.
+    pub fn all(&self) -> Subject<'_> {
+        Subject {
+            name: format!("{} at once", self.members.len()),
+            run: Box::new(|| {
+                let event = |event| {
+                    at_once(&self.members, |_, member| self.hook.run(event, member))
+                        .map(|(_, took)| took)
+                };
+                Ok(vec![event("create-runtime")?, event("poststop")?])
+            }),
+        }
+    }
+}
+
+/// Waits until the process is in its namespace.
+fn asleep() -> Result<Child, String> {
+    let failed = |error: std::io::Error| format!("unshare: {error}");
+    let mut command = Command::new("unshare");
+    let process = command.args(["-n", "sleep", "100000"]).spawn();
+    let process = process.map_err(failed)?;
+    let of = |pid: &str| {
+        Ok::<_, std::io::Error>(std::fs::metadata(format!("/proc/{pid}/ns/net"))?.ino())
+    };
+    let own = of("self").map_err(failed)?;
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while of(&process.id().to_string()).map_err(failed)? == own {
+        if Instant::now() > deadline {
+            return Err("unshare: no namespace in ten seconds".into());
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(process)
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        // Gone already is what is wanted.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
