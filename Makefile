@@ -13,7 +13,7 @@ prefix  ?= /usr/local
 DESTDIR ?=
 
 .PHONY: help build test test-unit test-root conformance conformance-reference prove demo demo-again demo-crash demo-names \
-        swap bench bench-cni storm cross test-containerd fmt fmt-check lint tidy install clean packages \
+        kills some-kills swap bench bench-cni storm cross test-containerd fmt fmt-check lint tidy install clean packages \
         base-packages peer-packages client-packages
 
 help: ## print the targets
@@ -38,7 +38,7 @@ peer-packages: base-packages
 client-packages: base-packages
 	@ci/apt.sh $(CLIENTS)
 
-test: packages fmt-check lint test-unit build conformance demo demo-again demo-crash demo-names swap test-containerd ## everything that CI runs
+test: packages fmt-check lint test-unit build conformance demo demo-again demo-crash demo-names some-kills swap test-containerd ## everything that CI runs
 	@echo 'make test: all green'
 
 fmt-check:
@@ -98,6 +98,13 @@ demo-crash: base-packages build ## the same with davit killed in the middle
 demo-names: base-packages build ## davit run --network: found by name, reached by port, and nothing left
 	demo/names.sh
 
+KILLS ?= 200
+kills: base-packages build ## davit-cni and its plugins killed at KILLS random moments: one gc, nothing left
+	KILLS=$(KILLS) demo/killed.sh
+
+some-kills: KILLS = 20
+some-kills: kills
+
 # Type-checked only: nobody here can run them. rustup fetches what is missing.
 CROSS := aarch64-unknown-linux-gnu armv7-unknown-linux-gnueabihf i686-unknown-linux-gnu \
          powerpc64le-unknown-linux-gnu riscv64gc-unknown-linux-gnu
@@ -109,7 +116,7 @@ swap: peer-packages build ## runc with our hook and plugins, davit with the refe
 	demo/swap.sh
 
 test-containerd: client-packages build ## ctr run --cni with davit and our plugins
-	conformance/clients/containerd.sh $(DAVIT) $(CURDIR)/out/cni
+	conformance/clients/containerd.sh $(DAVIT) $(CURDIR)/out/cni $(CURDIR)/out/bin/davit-cni
 
 bench: peer-packages build ## ratios beside crun, runc and a floor in C
 	bench/run.sh runtimes
