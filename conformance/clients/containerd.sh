@@ -1,11 +1,13 @@
 #!/bin/sh
 # Debian's containerd with a runtime and a directory of plugins, unchanged:
-#   conformance/clients/containerd.sh RUNTIME CNI_PATH
+#   conformance/clients/containerd.sh RUNTIME CNI_PATH DAVIT_CNI
+# What Go's libcni attaches davit-cni detaches, by the file that Go left in the cache, and the other
+# way round.
 # It gets its own socket, root and state in a private host; nothing of the machine's is touched.
 set -eu
-[ $# -eq 2 ] || { echo "usage: containerd.sh RUNTIME CNI_PATH" >&2; exit 2; }
+[ $# -eq 3 ] || { echo "usage: containerd.sh RUNTIME CNI_PATH DAVIT_CNI" >&2; exit 2; }
 [ "$(id -u)" = 0 ] || { echo 'containerd.sh: needs root' >&2; exit 1; }
-for needed in containerd ctr "$1"; do
+for needed in containerd ctr jq "$1" "$3"; do
     command -v "$needed" >/dev/null || { echo "containerd.sh: $needed is missing" >&2; exit 1; }
 done
 repository=$(cd "$(dirname "$0")/../.." && pwd)
@@ -28,7 +30,7 @@ if [ -z "${CTR_DIR:-}" ]; then
     exit "$status"
 fi
 
-runtime=$1 plugins=$2
+runtime=$1 plugins=$2 davit_cni=$3
 namespace=$CTR_ID
 socket=$CTR_DIR/containerd.sock
 image=localhost/busybox:latest
@@ -84,10 +86,14 @@ start_containerd() {
 # Reservations, containers of the runtime, tasks' mounts and cgroups, links, packet filters.
 what_is_there() {
     sh "$repository/crates/testbed/src/snapshot.sh" "$namespace" "$CTR_DIR/runtime" \
-        "$CTR_DIR/networks" >"$CTR_DIR/there" || fail 'the snapshot'
+        "$CTR_DIR/networks" /var/lib/cni/results >"$CTR_DIR/there" || fail 'the snapshot'
     grep -v -e last_reserved_ip -e '/lock$' -e '/iptables\.queue$' -e '/\.davit' -e ' ctr0' -e '^ctr0' -e 'dev ctr0' -e "$CTR_DIR/runtime$" \
         "$CTR_DIR/there"
 }
+
+# Whether the cache knows a container, and how many addresses are given.
+cached() { [ -e "/var/lib/cni/results/ctr-$1-eth0" ]; }
+reserved() { find "$CTR_DIR/networks/ctr" -name '10.*' | wc -l; }
 
 make_host
 "$repository/conformance/clients/image.sh" "$image" "$CTR_DIR/image.tar"
@@ -139,11 +145,37 @@ tool task rm daemon >/dev/null 2>&1 || fail 'task rm'
 tool container rm daemon || fail 'container rm'
 
 # containerd 1.6's ctr frees the network of foreground runs only; a detached container's is the
-# administrator's to free, here by the plugin that holds the address.
-step 'DEL by hand for the detached container, whose namespace is gone'
-jq -c '{cniVersion, name} + .plugins[0]' /etc/cni/net.d/10-ctr.conflist |
-    CNI_COMMAND=DEL CNI_CONTAINERID=$namespace-daemon CNI_NETNS='' CNI_IFNAME=eth0 \
-        CNI_PATH=/opt/cni/bin /opt/cni/bin/bridge || fail 'DEL'
+# administrator's to free.
+step 'davit-cni del of the detached container, whose namespace is gone: by the file that Go wrote'
+cached "$namespace-daemon" || fail 'Go wrote no file'
+# containerd 1.6 writes no namespace into it, so nobody can tell that it is dead.
+"$davit_cni" gc >/dev/null || fail 'gc'
+cached "$namespace-daemon" || fail 'gc has taken what may be alive'
+"$davit_cni" del --id "$namespace-daemon" ctr '' || fail 'del'
+! cached "$namespace-daemon" || fail 'the file of the dead container stays'
+[ "$(reserved)" = 0 ] || fail "reserved: $(reserved)"
+
+step 'davit-cni del of a living one that ctr attached, then davit-cni add, and DEL by ctr'
+run --rm "$image" swap sleep 600 >"$CTR_DIR/swap" 2>&1 &
+foreground=$!
+for _ in $(seq 100); do
+    tool task exec --exec-id "ready$steps-$_" swap ip -4 addr show eth0 2>/dev/null | grep -q 'inet 10.89.7.' && break
+    sleep 0.1
+done
+pid=$(tool task ls | awk '$1 == "swap" { print $2 }')
+id=$namespace-swap netns=/proc/$pid/ns/net
+cached "$id" || fail 'Go wrote no file'
+"$davit_cni" del --id "$id" ctr "$netns" || fail 'del of what Go attached'
+! nsenter --net="$netns" ip link show eth0 >/dev/null 2>&1 || fail 'eth0 is still there'
+! cached "$id" || fail 'the file that Go wrote is still there'
+[ "$(reserved)" = 0 ] || fail "reserved: $(reserved)"
+"$davit_cni" add --id "$id" ctr "$netns" >/dev/null || fail 'add for ctr to delete'
+tool task exec --exec-id again swap ping -c 1 -W 2 10.89.7.1 >/dev/null || fail 'ping after the add'
+[ "$(reserved)" = 1 ] || fail "reserved: $(reserved)"
+tool task kill --signal SIGKILL swap || fail 'kill'
+wait "$foreground" || true
+! cached "$id" || fail 'Go left the file that davit-cni wrote'
+[ "$(reserved)" = 0 ] || fail "Go left the address that davit-cni gave: $(reserved)"
 
 what_is_there >"$CTR_DIR/after"
 step 'before and after'

@@ -76,6 +76,8 @@ pub struct Target {
     pub network: String,
     /// Path of the namespace, as typed.
     pub netns: PathBuf,
+    /// The container's ID, if it is not to follow from the namespace.
+    pub id: Option<String>,
     /// The interface.
     pub ifname: String,
     /// `CNI_ARGS`, as given.
@@ -245,7 +247,7 @@ fn by_hand() -> [Command; 6] {
     let network = || Arg::new("NETWORK").help("name of a network").required(true);
     let netns = || Arg::new("NETNS").help("path of a network namespace");
     let attached = |name: &'static str, about, example: &'static str| {
-        let own = [network(), netns().required(true), ifname()];
+        let own = [network(), netns().required(true), ifname(), id()];
         Command::new(name)
             .about(about)
             .args(own)
@@ -290,6 +292,12 @@ fn by_hand() -> [Command; 6] {
             .arg(output(&["table", "json"]))
             .after_help("Example:\n  davit-cni list --output json | jq '.[].addresses'"),
     ]
+}
+
+/// `--id`: an attachment that another caller made, or is to find, has that one's ID.
+fn id() -> Arg {
+    let id = Arg::new("id").long("id").value_name("ID");
+    id.help("the container's ID [default: cnitool's, from the namespace's path]")
 }
 
 /// `--ifname`, of a command about one attachment.
@@ -383,6 +391,7 @@ fn target(matches: &ArgMatches) -> Target {
     Target {
         network: text(matches, "NETWORK"),
         netns: text(matches, "NETNS").into(),
+        id: matches.get_one::<String>("id").cloned(),
         ifname: given(matches, "ifname", "CNI_IFNAME").unwrap_or_else(|| "eth0".into()),
         args: variable("CNI_ARGS").unwrap_or_default(),
         capability_args: variable("CAP_ARGS").unwrap_or_default(),

@@ -109,17 +109,15 @@ fn attached_by(
 }
 
 fn conf(target: &Target) -> anyhow::Result<RuntimeConf> {
-    let netns = std::path::absolute(&target.netns)
-        .with_context(|| format!("namespace {:?}", target.netns))?;
-    let netns = netns
-        .to_str()
-        .context("path of the namespace is no UTF-8")?
-        .to_owned();
+    let netns = namespace(target)?;
     let ifname = target
         .ifname
         .parse()
         .with_context(|| format!("interface {:?}", target.ifname))?;
-    let container_id = container_id(&netns).parse()?;
+    let container_id = match &target.id {
+        Some(id) => id.parse().with_context(|| format!("--id {id:?}"))?,
+        None => container_id(&netns).parse()?,
+    };
     Ok(RuntimeConf {
         attachment: Attachment {
             container_id,
@@ -129,6 +127,19 @@ fn conf(target: &Target) -> anyhow::Result<RuntimeConf> {
         args: pairs(&target.args)?,
         capability_args: capability_args(&target.capability_args)?,
     })
+}
+
+/// The namespace's path; with an ID it may be empty, for a container that is gone.
+fn namespace(target: &Target) -> anyhow::Result<String> {
+    if target.id.is_some() && target.netns.as_os_str().is_empty() {
+        return Ok(String::new());
+    }
+    let netns = std::path::absolute(&target.netns)
+        .with_context(|| format!("namespace {:?}", target.netns))?;
+    let netns = netns
+        .to_str()
+        .context("path of the namespace is no UTF-8")?;
+    Ok(netns.to_owned())
 }
 
 /// cnitool's: the namespace stands for the container.
