@@ -171,9 +171,10 @@ fn a_network_goes_with_what_is_its_own() {
     let bridge = host.networks()[0]["interface"].as_str().unwrap().to_owned();
     let netns = host.host.netns("c1").unwrap();
     let reservations = "/var/lib/cni/networks/web";
+    let index = "/var/lib/cni/networks/.davit/web";
     host.host
         .sh(&format!(
-            "ip link add {bridge} type bridge; mkdir -p {reservations}; \
+            "ip link add {bridge} type bridge; mkdir -p {reservations} {index}; \
              touch {reservations}/lock {reservations}/last_reserved_ip.0 {reservations}/10.4.0.2"
         ))
         .unwrap();
@@ -190,7 +191,7 @@ fn a_network_goes_with_what_is_its_own() {
     // The stand-in has freed nothing, so the reservation is somebody's.
     host.host
         .sh(&format!(
-            "test -e {reservations}/10.4.0.2; ! ip link show {bridge}"
+            "test -e {reservations}/10.4.0.2; test -e {index}; ! ip link show {bridge}"
         ))
         .unwrap();
 
@@ -209,7 +210,9 @@ fn a_network_goes_with_what_is_its_own() {
         .unwrap();
     host.succeeds("network rm web");
     host.host
-        .sh(&format!("ip link show {bridge}; ! test -e {reservations}"))
+        .sh(&format!(
+            "ip link show {bridge}; ! test -e {reservations}; ! test -e {index}"
+        ))
         .unwrap();
     assert!(host.files().is_empty(), "{:?}", host.files());
 }

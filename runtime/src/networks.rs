@@ -15,7 +15,6 @@ use sys::child::{Excess, StandardError, Terms};
 
 use crate::bundle::{self, Bundle};
 use crate::container_id::ContainerId;
-use crate::fault::{Code, Fault};
 use crate::hooks::{self, Surroundings};
 use crate::launch::Request;
 use crate::plan::Moment;
@@ -141,10 +140,7 @@ fn answer(command: &mut Command) -> Result<Vec<u8>> {
     if said.is_empty() {
         bail!("{PROGRAM} inject: {}", finished.status);
     }
-    bail!(
-        Fault::new(Code::Failed, format!("--network: {said}"))
-            .hint("`davit-cni network ls` lists networks, `davit-cni network create` makes one")
-    )
+    bail!("--network: {said}")
 }
 
 /// Beside this program, else in `PATH`. Where this program is, its own name has to tell: it runs
@@ -155,14 +151,9 @@ fn program() -> Result<PathBuf> {
     let found = candidates(Path::new(&own), &path)
         .into_iter()
         .find(|file| sys::child::is_executable(file));
-    found.map_or_else(
-        || {
-            let text =
-                format!("--network needs {PROGRAM}, which is neither beside davit nor in PATH");
-            bail!(Fault::new(Code::Failed, text).hint("`make install` installs both"))
-        },
-        Ok,
-    )
+    found.with_context(|| {
+        format!("--network needs {PROGRAM}, which is neither beside davit nor in PATH")
+    })
 }
 
 fn candidates(own: &Path, path: &OsStr) -> Vec<PathBuf> {

@@ -26,6 +26,8 @@ use crate::args::Place;
 
 /// Where host-local keeps reservations unless its configuration says otherwise.
 const RESERVATIONS: &str = "/var/lib/cni/networks";
+/// Beside them, ours has an index of each network.
+const INDEX: &str = ".davit";
 
 /// Removes each, whatever becomes of the others.
 pub(super) fn run(place: &Place, names: &[NetworkName], force: bool) -> anyhow::Result<()> {
@@ -191,9 +193,13 @@ impl Removal<'_> {
                 name.to_str()
                     .is_some_and(|name| name.parse::<IpAddr>().is_ok())
             };
-            if !names.iter().any(reserved) {
-                parent.remove_all(self.name.as_str())?;
+            if names.iter().any(reserved) {
+                continue;
             }
+            if let Ok(index) = parent.open_dir(INDEX) {
+                index.remove_all(self.name.as_str())?;
+            }
+            parent.remove_all(self.name.as_str())?;
         }
         Ok(())
     }
