@@ -2,4 +2,8 @@
 
 use crate::row::Row;
 
-pub(crate) const ROWS: &[&[Row]] = &[];
+mod attaching;
+mod names;
+mod stand;
+
+pub(crate) const ROWS: &[&[Row]] = &[attaching::ROWS, names::ROWS];
