@@ -11,7 +11,7 @@ use netlink::route::MAIN_TABLE;
 use netlink::{Link, Socket};
 use owner::{Owner, Stamp};
 use serde_json::Value;
-use sys::{Dir, NetNs};
+use sys::{Dir, Errno, NetNs};
 
 use super::rules::{self, Own, Seen};
 use super::{Attachment, Bridge, Container, Interface, Options, Port, View, Which};
@@ -224,16 +224,20 @@ impl Host {
         view.bridge = master.filter(is_bridge).map(|bridge| bridge.name.clone());
         match interface(&mut self.socket, &link) {
             Ok(outside) => view.outside = Some(outside),
+            // A dead namespace takes its links along a moment later.
+            Err(error) if error.errno() == Some(Errno::ENODEV) => {
+                self.links.retain(|other| other.index != link.index);
+            }
             Err(error) => view.differences.push(format!("{}: {error}", link.name)),
         }
     }
 
     fn firewall(&self, owner: &Owner, cached: &CachedAttachment, view: &mut Attachment) {
-        let own = Own::of(&self.rules, owner);
-        view.rules = own.rules();
-        view.masquerade = own.masquerades();
         let bare = |net: &String| net.split('/').next().unwrap_or_default().to_owned();
         let addresses: Vec<String> = view.expected.iter().map(bare).collect();
+        let own = Own::of(&self.rules, owner, &addresses);
+        view.rules = own.rules();
+        view.masquerade = own.masquerades();
         let mappings = cached.capability_args.get("portMappings");
         for mapping in mappings.and_then(Value::as_array).into_iter().flatten() {
             let mut port = port(mapping);

@@ -126,7 +126,13 @@ fn xtables(family: Family, table: Xtable, chain: &str, words: &str) -> Seen {
 pub(super) struct Own<'a>(Vec<&'a Seen>);
 
 impl<'a> Own<'a> {
-    pub(super) fn of(all: &'a [Seen], owner: &Owner) -> Self {
+    /// Rules of the firewall plugin name nobody: they go by the container's addresses.
+    pub(super) fn of(all: &'a [Seen], owner: &Owner, addresses: &[String]) -> Self {
+        let hosts: Vec<String> = addresses
+            .iter()
+            .flat_map(|ip| [format!("{ip}/32"), format!("{ip}/128")])
+            .collect();
+
         let chains: HashSet<String> = ["CNI-", "CNI-DN-"]
             .iter()
             .flat_map(|prefix| [owner.chain(prefix), legacy_chain(prefix, owner)])
@@ -139,7 +145,14 @@ impl<'a> Own<'a> {
                     stamp.network == owner.network && stamp.container == owner.container
                 }),
             };
-            says || chains.contains(&seen.chain) || chains.contains(&seen.target)
+            let names_address = seen.comment.is_empty()
+                && seen.rule.place.ends_with("CNI-FORWARD")
+                && seen
+                    .rule
+                    .text
+                    .split(' ')
+                    .any(|word| hosts.iter().any(|host| host == word));
+            says || names_address || chains.contains(&seen.chain) || chains.contains(&seen.target)
         };
         Self(all.iter().filter(is_own).collect())
     }
@@ -221,6 +234,7 @@ mod tests {
         let chain = owner.chain("CNI-DN-");
         let comment = format!("-m comment --comment \"{}\" ", owner.comment());
         let words = |text: &str| xtables(Family::Ipv4, Xtable::Nat, &chain, text);
+        let filter = |text: &str| xtables(Family::Ipv4, Xtable::Filter, "CNI-FORWARD", text);
         let all = [
             words(&format!(
                 "-p tcp {comment}-m tcp --dport 8080 -j DNAT --to-destination 10.4.0.5:80"
@@ -237,9 +251,15 @@ mod tests {
                 "X",
                 "-m comment --comment \"name: \\\"front\\\" id: \\\"web\\\"\" -j MASQUERADE",
             ),
+            filter("-s 10.4.0.5/32 -j ACCEPT"),
+            filter("-s 10.4.0.55/32 -j ACCEPT"),
         ];
-        let own = Own::of(&all, &owner);
-        assert_eq!(own.rules().len(), 2);
+        let own = Own::of(&all, &owner, &["10.4.0.5".into()]);
+        assert_eq!(
+            own.rules().len(),
+            3,
+            "its DNAT, its masquerading, its way out"
+        );
         let expected = "-p tcp -m tcp --dport 8080 -j DNAT --to-destination 10.4.0.5:80";
         assert_eq!(own.rules()[0].text, expected);
         assert!(own.masquerades());
