@@ -1,13 +1,14 @@
 //! davit-cni as a hook: one container with a network, and a hundred at once.
 //!
-//! A container is a process that sleeps in a network namespace of its own; its hooks get the state
-//! that a runtime would send. What `create-runtime` does is timed with all that it starts: plugins,
+//! A container is a process that sleeps in a network namespace of its own, and ends before poststop;
+//! its hooks get the state that a runtime would send. What `create-runtime` does is timed with all that it starts: plugins,
 //! hosts files of the neighbours, the cache.
 
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -23,10 +24,10 @@ pub struct Hook {
     place: PathBuf,
 }
 
-/// A process that sleeps in its own network namespace.
+/// A process that sleeps in its own network namespace, while there is one.
 #[derive(Debug)]
 struct Container {
-    process: Child,
+    process: Mutex<Option<Child>>,
     annotations: Value,
     id: String,
 }
@@ -63,7 +64,7 @@ impl Hook {
             let file = files.join(name);
             std::fs::write(&file, "").map_err(|error| format!("{file:?}: {error}"))?;
         }
-        let process = asleep()?;
+        let process = Mutex::default();
         let id = format!("hook-{number}");
         let annotations = json!({
             "org.davit.networks": "net", "org.davit.name": format!("name{number}"),
@@ -82,7 +83,7 @@ impl Hook {
         let failed = |error: std::io::Error| format!("{}: {error}", self.program.display());
         let (status, pid) = match event {
             "poststop" => ("stopped", 0),
-            _ => ("creating", container.process.id()),
+            _ => ("creating", container.pid()),
         };
         let state = json!({
             "ociVersion": "1.2.0", "id": container.id, "status": status, "pid": pid,
@@ -129,12 +130,14 @@ impl Single {
 
     /// Both hooks: the time on the clock and on the processors of each.
     fn life(&self) -> Result<[(Duration, Duration); 2], String> {
+        self.container.start()?;
         let before = processor_time()?;
         let create = self.hook.run("create-runtime", &self.container)?;
-        let between = processor_time()?;
+        let created = processor_time()? - before;
+        self.container.stop();
+        let before = processor_time()?;
         let poststop = self.hook.run("poststop", &self.container)?;
-        let after = processor_time()?;
-        Ok([(create, between - before), (poststop, after - between)])
+        Ok([(create, created), (poststop, processor_time()? - before)])
     }
 
     /// Measures createRuntime and poststop.
@@ -181,7 +184,10 @@ impl Crowd {
                     at_once(&self.members, |_, member| self.hook.run(event, member))
                         .map(|(_, took)| took)
                 };
-                Ok(vec![event("create-runtime")?, event("poststop")?])
+                self.members.iter().try_for_each(Container::start)?;
+                let create = event("create-runtime")?;
+                self.members.iter().for_each(Container::stop);
+                Ok(vec![create, event("poststop")?])
             }),
         }
     }
@@ -207,10 +213,31 @@ fn asleep() -> Result<Child, String> {
     Ok(process)
 }
 
+impl Container {
+    fn start(&self) -> Result<(), String> {
+        *self.process() = Some(asleep()?);
+        Ok(())
+    }
+
+    fn stop(&self) {
+        if let Some(mut process) = self.process().take() {
+            // Gone already is what is wanted.
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+
+    fn pid(&self) -> u32 {
+        self.process().as_ref().map_or(0, Child::id)
+    }
+
+    fn process(&self) -> std::sync::MutexGuard<'_, Option<Child>> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Drop for Container {
     fn drop(&mut self) {
-        // Gone already is what is wanted.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        self.stop();
     }
 }
