@@ -534,3 +534,44 @@ fn a_poststop_that_fails_can_be_repeated() {
     );
     assert_eq!(host.cached().len(), 1);
 }
+
+#[test]
+fn files_of_the_bundle_are_kept_and_a_failure_after_the_plugins_is_undone() {
+    let host = Host::new();
+    let files = host.root.path().join("files");
+    let hosts = files.join("hosts");
+    let wanted = json!({BOTH: "a", "org.davit.name": "web", "org.davit.files": files,
+        "org.davit.dns": "192.0.2.53", "org.davit.hosts": "db:192.0.2.9"});
+    succeeded(&host.create_runtime("c1", wanted));
+    let text = std::fs::read_to_string(&hosts).unwrap();
+    assert!(
+        text.contains("192.0.2.9 db\n10.0.0.2 web web.a\n"),
+        "{text}"
+    );
+    let resolv_conf = std::fs::read_to_string(files.join("resolv.conf")).unwrap();
+    assert!(
+        resolv_conf.contains("nameserver 192.0.2.53\n"),
+        "{resolv_conf}"
+    );
+    assert_eq!(
+        std::fs::read_to_string(files.join("hostname")).unwrap(),
+        "web\n"
+    );
+    // A link in the place of the file hinders nobody, and nothing is written through it.
+    std::fs::rename(&hosts, files.join("old")).unwrap();
+    std::os::unix::fs::symlink("old", &hosts).unwrap();
+    succeeded(&host.create_runtime("c2", json!({BOTH: "a"})));
+    assert_eq!(std::fs::read_to_string(files.join("old")).unwrap(), text);
+    host.calls();
+    // The recorder gives no gateway.
+    let line = failed(&host.create_runtime(
+        "c3",
+        json!({BOTH: "b", "org.davit.hosts": "up:host-gateway"}),
+    ));
+    assert!(
+        line.contains("annotation org.davit.hosts: host-gateway"),
+        "{line}"
+    );
+    assert_eq!(host.order(), ["ADD one c3/eth0", "DEL one c3/eth0"]);
+    assert!(std::fs::metadata(host.root.path().join("state/containers/c3")).is_err());
+}
