@@ -3,7 +3,8 @@
 use crate::row::Row;
 
 mod attaching;
+mod ctr;
 mod names;
 mod stand;
 
-pub(crate) const ROWS: &[&[Row]] = &[attaching::ROWS, names::ROWS];
+pub(crate) const ROWS: &[&[Row]] = &[attaching::ROWS, names::ROWS, ctr::ROWS];
