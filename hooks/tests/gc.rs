@@ -53,6 +53,13 @@ impl Host {
             .unwrap();
     }
 
+    /// Two days ago, somebody changed it last.
+    fn make_old(&self, name: &str) {
+        let then = std::time::SystemTime::now() - std::time::Duration::from_secs(2 * 86_400);
+        let file = std::fs::File::open(self.path(name)).unwrap();
+        file.set_modified(then).unwrap();
+    }
+
     fn has(&self, name: &str) -> bool {
         self.path(name).try_exists().unwrap()
     }
@@ -148,8 +155,7 @@ fn whom_no_runtime_knows_is_freed_and_the_others_stay() {
     host.runc_knows("reused", reused, "1");
     host.runc_knows("starting", 0, "0");
     host.log();
-    // Even without grace what is of this second may be younger than the look at the runtimes.
-    let (ok, report) = host.gc(&["--grace", "0"]);
+    let (ok, report) = host.gc(&["--grace", "600"]);
     assert!(ok && report.contains("younger than the grace"), "{report}");
     assert!(!host.log().contains("DEL"), "{report}");
     std::thread::sleep(std::time::Duration::from_millis(2100));
@@ -295,7 +301,10 @@ fn records_and_the_files_of_killed_writers_are_swept() {
     let dead = r#"{"id":"dead","name":"dead","hostname":"d","netns":"/proc/0/ns/net",
         "sandbox":"1@2","files":"/f"}"#;
     host.file("state/containers/dead/record.json", dead);
-    host.file("state/containers/injected/hosts", "");
+    for id in ["injected", "forgotten"] {
+        host.file(&format!("state/containers/{id}/hosts"), "");
+    }
+    host.make_old("state/containers/forgotten");
     host.file(
         "state/containers/attached/.record.json.2000000000.0.tmp",
         "",
@@ -310,7 +319,7 @@ fn records_and_the_files_of_killed_writers_are_swept() {
         ]
         .map(|name| host.has(name))
     };
-    let (_, report) = host.gc(&[]);
+    let (_, report) = host.gc(&["--grace", "600"]);
     assert!(
         report.contains("kept        record of gone: it is younger than the grace"),
         "{report}"
@@ -319,6 +328,10 @@ fn records_and_the_files_of_killed_writers_are_swept() {
     assert!(
         !host.has("state/containers/dead"),
         "its namespace is gone: {report}"
+    );
+    assert!(
+        !host.has("state/containers/forgotten"),
+        "its files have waited for a day: {report}"
     );
     std::thread::sleep(std::time::Duration::from_millis(3100));
     let (_, report) = host.gc(&["--grace", "1", "--dry-run"]);

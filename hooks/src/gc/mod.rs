@@ -280,9 +280,12 @@ impl Judge<'_> {
 
     /// Whether something of this time may belong to a container that is just being made.
     fn is_young(&self, written: SystemTime) -> bool {
-        let age = self.moment.duration_since(written).unwrap_or_default();
         // `written` is a whole second, so it may have been up to one later, behind the moment.
-        age < self.options.grace + Duration::from_secs(1)
+        self.age(written) < self.options.grace + Duration::from_secs(1)
+    }
+
+    fn age(&self, written: SystemTime) -> Duration {
+        self.moment.duration_since(written).unwrap_or_default()
     }
 
     /// What no list reaches.

@@ -2,8 +2,8 @@
 //! writers left.
 //!
 //! `<state-dir>/containers/<id>` goes when it has a record, which says that the container was
-//! attached once, and the container is attached no more. Without a record `inject` has just
-//! written the files for a container to come: they stay. Temporary files are recognised by the
+//! attached once, and the container is attached no more. Without a record `inject` has written the
+//! files for a container to come, which they wait for a day long. Temporary files are recognised by the
 //! name that `sys::Dir` gives them, and by the process in it being gone.
 
 use std::path::{Path, PathBuf};
@@ -20,6 +20,9 @@ use crate::{neighbours, record};
 
 const CONTAINERS: &str = "containers";
 const RECORD: &str = "record.json";
+/// How long files wait for their container: `davit run` was killed behind `inject`, or somebody
+/// injects now and runs later.
+const INJECTED: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(super) fn run(place: &Place, judge: &Judge<'_>, report: &mut Report) -> anyhow::Result<()> {
     // Nobody attaches or detaches until this is done; a dry run makes no lock.
@@ -91,7 +94,9 @@ impl Judge<'_> {
             return Ok(None);
         };
         let stat = match own.stat(RECORD) {
-            Err(error) if error.errno() == Errno::ENOENT => return Ok(None),
+            Err(error) if error.errno() == Errno::ENOENT => {
+                return Ok(Some(self.files(&own, id, is_attached)?));
+            }
             stat => stat?,
         };
         if is_attached {
@@ -115,6 +120,25 @@ impl Judge<'_> {
             Some(Life::Lives(reason) | Life::Unclear(reason)) => Verdict::stays(reason),
             _ => Verdict::goes("its container is attached to nothing"),
         }))
+    }
+}
+
+impl Judge<'_> {
+    /// Of files without a record.
+    fn files(&self, own: &Dir, id: &str, is_attached: bool) -> anyhow::Result<Verdict> {
+        if is_attached {
+            return Ok(Verdict::stays("its container is attached"));
+        }
+        let life = self.runtimes.as_ref().map(|runtimes| runtimes.life(id));
+        if let Some(Life::Lives(reason) | Life::Unclear(reason)) = life {
+            return Ok(Verdict::stays(reason));
+        }
+        let written = moment(own.stat_self()?.st_mtime);
+        let is_waiting = self.age(written) < INJECTED;
+        Ok(match is_waiting || self.is_young(written) {
+            true => Verdict::stays("its files wait for their container"),
+            false => Verdict::goes("its files have waited for a day"),
+        })
     }
 }
 
