@@ -48,12 +48,15 @@ impl Event {
     }
 }
 
+const EXAMPLE: &str = "Example:\n  davit-cni internal oci-hook createRuntime < state.json";
+
 /// The sub-command, which nerdctl has below `internal`.
 pub fn command() -> Command {
     let event = Arg::new("EVENT").required(true);
     Command::new("oci-hook")
         .about("as a hook of a container that nerdctl made (state on stdin)")
         .arg(event.help("createRuntime or postStop"))
+        .after_help(EXAMPLE)
 }
 
 /// The same under nerdctl's own words.
@@ -61,6 +64,7 @@ pub fn internal() -> Command {
     Command::new("internal")
         .about("nerdctl's name for what no person calls")
         .hide(true)
+        .after_help(EXAMPLE)
         .subcommand_required(true)
         .subcommand(command())
 }
