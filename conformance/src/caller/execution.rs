@@ -131,7 +131,7 @@ fn floods_on_both_outputs_do_not_dead_lock(case: &Case<'_>) -> Verdict {
     let result = desk.add()?;
     ensure_eq!(result["ips"][0]["address"], "10.0.0.7/24", "result");
     desk.run("del")?.succeeds()?;
-    // The same of one that fails: its last words are cut short and not lost.
+    // The same of one that fails: what it wrote is cut short, and its last words are not lost.
     let broken = plugin.first(&format!(
         "{flood}\n[ $verb = ADD ] && {{ echo the end >&2; exit 1; }}"
     ));
@@ -139,6 +139,7 @@ fn floods_on_both_outputs_do_not_dead_lock(case: &Case<'_>) -> Verdict {
     let refused = desk.run("add")?.refuses()?;
     let said = refused.stderr.len() + refused.stdout.len();
     ensure!(said < 1 << 20, "an error of {said} bytes");
+    refused.says(&["the end"])?;
     Ok(())
 }
 

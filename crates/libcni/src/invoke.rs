@@ -36,6 +36,9 @@ const LONGEST_OUTPUT: usize = 64 << 20;
 /// How much of a plugin's standard error is worth repeating in one line.
 const LONGEST_QUOTE: usize = 2000;
 
+/// What stands where a quote is cut.
+const CUT: &str = "... ";
+
 impl Plugins {
     /// The executable of `plugin`.
     pub fn find(&self, plugin: &str) -> Result<PathBuf, Error> {
@@ -130,7 +133,31 @@ fn failure(finished: &Finished) -> Error {
     }
 }
 
+/// In one line; of a long text its end, which is where a plugin says why it gives up.
 fn one_line(text: &str) -> String {
     let words: Vec<&str> = text.split_whitespace().collect();
-    words.join(" ").chars().take(LONGEST_QUOTE).collect()
+    let line = words.join(" ");
+    match line.char_indices().rev().nth(LONGEST_QUOTE) {
+        None => line,
+        Some((last_lost, _)) => {
+            let kept = line[last_lost..].chars().skip(1);
+            CUT.chars().chain(kept).collect()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_long_log_the_last_words_are_kept_and_the_cut_is_marked() {
+        assert_eq!(one_line(" a\n\tb "), "a b");
+        let whole = "ä".repeat(LONGEST_QUOTE);
+        assert_eq!(one_line(&whole), whole);
+        let long = format!("the beginning {whole} the end\n");
+        let line = one_line(&long);
+        assert!(line.starts_with("... ää") && line.ends_with("ä the end"));
+        assert_eq!(line.chars().count(), CUT.len() + LONGEST_QUOTE);
+    }
 }
