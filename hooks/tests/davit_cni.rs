@@ -1,11 +1,11 @@
 //! The executable from outside: hooks and commands, with a recorder in the plugins' place.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use sys::Dir;
@@ -434,6 +434,22 @@ fn gc_frees_the_dead_and_spares_the_living() {
     );
 }
 
+/// Waits out `ETXTBSY`: another test's thread that forked while an executable was copied holds it
+/// open for writing until its own execve.
+fn unless_busy(command: &mut Command) -> Output {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        match command.output() {
+            Err(error)
+                if error.kind() == ErrorKind::ExecutableFileBusy && Instant::now() < deadline =>
+            {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            other => return other.unwrap(),
+        }
+    }
+}
+
 /// As another user, who may look into the directory but not into the file.
 #[test]
 fn a_cache_that_cannot_be_read_is_an_error_and_not_empty() {
@@ -449,14 +465,10 @@ fn a_cache_that_cannot_be_read_is_an_error_and_not_empty() {
     }
     let copy = host.root.path().join("davit-cni");
     std::fs::copy(env!("CARGO_BIN_EXE_davit-cni"), &copy).unwrap();
-    let output = Command::new(copy)
-        .env("DAVIT_CNI_CACHE_DIR", host.root.path().join("cache"))
-        .arg("list")
-        .uid(65534)
-        .gid(65534)
-        .output()
-        .unwrap();
-    assert!(failed(&output).contains("b-c1-eth0"));
+    let mut list = Command::new(copy);
+    list.env("DAVIT_CNI_CACHE_DIR", host.root.path().join("cache"));
+    list.arg("list").uid(65534).gid(65534);
+    assert!(failed(&unless_busy(&mut list)).contains("b-c1-eth0"));
 }
 
 #[test]

@@ -114,17 +114,20 @@ mod tests {
         // The end of file: the child has closed its copy, while it waits for us.
         assert_eq!(read(held.as_fd(), &mut [0]), Ok(0));
         assert!(!apart.is_over());
-        let guard = std::thread::spawn(move || {
-            // Where orphans are waited for, so are we.
-            if !is_first_pid_namespace() {
-                drop(opens);
-                return None;
+        let leaving = std::thread::spawn(move || apart.leave());
+        if is_first_pid_namespace() {
+            let deadline = Instant::now() + Duration::from_secs(10);
+            while !leaving.is_finished() {
+                assert!(Instant::now() < deadline, "the child was waited for");
+                std::thread::sleep(Duration::from_millis(1));
             }
-            std::thread::sleep(Duration::from_millis(50));
-            Some(opens)
-        });
-        apart.leave();
-        drop(guard.join().unwrap());
-        let _ = waitpid(child, None);
+            drop(opens);
+            while waitpid(child, None) == Err(Errno::EINTR) {}
+        } else {
+            // Where nobody waits for orphans, `leave` does, and no zombie stays.
+            drop(opens);
+            leaving.join().unwrap();
+            assert_eq!(waitpid(child, None), Err(Errno::ECHILD));
+        }
     }
 }
