@@ -474,6 +474,7 @@ mod tests {
             network: Some("net".into()),
             roots: Vec::new(),
             grace: Duration::from_secs(60),
+            is_forced: false,
             is_dry: false,
             format: Format::Cnitool,
         };

@@ -163,7 +163,7 @@ fn whom_no_runtime_knows_is_freed_and_the_others_stay() {
     assert!(ok, "{report}");
     for line in [
         "kept        eth0 of alive on n: its process ",
-        "would free  eth0 of unknown on n: no runtime knows its container\n",
+        "kept        eth0 of unknown on n: no runtime knows its container, but its process is there",
         "would free  eth0 of reused on n: its process ",
         "kept        eth0 of starting on n: cannot be judged: its runtime has not started it yet\n",
     ] {
@@ -171,6 +171,9 @@ fn whom_no_runtime_knows_is_freed_and_the_others_stay() {
     }
     assert_eq!(host.log(), "", "a dry run runs no plugin");
     let (ok, report) = host.gc(&["--grace", "0"]);
+    assert!(ok && host.is_cached("unknown"), "{report}");
+    assert!(!host.log().contains("DEL unknown"), "{report}");
+    let (ok, report) = host.gc(&["--grace", "0", "--force"]);
     assert!(ok, "{report}");
     let still = ["alive", "unknown", "reused", "starting"].map(|id| host.is_cached(id));
     assert_eq!(still, [true, false, false, true], "{report}");
@@ -187,6 +190,34 @@ fn whom_no_runtime_knows_is_freed_and_the_others_stay() {
 }
 
 #[test]
+fn an_empty_root_cuts_off_no_process_that_runs_elsewhere() {
+    let mut host = Host::new();
+    host.attach("c1");
+    Dir::open_or_create(host.path("runc"), 0o755).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(2100));
+    let (ok, report) = host.gc(&["--grace", "0"]);
+    assert!(
+        ok && report.contains("but its process is there"),
+        "{report}"
+    );
+    assert!(host.is_cached("c1"));
+    // Without a root there is nobody to overrule.
+    let output = host.run_with(&["gc", "--force"], "");
+    assert!(!output.status.success());
+}
+
+#[test]
+fn one_killed_create_does_not_stop_the_others_from_being_freed() {
+    let mut host = Host::new();
+    host.attach("c1");
+    host.stop();
+    host.runc_knows("killed", 0, "0");
+    let (ok, report) = host.gc(&["--grace", "0"]);
+    assert!(ok, "{report}");
+    assert!(!host.is_cached("c1"), "{report}");
+}
+
+#[test]
 fn what_is_young_may_be_about_to_be_known() {
     let mut host = Host::new();
     host.attach("young");
@@ -194,7 +225,7 @@ fn what_is_young_may_be_about_to_be_known() {
         "runc/other/state.json",
         r#"{"init_process_pid":2000000000}"#,
     );
-    let (ok, report) = host.gc(&[]);
+    let (ok, report) = host.gc(&["--force"]);
     assert!(
         ok && report.contains("but it is younger than the grace"),
         "{report}"
@@ -211,15 +242,32 @@ fn what_is_young_may_be_about_to_be_known() {
 }
 
 #[test]
-fn a_root_that_cannot_be_judged_frees_nothing() {
+fn a_root_that_cannot_be_judged_is_told_and_frees_only_what_needs_no_word_of_it() {
     let mut host = Host::new();
-    host.attach("c1");
+    host.attach("gone");
     host.stop();
+    let alive = host.attach("alive");
+    host.runc_knows("alive", alive, "1");
     host.file("etc/apt/sources.list", "");
-    let etc = host.path("etc");
-    let (ok, report) = host.gc(&["--grace", "0", "--runtime-root", etc.to_str().unwrap()]);
-    assert!(!ok && report.contains("nothing is freed"), "{report}");
-    assert!(host.is_cached("c1"), "not even the one without a namespace");
+    let (etc, runc) = (host.path("etc"), host.path("runc"));
+    let roots = [&etc, &runc].map(|root| root.to_str().unwrap());
+    std::thread::sleep(std::time::Duration::from_millis(2100));
+    let args = [
+        "--grace",
+        "0",
+        "--force",
+        "--runtime-root",
+        roots[0],
+        "--runtime-root",
+        roots[1],
+    ];
+    let (ok, report) = host.gc(&args);
+    assert!(
+        !ok && report.contains("this is no state directory"),
+        "{report}"
+    );
+    assert!(!host.is_cached("gone"), "its namespace is gone: {report}");
+    assert!(host.is_cached("alive"), "who knows who is there: {report}");
 }
 
 #[test]

@@ -364,6 +364,12 @@ impl CachedAttachment {
         Ok(!self.netns.is_empty() && !self.is_dead()?)
     }
 
+    /// Whether its namespace is known by a process, `/proc/<pid>/ns/net`: unless the attachment is
+    /// dead, that very process is there.
+    pub fn is_process(&self) -> bool {
+        sandbox::process_of(&self.netns).is_some()
+    }
+
     /// Whether the namespace of its ADD is gone: nothing is at the path, or another one is.
     /// What says nothing about its namespace is not dead; what cannot be told is an error.
     pub fn is_dead(&self) -> Result<bool> {

@@ -29,7 +29,7 @@ pub fn identify(netns: &str) -> sys::Result<Option<String>> {
 }
 
 /// The process of a `/proc/<pid>/...` path.
-fn process_of(path: &str) -> Option<u32> {
+pub(crate) fn process_of(path: &str) -> Option<u32> {
     path.strip_prefix("/proc/")?.split('/').next()?.parse().ok()
 }
 

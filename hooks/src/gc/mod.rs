@@ -1,11 +1,13 @@
 //! Frees what dead containers left, from a timer or by hand, beside adds that are under way.
 //!
-//! An attachment is dead when its namespace is gone. With runtime roots it is dead too when no
-//! runtime knows its container, or when the process that a runtime remembers of it is gone: then
-//! something else still holds the namespace. With a network and nothing else this is cnitool's
-//! `gc`: everything cached for that network goes, the living too.
+//! An attachment is dead when its namespace is gone. With runtime roots it is dead too when the
+//! process that a runtime remembers of it is gone, something else holding the namespace, or when no
+//! runtime knows its container. The last proves nothing against a process that is there: whoever
+//! forgot a root would cut off all that run below it, so it takes `--force`. With a network and
+//! nothing else this is cnitool's `gc`: everything cached for that network goes, the living too.
 //!
-//! Promises: what cannot be judged stays, and is an error. What was attached after the runtimes
+//! Promises: what cannot be judged stays; a root that cannot be is an error, behind the work that
+//! needs no runtime's word. What was attached after the runtimes
 //! were looked at, or less than the grace before, stays. Every decision is made while no other
 //! operation runs (`libcni`'s lock); one container's failure keeps nobody else's from being
 //! freed. A dry run changes nothing: it is the doctor.
@@ -36,6 +38,8 @@ pub struct Options {
     pub roots: Vec<PathBuf>,
     /// How old an attachment must be before a runtime has to know its container.
     pub grace: Duration,
+    /// Free also whose process is there, if no runtime knows it.
+    pub is_forced: bool,
     /// Only say what would be done.
     pub is_dry: bool,
     /// How the report is printed.
@@ -49,7 +53,9 @@ plugins (GC), records below the state directory, and files of killed writers.
 
 With --runtime-root also those whose container none of the given runtimes knows any more, or whose
 process is gone. Give the root of every runtime that has containers with networks: whom nobody lists
-is dead. Containers attached by hand, under cnitool's IDs, are known to no runtime and stay.
+is dead, unless the process that it was attached for is there; --force frees that one too. Containers
+attached by hand, under cnitool's IDs, are known to no runtime and stay. A root that is no runtime's is
+an error, and then only what has lost its namespace is freed.
 
 With NETWORK alone everything of that network is freed, the living too, as cnitool does it.
 --dry-run is the doctor: it tells what is left over and why, and changes nothing.";
@@ -73,6 +79,10 @@ pub fn command() -> Command {
         .default_value(GRACE)
         .value_parser(clap::value_parser!(u64))
         .help("leave alone what is younger, where a runtime would have to know it");
+    let force = Arg::new("force")
+        .long("force")
+        .requires("runtime-root")
+        .action(ArgAction::SetTrue);
     let dry = Arg::new("dry-run")
         .long("dry-run")
         .short('n')
@@ -87,6 +97,7 @@ pub fn command() -> Command {
             args::ifname().hide(true),
             root,
             grace,
+            force.help("free also a running process's networks, if no given runtime knows it"),
             dry.help("change nothing; say what would be freed, and why the rest stays"),
             args::output(&["table", "json"]),
         ])
@@ -100,6 +111,7 @@ pub fn options(matches: &ArgMatches) -> Options {
         network: matches.get_one::<String>("NETWORK").cloned(),
         roots: roots.into_iter().flatten().cloned().collect(),
         grace: Duration::from_secs(grace),
+        is_forced: matches.get_flag("force"),
         is_dry: matches.get_flag("dry-run"),
         format: Format::of(matches),
     }
@@ -112,13 +124,15 @@ pub fn run(place: &Place, options: &Options) -> anyhow::Result<Answer> {
         moment: SystemTime::now(),
         runtimes: match &options.roots[..] {
             [] => None,
-            roots => Some(Runtimes::look(roots)?),
+            roots => Some(Runtimes::look(roots)),
         },
         options,
         caller: place.caller(),
     };
     let (lists, broken) = lists(place, options, &judge.caller)?;
     let mut report = Report::default();
+    let complaints = judge.runtimes.iter().flat_map(Runtimes::complaints);
+    report.errors.extend(complaints);
     for list in &lists {
         judge.collect(list, &mut report);
     }
@@ -266,6 +280,11 @@ impl Judge<'_> {
         let verdict = match runtimes.life(cached.attachment.container_id.as_str()) {
             Life::Lives(reason) | Life::Unclear(reason) => return Ok(Verdict::stays(reason)),
             Life::Dead(reason) => Verdict::goes(reason),
+            Life::Unknown if !self.options.is_forced && cached.is_process() => {
+                let why =
+                    "no runtime knows its container, but its process is there: --force frees it";
+                return Ok(Verdict::stays(why));
+            }
             Life::Unknown => Verdict::goes("no runtime knows its container"),
         };
         let written = self.caller.cache.written(cached)?;

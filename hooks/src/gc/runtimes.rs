@@ -11,9 +11,9 @@
 //! An ID towards CNI is the container's, or `<namespace>-<id>` (containerd, nerdctl); a runc below
 //! containerd has the namespace as the last part of its root. Both names are known then.
 //!
-//! Promise: whom this calls dead is not at work. A root that cannot be read, or that is none of
-//! these, is an error before anything is freed; a container whose files cannot be understood is
-//! unclear, and stays.
+//! Promise: whom this calls dead is not at work. While a root is refused, because it cannot be read
+//! or is none of these, nobody is called dead or unknown; a container whose files cannot be
+//! understood is unclear, and stays.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -43,6 +43,8 @@ pub struct Runtimes {
     containers: HashMap<String, Life>,
     /// Roots that are not there: whoever would be freed only because of that is not.
     missing: Vec<PathBuf>,
+    /// Roots that may hold anybody, and why nobody can tell.
+    refused: Vec<(PathBuf, String)>,
 }
 
 const TASKS: &str = "io.containerd.runtime.v2.task";
@@ -53,31 +55,49 @@ const LONGEST: u64 = 64 << 20;
 
 impl Runtimes {
     /// Looks into every root.
-    pub fn look(roots: &[PathBuf]) -> anyhow::Result<Self> {
+    pub fn look(roots: &[PathBuf]) -> Self {
         let mut all = Self::default();
         for root in roots {
-            let told = || format!("runtime root {}: nothing is freed", root.display());
-            match Dir::open(root) {
-                Err(error) if error.errno() == Errno::ENOENT => all.missing.push(root.clone()),
-                Err(error) => return Err(error).with_context(told),
-                Ok(dir) if root.file_name() == Some(OsStr::new(TASKS)) => {
-                    all.add_tasks(&dir).with_context(told)?;
-                }
-                Ok(dir) => all.add_root(root, &dir).with_context(told)?,
+            if let Err(error) = all.add(root) {
+                all.refused.push((root.clone(), format!("{error:#}")));
             }
         }
-        Ok(all)
+        all
+    }
+
+    /// Why roots were refused, for the report.
+    pub fn complaints(&self) -> impl Iterator<Item = String> {
+        self.refused.iter().map(|(root, why)| {
+            format!(
+                "runtime root {}: only what has lost its namespace is freed: {why}",
+                root.display()
+            )
+        })
     }
 
     /// What is known of a container.
     pub fn life(&self, id: &str) -> Life {
-        match (self.containers.get(id), &self.missing[..]) {
-            (Some(life), _) => life.clone(),
-            (None, []) => Life::Unknown,
-            (None, [root, ..]) => Life::Unclear(format!(
-                "cannot be judged: there is no runtime root {}",
-                root.display()
-            )),
+        let known = self.containers.get(id).cloned().unwrap_or(Life::Unknown);
+        let unclear = |why: &str, root: &Path| {
+            Life::Unclear(format!("cannot be judged: {why} {}", root.display()))
+        };
+        match (known, &self.refused[..], &self.missing[..]) {
+            (known @ (Life::Lives(_) | Life::Unclear(_)), ..) => known,
+            (_, [(root, _), ..], _) => unclear("nobody can tell who is in", root),
+            (Life::Unknown, _, [root, ..]) => unclear("there is no runtime root", root),
+            (known, ..) => known,
+        }
+    }
+
+    fn add(&mut self, root: &Path) -> anyhow::Result<()> {
+        match Dir::open(root) {
+            Err(error) if error.errno() == Errno::ENOENT => {
+                self.missing.push(root.to_owned());
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+            Ok(dir) if root.file_name() == Some(OsStr::new(TASKS)) => self.add_tasks(&dir),
+            Ok(dir) => self.add_root(root, &dir),
         }
     }
 
@@ -86,18 +106,19 @@ impl Runtimes {
         let namespace = root.file_name().and_then(OsStr::to_str).unwrap_or_default();
         let (mut strangers, mut understood) = (0, 0);
         for id in directories(dir)? {
-            let life = life_in(&dir.open_dir(&id));
-            match &life {
-                Life::Unclear(_) => strangers += 1,
-                _ => understood += 1,
+            let container = dir.open_dir(&id);
+            match container.as_ref().is_ok_and(is_a_container_s) {
+                true => understood += 1,
+                false => strangers += 1,
             }
+            let life = life_in(&container);
             self.insert(format!("{namespace}-{id}"), life.clone());
             self.insert(id, life);
         }
         ensure!(
             strangers == 0 || understood > 0,
             "this is no state directory of davit, runc or crun: none of its {strangers} directories \
-             has a state.json or a status (containerd's is .../{TASKS})"
+             has a state.json or a status that can be read (containerd's is .../{TASKS})"
         );
         Ok(())
     }
@@ -150,6 +171,18 @@ fn directories(dir: &Dir) -> anyhow::Result<Vec<String>> {
 
 const S_IFMT: u32 = 0o170_000;
 const S_IFDIR: u32 = 0o040_000;
+
+/// Whether a runtime made this directory: what it remembers can be read, or it was killed before
+/// it could write anything, behind the claim (davit, crun) or the fifo (runc).
+fn is_a_container_s(dir: &Dir) -> bool {
+    let names = dir.names().unwrap_or_default();
+    let has = |name: &str| names.iter().any(|other| other == name);
+    let parses = |name: &str| matches!(json(dir, name), Ok(Some(Value::Object(_))));
+    match has("state.json") || has("status") {
+        true => parses("state.json") || parses("status"),
+        false => names.is_empty() || has("lock") || has("exec.fifo"),
+    }
+}
 
 /// Of a container's directory under davit, runc or crun.
 fn life_in(dir: &sys::Result<Dir>) -> Life {
@@ -283,7 +316,7 @@ mod tests {
             ),
         ];
         let (_base, root) = root("run", &files);
-        let runtimes = Runtimes::look(&[root]).unwrap();
+        let runtimes = Runtimes::look(&[root]);
         let word = |id: &str| match runtimes.life(id) {
             Life::Lives(_) => "lives",
             Life::Dead(_) => "dead",
@@ -318,7 +351,7 @@ mod tests {
             ("default/early/config.json", "{}".to_owned()),
         ];
         let (_base, root) = root(TASKS, &files);
-        let runtimes = Runtimes::look(&[root]).unwrap();
+        let runtimes = Runtimes::look(&[root]);
         for id in ["default-web", "web"] {
             assert!(matches!(runtimes.life(id), Life::Lives(_)), "{id}");
         }
@@ -329,24 +362,51 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_root_is_refused_and_a_missing_one_makes_strangers_unclear() {
+    fn while_a_root_is_refused_or_missing_strangers_are_unclear() {
         let (_base, etc) = root("etc", &[("apt/sources.list", String::new())]);
-        let error = format!("{:#}", Runtimes::look(&[etc]).unwrap_err());
+        let (_other, good) = root("run", &[("gone/state.json", runc(NOBODY, "7"))]);
+        let runtimes = Runtimes::look(&[etc, good]);
+        let complaints: Vec<_> = runtimes.complaints().collect();
         assert!(
-            error.contains("nothing is freed: this is no state directory"),
-            "{error}"
+            matches!(&complaints[..], [one] if one.contains("this is no state directory")),
+            "{complaints:?}"
         );
+        for id in ["x", "gone"] {
+            assert!(matches!(runtimes.life(id), Life::Unclear(why) if why.contains("etc")));
+        }
         let (_base, file) = root("dir", &[("file", String::new())]);
-        assert!(Runtimes::look(&[file.join("file")]).is_err());
+        assert_eq!(Runtimes::look(&[file.join("file")]).complaints().count(), 1);
         // Empty is what the last container leaves.
+        let empty = Runtimes::look(std::slice::from_ref(&file));
         assert_eq!(
-            Runtimes::look(std::slice::from_ref(&file))
-                .unwrap()
-                .life("x"),
-            Life::Unknown
+            (empty.life("x"), empty.complaints().count()),
+            (Life::Unknown, 0)
         );
-        let runtimes = Runtimes::look(&[file.join("absent")]).unwrap();
+        let runtimes = Runtimes::look(&[file.join("absent")]);
         assert!(matches!(runtimes.life("x"), Life::Unclear(why) if why.contains("absent")));
+    }
+
+    #[test]
+    fn one_that_a_killed_create_left_does_not_make_its_root_a_stranger() {
+        for (file, contents) in [
+            ("x/state.json", runc(0, "0")),
+            ("x/status", r#"{"pid":0}"#.to_owned()),
+            ("x/lock", String::new()),
+            ("x/exec.fifo", String::new()),
+        ] {
+            let (_base, root) = root("run", &[(file, contents)]);
+            let runtimes = Runtimes::look(&[root]);
+            assert_eq!(runtimes.complaints().count(), 0, "{file}");
+            assert!(matches!(runtimes.life("x"), Life::Unclear(_)), "{file}");
+            assert_eq!(runtimes.life("y"), Life::Unknown, "{file}");
+        }
+        let (_base, claimed) = root("run", &[]);
+        Dir::open(&claimed).unwrap().create_dir("x", 0o711).unwrap();
+        assert_eq!(Runtimes::look(&[claimed]).complaints().count(), 0);
+        for (file, contents) in [("x/state.json", "{"), ("x/status", "[]"), ("x/other", "{}")] {
+            let (_base, root) = root("run", &[(file, contents.to_owned())]);
+            assert_eq!(Runtimes::look(&[root]).complaints().count(), 1, "{file}");
+        }
     }
 
     #[test]
@@ -355,7 +415,7 @@ mod tests {
         let (_a, dead) = root("a", &[("x/state.json", runc(NOBODY, "7"))]);
         let (_b, alive) = root("b", &[("x/state.json", runc(pid, &start))]);
         for roots in [[dead.clone(), alive.clone()], [alive, dead]] {
-            let runtimes = Runtimes::look(&roots).unwrap();
+            let runtimes = Runtimes::look(&roots);
             assert!(matches!(runtimes.life("x"), Life::Lives(_)));
         }
     }
