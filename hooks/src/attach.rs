@@ -5,7 +5,7 @@
 
 use anyhow::{Context, anyhow, ensure};
 use cni::{Attachment, ContainerId};
-use libcni::{Caller, NetworkList, RuntimeConf};
+use libcni::{CachedAttachment, Caller, NetworkList, RuntimeConf};
 use serde_json::{Map, Value, json};
 
 use crate::annotations::{NETWORKS, PORTS, Wanted, WantedNetwork};
@@ -158,11 +158,15 @@ fn one(caller: &Caller, step: &Step, timings: &mut Timings) -> anyhow::Result<At
     })
 }
 
-/// Detaches what was attached, in reverse, whatever becomes of each; the errors.
+/// Detaches what was attached, in reverse, whatever becomes of each; the errors. What another
+/// container of the same ID has taken over stays.
 pub fn detach(caller: &Caller, attached: &[Attached], timings: &mut Timings) -> Vec<String> {
     let one = |Attached { step, .. }: &Attached| {
         let name = format!("detach {}", step.list.name);
-        timings.step(&name, || caller.del(&step.list, &step.conf))
+        let is_own = |cached: Option<&CachedAttachment>| {
+            Ok(cached.is_none_or(|cached| cached.netns == step.conf.netns))
+        };
+        timings.step(&name, || caller.del_if(&step.list, &step.conf, is_own))
     };
     let results = attached.iter().rev().map(one);
     results

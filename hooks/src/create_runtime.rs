@@ -7,7 +7,7 @@
 //! under another runtime, is left alone.
 
 use anyhow::{Context, ensure};
-use libcni::{Caller, NetworkList, sandbox};
+use libcni::{CachedAttachment, Caller, NetworkList, sandbox};
 use sys::NetNs;
 
 use crate::annotations::{ExtraHost, HOST_GATEWAY, HOSTS, HostAddress, NETWORKS, PORTS, Wanted};
@@ -98,16 +98,24 @@ impl<'a> Job<'a> {
         named.map_err(|error| self.undo(&attached, error, timings))
     }
 
-    /// Writes the record while no `gc` looks at it.
+    /// Writes the record while no `gc` looks at it, and no other create of the same ID: of two, the
+    /// second finds the record of the first and goes without having touched anything.
     fn claim(&self) -> anyhow::Result<()> {
         let (id, caller) = (&self.state.id, &self.caller);
         let _held = caller.cache.lock_container(id, caller.patience)?;
+        self.refuse_living()?;
+        if let Some(other) = self.records.read(id)? {
+            let netns = &other.netns;
+            ensure!(
+                other.sandbox == self.record.sandbox || !other.lives(),
+                "container {id} lives already, inside {netns}"
+            );
+        }
         self.records.write(id, &self.record)
     }
 
-    /// What a crash or a reboot without poststop left. What stays stuck will be told by the ADD
-    /// that it hinders.
-    fn remove_stale(&mut self) -> anyhow::Result<()> {
+    /// What is attached under this ID and lives, perhaps under another runtime.
+    fn refuse_living(&self) -> anyhow::Result<Vec<CachedAttachment>> {
         let cached = poststop::cached(&self.caller, &self.state.id)?;
         for each in &cached {
             let (attachment, netns) = (&each.attachment, &each.netns);
@@ -116,6 +124,13 @@ impl<'a> Job<'a> {
                 "{attachment} is attached already, inside {netns}"
             );
         }
+        Ok(cached)
+    }
+
+    /// What a crash or a reboot without poststop left. What stays stuck will be told by the ADD
+    /// that it hinders.
+    fn remove_stale(&mut self) -> anyhow::Result<()> {
+        let cached = self.refuse_living()?;
         self.stale = poststop::detach_all(self.place, &self.caller, &cached);
         Ok(())
     }

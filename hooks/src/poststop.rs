@@ -3,7 +3,10 @@
 //! It needs neither process nor namespace nor configuration: the cache tells what was attached,
 //! by which list, with which arguments. A namespace is never handed to the plugins: it is gone, or
 //! its path leads to somebody else's. A second run finds nothing and succeeds. What belongs to a
-//! new container of the same ID, one that lives, is left alone.
+//! new container of the same ID, one that lives, is left alone, and a line on standard error says so:
+//! whose it is, is judged under the container's lock, where no create can come between.
+
+use std::cell::RefCell;
 
 use anyhow::bail;
 use cni::{Attachment, ContainerId, NetworkName};
@@ -21,8 +24,7 @@ use crate::timings::Timings;
 pub fn run(place: &Place, state: &State) -> anyhow::Result<()> {
     let mut timings = Timings::new(place.log.as_deref(), format!("poststop {}", state.id));
     let caller = place.caller();
-    let mut cached = cached(&caller, &state.id)?;
-    cached.retain(|each| !is_anothers(each));
+    let cached = cached(&caller, &state.id)?;
     // Annotations that are wrong attached nothing.
     let wanted = Wanted::parse(&state.annotations).unwrap_or_default();
     let names: Vec<_> = wanted.networks.iter().map(|each| &each.name).collect();
@@ -62,7 +64,7 @@ pub(crate) fn detach_unknown(
         };
         let deleted = match load(network) {
             Err(Error::UnknownNetwork { .. }) => continue,
-            list => list.and_then(|list| caller.del(&list, &without_netns(attachment))),
+            list => list.and_then(|list| del_unless_anothers(caller, &list, attachment)),
         };
         errors.extend(deleted.err().map(|error| error.to_string()));
     }
@@ -71,23 +73,66 @@ pub(crate) fn detach_unknown(
 
 /// Whether this is of a container of the same ID that lives: a delete that is late must not take
 /// away what a new create has made. The process of a container that has stopped is gone; a path of
-/// any other kind may lead to a namespace that outlives its container.
-pub(crate) fn is_anothers(cached: &CachedAttachment) -> bool {
-    cached.netns.starts_with("/proc/") && cached.is_alive().unwrap_or(false)
+/// any other kind may lead to a namespace that outlives its container. True only as long as the
+/// container's lock is held.
+pub(crate) fn is_anothers(cached: &CachedAttachment) -> Result<bool, Error> {
+    Ok(cached.netns.starts_with("/proc/") && cached.is_alive()?)
+}
+
+/// Judged under the container's lock: a new create may have attached since the cache was read.
+fn del_unless_anothers(
+    caller: &Caller,
+    list: &NetworkList,
+    attachment: Attachment,
+) -> Result<(), Error> {
+    let is_left = RefCell::new(None);
+    let may = |cached: Option<&CachedAttachment>| match cached {
+        Some(cached) if is_anothers(cached)? => {
+            *is_left.borrow_mut() = Some(told_living(cached));
+            Ok(false)
+        }
+        _ => Ok(true),
+    };
+    caller.del_if(list, &without_netns(attachment), may)?;
+    if let Some(line) = is_left.into_inner() {
+        note(&line);
+    }
+    Ok(())
+}
+
+fn told_living(cached: &CachedAttachment) -> String {
+    let (attachment, netns) = (&cached.attachment, &cached.netns);
+    format!("{attachment} stays attached: the process of {netns} lives")
+}
+
+/// Runtimes keep what a hook says in their logs: who finds a network left over must find why.
+#[allow(
+    clippy::print_stderr,
+    reason = "a hook has no other place for what is no error"
+)]
+fn note(line: &str) {
+    eprintln!("davit-cni: {line}");
 }
 
 /// Removes the container's record and files, if `is_own`, and its name from its neighbours'.
+/// Whose the record is, is looked at under the lock under which a create claims it.
 pub(crate) fn leave(
     place: &Place,
     id: &ContainerId,
     is_own: impl Fn(&Record) -> bool,
 ) -> anyhow::Result<()> {
     let records = Records::new(&place.state_dir);
+    if !records.is_there(id)? {
+        return Ok(());
+    }
+    let caller = place.caller();
+    let held = caller.cache.lock_container(id, caller.patience)?;
     let record = records.read(id)?;
     if record.as_ref().is_some_and(|record| !is_own(record)) {
         return Ok(());
     }
     let was_there = records.forget(id)?;
+    drop(held);
     // Nobody saw one that was not attached.
     if was_there && record.is_none_or(|record| !record.networks.is_empty()) {
         neighbours::refresh(&place.state_dir, id.as_str())?;
@@ -95,7 +140,7 @@ pub(crate) fn leave(
     Ok(())
 }
 
-/// Detaches each, whatever becomes of the others; the errors.
+/// Detaches each that is not of a living container, whatever becomes of the others; the errors.
 pub(crate) fn detach_all(
     place: &Place,
     caller: &Caller,
@@ -107,7 +152,7 @@ pub(crate) fn detach_all(
             Some(list) => list,
             None => NetworkList::load(&place.net_dir, each.network.as_str())?,
         };
-        caller.del(&list, &without_netns(each.attachment.clone()))
+        del_unless_anothers(caller, &list, each.attachment.clone())
     };
     cached
         .iter()

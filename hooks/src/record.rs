@@ -57,6 +57,11 @@ pub struct Membership {
 }
 
 impl Record {
+    /// Whether the namespace it was written for is known and there.
+    pub fn lives(&self) -> bool {
+        !self.sandbox.is_empty() && !self.is_dead()
+    }
+
     /// Whether the namespace it was written for is gone. What cannot be told lives.
     pub fn is_dead(&self) -> bool {
         let now = sandbox::identify(&self.netns);
@@ -122,15 +127,22 @@ impl Records {
         Ok(found.filter(|record| !record.is_dead()).collect())
     }
 
-    /// Removes a container's directory; whether there was one.
-    pub fn forget(&self, id: &ContainerId) -> anyhow::Result<bool> {
-        let told = || format!("forget container {id}");
+    /// Whether a container has a directory.
+    pub fn is_there(&self, id: &ContainerId) -> anyhow::Result<bool> {
+        let told = || format!("look for container {id}");
         let Some(all) = present(Dir::open(self.all())).with_context(told)? else {
             return Ok(false);
         };
-        if present(all.stat(id.as_str())).with_context(told)?.is_none() {
+        Ok(present(all.stat(id.as_str())).with_context(told)?.is_some())
+    }
+
+    /// Removes a container's directory; whether there was one.
+    pub fn forget(&self, id: &ContainerId) -> anyhow::Result<bool> {
+        let told = || format!("forget container {id}");
+        if !self.is_there(id)? {
             return Ok(false);
         }
+        let all = Dir::open(self.all()).with_context(told)?;
         all.remove_all(id.as_str()).with_context(told)?;
         Ok(true)
     }

@@ -304,6 +304,116 @@ fn a_living_container_of_the_same_id_is_left_alone() {
     );
 }
 
+/// A process as the one of a container that `Host` does not know.
+struct Another(Child);
+
+impl Another {
+    fn start() -> Self {
+        Self(Command::new("/bin/sleep").arg("600").spawn().unwrap())
+    }
+
+    fn netns(&self) -> String {
+        format!("/proc/{}/ns/net", self.0.id())
+    }
+
+    fn sandbox(&self) -> String {
+        libcni::sandbox::identify(&self.netns()).unwrap().unwrap()
+    }
+}
+
+impl Drop for Another {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Host {
+    /// Keeps every operation on `c1` waiting.
+    fn lock(&self) -> (libcni::Cache, libcni::cache::Held) {
+        let cache = libcni::Cache::new(self.root.path().join("cache"));
+        let id = "c1".parse().unwrap();
+        let held = cache.lock_container(&id, Duration::from_secs(20)).unwrap();
+        (cache, held)
+    }
+
+    fn own_dir(&self) -> Dir {
+        Dir::open(self.root.path().join("state/containers/c1")).unwrap()
+    }
+
+    fn record(&self) -> Value {
+        let bytes = self.own_dir().read("record.json", 1 << 20).unwrap();
+        serde_json::from_slice(&bytes).unwrap()
+    }
+
+    fn write_record(&self, record: &Value) {
+        let bytes = record.to_string();
+        let dir = self.own_dir();
+        dir.replace("record.json", bytes.as_bytes(), 0o600).unwrap();
+    }
+}
+
+/// Long enough for a child to come to a lock; what is asserted holds without.
+fn let_it_come_to_the_lock() {
+    std::thread::sleep(Duration::from_millis(300));
+}
+
+#[test]
+fn a_late_poststop_leaves_alone_what_a_create_attached_while_it_waited() {
+    let mut host = Host::new();
+    succeeded(&host.create_runtime("c1", json!({BOTH: "a"})));
+    host.stop_container();
+    host.calls();
+    let new = Another::start();
+    let (cache, held) = host.lock();
+    let state = json!({"ociVersion": "1.2.0", "id": "c1", "status": "stopped", "bundle": "/b",
+        "annotations": {BOTH: "a"}});
+    let poststop = host.start(&["poststop"], &state.to_string());
+    let_it_come_to_the_lock();
+    // As a create leaves it, which has had its turn before.
+    let mut cached = cache.entries().unwrap().remove(0);
+    (cached.netns, cached.sandbox) = (new.netns(), new.sandbox());
+    cache.write(&cached).unwrap();
+    let mut record = host.record();
+    (record["netns"], record["sandbox"]) = (json!(new.netns()), json!(new.sandbox()));
+    host.write_record(&record);
+    drop(held);
+    let ended = poststop.wait_with_output().unwrap();
+    succeeded(&ended);
+    let said = String::from_utf8(ended.stderr).unwrap();
+    let expected = format!(
+        "eth0 of c1 stays attached: the process of {} lives",
+        new.netns()
+    );
+    assert!(
+        said.contains(&expected) && said.lines().count() == 1,
+        "{said}"
+    );
+    assert_eq!(host.order(), [""; 0]);
+    assert_eq!(host.cached(), [PathBuf::from("a-c1-eth0")]);
+    assert_eq!(host.record(), record);
+}
+
+#[test]
+fn of_two_creates_of_one_id_the_second_leaves_the_first_alone() {
+    let host = Host::new();
+    let first = Another::start();
+    succeeded(&host.create_runtime("c1", json!({BOTH: "a"})));
+    let mut record = host.record();
+    (record["netns"], record["sandbox"]) = (json!(first.netns()), json!(first.sandbox()));
+    succeeded(&host.run(&["del", "--id", "c1", "a", ""], ""));
+    host.calls();
+    // The first has its record and is about to attach.
+    host.write_record(&record);
+    let line = failed(&host.create_runtime("c1", json!({BOTH: "b"})));
+    assert!(
+        line.contains("container c1 lives already, inside /proc/"),
+        "{line}"
+    );
+    assert_eq!(host.order(), [""; 0]);
+    assert_eq!(host.record(), record);
+}
+
 #[test]
 fn bad_input_is_one_line_and_changes_nothing() {
     let host = Host::new();

@@ -137,10 +137,26 @@ impl Caller {
     /// Arguments that `conf` lacks are those of the ADD: a runtime that forgets the port mappings
     /// must not leave their rules behind.
     pub fn del(&self, list: &NetworkList, conf: &RuntimeConf) -> Result<()> {
+        self.del_if(list, conf, |_| Ok(true)).map(|_| ())
+    }
+
+    /// The same if `may` says so of what is cached, asked once all other operations on the
+    /// container have ended; whether it did. For a caller who read the cache before: by now a new
+    /// container of the same ID may be attached.
+    pub fn del_if(
+        &self,
+        list: &NetworkList,
+        conf: &RuntimeConf,
+        may: impl FnOnce(Option<&CachedAttachment>) -> Result<bool>,
+    ) -> Result<bool> {
         let held = self
             .cache
             .lock_container(&conf.attachment.container_id, self.patience)?;
-        self.delete(list, conf, &held)
+        let cached = self.cache.read(&list.name, &conf.attachment)?;
+        if !may(cached.as_ref())? {
+            return Ok(false);
+        }
+        self.delete(list, conf, &held).map(|()| true)
     }
 
     fn delete(&self, list: &NetworkList, conf: &RuntimeConf, held: &Held) -> Result<()> {

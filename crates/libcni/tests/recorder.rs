@@ -288,6 +288,23 @@ fn a_second_add_is_refused_and_leaves_the_first_alone() {
 }
 
 #[test]
+fn a_del_on_a_condition_asks_what_is_cached_now() {
+    let bench = Bench::new();
+    let list = list("1.0.0", &["one"]);
+    bench.caller.add(&list, &conf("c1")).unwrap();
+    bench.calls();
+    let is_elsewhere = |cached: Option<&libcni::CachedAttachment>| {
+        Ok(cached.is_none_or(|cached| cached.netns != "/run/netns/x"))
+    };
+    let conf = conf("c1");
+    assert!(!bench.caller.del_if(&list, &conf, is_elsewhere).unwrap());
+    assert!(bench.cache_file().is_file() && bench.order().is_empty());
+    assert!(bench.caller.del_if(&list, &conf, |_| Ok(true)).unwrap());
+    assert!(bench.caller.del_if(&list, &conf, is_elsewhere).unwrap());
+    assert_eq!(bench.order(), "DEL one, DEL one");
+}
+
+#[test]
 fn what_cannot_be_rolled_back_stays_known() {
     let bench = Bench::new();
     let list = list("1.0.0", &["fails-DEL", "fails-ADD"]);

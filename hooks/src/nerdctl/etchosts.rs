@@ -92,17 +92,26 @@ impl Store {
 
     /// Makes it unknown; a container that is not known is no error.
     pub(super) fn leave(&self, container: &Container) -> anyhow::Result<()> {
+        match self.forget(container)? {
+            true => self.refresh(container),
+            false => Ok(()),
+        }
+    }
+
+    /// Makes it unknown to who looks next; whether it was known.
+    pub(super) fn forget(&self, container: &Container) -> anyhow::Result<bool> {
         let removed = Dir::open(&self.dir)
             .and_then(|all| all.open_dir(container.id.as_str()))
             .and_then(|dir| dir.remove(META));
         match removed {
-            Err(error) if error.errno() == Errno::ENOENT => Ok(()),
+            Err(error) if error.errno() == Errno::ENOENT => Ok(false),
             Err(error) => Err(error).context("nerdctl's store of names"),
-            Ok(()) => self.refresh(container),
+            Ok(()) => Ok(true),
         }
     }
 
-    fn refresh(&self, container: &Container) -> anyhow::Result<()> {
+    /// Writes everybody's file anew.
+    pub(super) fn refresh(&self, container: &Container) -> anyhow::Result<()> {
         let turns = Turns::open(&self.queue)?;
         let who = container.id.as_str();
         let mut own = None;

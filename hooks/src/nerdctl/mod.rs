@@ -110,9 +110,12 @@ fn create(
     }
     let caller = place.caller();
     let cached = poststop::cached(&caller, &container.cni_id)?;
-    if let Some(living) = cached.iter().find(|each| poststop::is_anothers(each)) {
-        let (attachment, netns) = (&living.attachment, &living.netns);
-        bail!("{attachment} is attached already, inside {netns}");
+    for each in &cached {
+        let (attachment, netns) = (&each.attachment, &each.netns);
+        ensure!(
+            !poststop::is_anothers(each)?,
+            "{attachment} is attached already, inside {netns}"
+        );
     }
     let stale = poststop::detach_all(place, &caller, &cached);
     container.write_pid_file(state)?;
@@ -146,8 +149,7 @@ fn undo(
 
 fn stop(place: &Place, container: &Container, timings: &mut Timings) -> anyhow::Result<()> {
     let caller = place.caller();
-    let mut cached = poststop::cached(&caller, &container.cni_id)?;
-    cached.retain(|each| !poststop::is_anothers(each));
+    let cached = poststop::cached(&caller, &container.cni_id)?;
     let names: Vec<_> = container
         .wanted
         .networks
@@ -157,9 +159,7 @@ fn stop(place: &Place, container: &Container, timings: &mut Timings) -> anyhow::
     let load = |name: &NetworkName| load(place, container, name);
     let mut errors = poststop::detach_unknown(&caller, &container.cni_id, &names, load)?;
     errors.extend(poststop::detach_all(place, &caller, &cached));
-    let left = timings.step("hosts files", || {
-        Store::of(place, container).leave(container)
-    });
+    let left = timings.step("hosts files", || leave(place, &caller, container));
     errors.extend(left.err().map(|error| format!("{error:#}")));
     ensure!(
         errors.is_empty(),
@@ -168,6 +168,25 @@ fn stop(place: &Place, container: &Container, timings: &mut Timings) -> anyhow::
         errors.join("; ")
     );
     Ok(())
+}
+
+/// Unless a living container of the same ID, a late delete's successor, is known by now.
+fn leave(place: &Place, caller: &libcni::Caller, container: &Container) -> anyhow::Result<()> {
+    let store = Store::of(place, container);
+    let held = caller
+        .cache
+        .lock_container(&container.cni_id, caller.patience)?;
+    for each in poststop::cached(caller, &container.cni_id)? {
+        if poststop::is_anothers(&each)? {
+            return Ok(());
+        }
+    }
+    let was_there = store.forget(container)?;
+    drop(held);
+    match was_there {
+        true => store.refresh(container),
+        false => Ok(()),
+    }
 }
 
 fn plan(place: &Place, container: &Container, netns: &str) -> anyhow::Result<Vec<Step>> {
