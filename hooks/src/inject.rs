@@ -3,7 +3,8 @@
 //!
 //! What is added to config.json are annotations, the two hooks, and mounts of the three files that
 //! the hooks keep (hosts, resolv.conf, hostname). Everything is read, planned and refused before
-//! the first write; config.json is replaced in one step. A second time replaces the first.
+//! the first write; config.json is replaced in one step. A second time replaces the first. What is
+//! ours is known by config.json alone; flags and `org.davit.*` annotations exclude each other.
 
 mod additions; // pure: into config.json and out of it
 mod bundle; // the bundle's directory: config.json, and what gives it back
@@ -11,7 +12,7 @@ mod bundle; // the bundle's directory: config.json, and what gives it back
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use cni::ContainerId;
 use libcni::{Error, NetworkList};
@@ -19,10 +20,11 @@ use serde_json::{Value, json};
 use sys::{Dir, Errno};
 
 use self::additions::Additions;
-use self::bundle::Bundle;
+use self::bundle::{Bundle, Undo};
 use crate::annotations::{self, Wanted};
 use crate::args::Place;
 use crate::attach::{self, Subject};
+use crate::privileges;
 
 /// What is asked for.
 #[derive(Debug, PartialEq, Eq)]
@@ -171,24 +173,27 @@ pub fn parse(matches: &ArgMatches) -> Options {
 pub fn run(place: &Place, options: &Options) -> anyhow::Result<String> {
     let bundle = Bundle::open(&options.bundle)?;
     if options.output == Output::Remove {
-        let files = bundle.remove()?;
-        files.map_or(Ok(()), |dir| remove_files(&dir))?;
-        return Ok(String::new());
+        return remove(place, &bundle).map(|()| String::new());
+    }
+    if options.id.is_some() {
+        // Its files are in root's directory, and its hooks run next.
+        privileges::refuse_rootless(options.flag_of(annotations::PORTS).is_some())?;
+    }
+    if options.output == Output::Bundle {
+        bundle.refuse_link()?;
     }
     let text = match &options.config {
         Some(config) => bundle::read(config)?,
-        None => bundle.without_ours()?,
+        None => bundle.before()?.text,
     };
     let mut config = bundle::parse(&text)?;
+    refuse_annotations(options, &config)?;
     let files = match &options.id {
-        Some(id) => std::path::absolute(&place.state_dir)?
-            .join("containers")
-            .join(id.as_str()),
+        Some(id) => files_of(place, id)?,
         None => bundle.files(),
     };
-    let additions = additions(place, options, &config, &files)?;
-    let added = additions.add(&mut config)?;
-    check(place, options, &config)?;
+    additions(place, options, &config, &files)?.add(&mut config)?;
+    check(place, options, &config).map_err(|error| options.named(&error))?;
     let new = bundle::written_like(&text, &config)?;
     let dir = match &options.id {
         Some(_) => Dir::open_or_create(&files, 0o755)?,
@@ -198,9 +203,68 @@ pub fn run(place: &Place, options: &Options) -> anyhow::Result<String> {
     if options.output == Output::Print {
         return String::from_utf8(new).context("config.json");
     }
-    let outside = options.id.is_some().then_some(files);
-    bundle.write(&text, &new, &added, outside)?;
+    let set = options.annotations.iter().map(|(key, _)| *key);
+    let undo = Undo {
+        annotations: set.map(str::to_owned).collect(),
+    };
+    bundle.write(&text, &new, &undo)?;
     Ok(String::new())
+}
+
+impl Options {
+    /// The flag that set an annotation.
+    fn flag_of(&self, key: &str) -> Option<&'static str> {
+        let mut set = self.annotations.iter();
+        let key = set.find(|(set, _)| *set == key)?.0;
+        let flag = LISTS.iter().find(|[_, _, other, _]| *other == key);
+        Some(flag.map_or("name", |[flag, ..]| flag))
+    }
+
+    /// The error with the flags' names instead of the annotations', which nobody typed.
+    fn named(&self, error: &anyhow::Error) -> anyhow::Error {
+        let mut text = format!("{error:#}");
+        for (key, _) in &self.annotations {
+            if let Some(flag) = self.flag_of(key) {
+                text = text.replace(&format!("annotation {key}:"), &format!("--{flag}:"));
+            }
+        }
+        anyhow!("{text}")
+    }
+}
+
+/// Networks come from the command line or from the bundle: whoever typed flags did not ask for
+/// ports that somebody else's config.json has.
+fn refuse_annotations(options: &Options, config: &Value) -> anyhow::Result<()> {
+    let asked = additions::asked(config);
+    let is_plain = options.annotations.is_empty() && !asked.contains(&annotations::FILES);
+    ensure!(
+        asked.is_empty() || is_plain,
+        "config.json /annotations: --network and annotations exclude each other: remove {} or use \
+         no flags",
+        asked.join(", ")
+    );
+    Ok(())
+}
+
+/// Where the files of a container with a known ID are.
+fn files_of(place: &Place, id: &ContainerId) -> anyhow::Result<PathBuf> {
+    let state_dir = std::path::absolute(&place.state_dir)?;
+    Ok(state_dir.join("containers").join(id.as_str()))
+}
+
+/// Out of the bundle. The bundle can name a container there, but no other directory.
+fn remove(place: &Place, bundle: &Bundle) -> anyhow::Result<()> {
+    let Some(files) = bundle.remove()? else {
+        return Ok(());
+    };
+    let name = files.file_name().and_then(|name| name.to_str());
+    let Some(id) = name.and_then(|name| name.parse::<ContainerId>().ok()) else {
+        return Ok(());
+    };
+    match files == files_of(place, &id)? {
+        true => remove_files(&files),
+        false => Ok(()),
+    }
 }
 
 fn additions(

@@ -171,6 +171,82 @@ fn printing_leaves_the_bundle_alone() {
 }
 
 #[test]
+fn nothing_outside_is_removed_and_nothing_hidden_runs() {
+    let place = Place::new();
+    place.succeeds("--network front");
+    let digest = std::process::Command::new("sha256sum")
+        .arg(place.path("bundle/config.json"))
+        .output()
+        .unwrap();
+    let digest = String::from_utf8_lossy(&digest.stdout)[..64].to_owned();
+    place.file("precious", "hosts", "kept");
+    // As somebody would write them who knows the digest.
+    let precious = place.path("precious");
+    let undo = json!({"digest": digest, "id": "../../precious", "files": precious, "annotations": [],
+        "added": {"annotations": [], "hooks": [], "mounts": [], "containers": []}});
+    for name in ["record.json", "undo.json"] {
+        place.file("bundle/davit-cni", name, &undo.to_string());
+    }
+    let hidden = CONFIG.replace("rootfs", "hidden");
+    place.file("bundle/davit-cni", "original.json", &hidden);
+    let mut config = place.config();
+    config["annotations"] = json!({"org.davit.files": precious});
+    place.file("bundle", "config.json", &config.to_string());
+    let printed = place.succeeds("--id c1 --print --network back");
+    assert!(!printed.contains("hidden"), "{printed}");
+    place.succeeds("--remove");
+    assert!(!place.text().contains("hidden"), "{}", place.text());
+    let kept = fs::read_to_string(place.path("precious/hosts"));
+    assert_eq!(kept.unwrap(), "kept");
+}
+
+#[test]
+fn flags_and_annotations_exclude_each_other() {
+    let place = Place::new();
+    let mut config = place.config();
+    config["annotations"] = json!({"org.davit.networks": "front", "org.davit.ports": "22:22"});
+    place.file("bundle", "config.json", &config.to_string());
+    let part = "exclude each other: remove org.davit.networks, org.davit.ports or use no flags";
+    place.fails("--network front", part);
+    place.fails("--id c1 --print --network front", part);
+    // By the annotations alone, and they are there afterwards.
+    place.succeeds("--id c1");
+    assert_eq!(place.config()["mounts"].as_array().unwrap().len(), 3);
+    place.succeeds("--remove");
+    assert_eq!(place.text(), config.to_string());
+}
+
+#[test]
+fn a_lost_directory_of_ours_is_no_dead_end() {
+    let place = Place::new();
+    place.succeeds("--network front -p 80:80");
+    fs::remove_dir_all(place.path("bundle/davit-cni")).unwrap();
+    place.succeeds("--network front");
+    fs::remove_dir_all(place.path("bundle/davit-cni")).unwrap();
+    place.succeeds("--remove");
+    assert_eq!(
+        place.config(),
+        serde_json::from_str::<Value>(CONFIG).unwrap()
+    );
+    assert_eq!(place.bundle(), ["config.json"]);
+}
+
+#[test]
+fn who_may_not_attach_is_told_before_anything_is_made() {
+    let place = Place::new();
+    fs::set_permissions(place.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let output = Command::new("unshare")
+        .args(["-U", env!("CARGO_BIN_EXE_davit-cni"), "inject", "--print"])
+        .args(["--id", "c1", "--network", "front", &place.path("bundle")])
+        .env("NETCONFPATH", place.path("net.d"))
+        .env("DAVIT_CNI_STATE_DIR", place.path("state"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("rootless: no CAP_NET_ADMIN"), "{said}");
+}
+
+#[test]
 fn what_cannot_work_is_refused_and_changes_nothing() {
     let place = Place::new();
     for (line, part) in [
@@ -178,8 +254,8 @@ fn what_cannot_work_is_refused_and_changes_nothing() {
         ("--network nowhere", "; there are back, front"),
         ("--network back -p 80:80", "portMappings"),
         ("--publish 80:80", "no network"),
-        ("--network front -p 80", "annotation org.davit.ports: "),
-        ("--network front:ip=x", "annotation org.davit.networks: "),
+        ("--network front -p 80", "davit-cni: --publish: \"80\""),
+        ("--network front:ip=x", "davit-cni: --network: "),
     ] {
         place.fails(line, part);
     }
@@ -191,8 +267,7 @@ fn what_cannot_work_is_refused_and_changes_nothing() {
     fs::remove_file(place.path("bundle/davit-cni")).unwrap();
     fs::rename(place.path("bundle/config.json"), place.path("elsewhere/c")).unwrap();
     symlink(place.path("elsewhere/c"), place.path("bundle/config.json")).unwrap();
-    let output = place.inject("--network front");
-    assert!(!output.status.success());
+    place.fails("--network front", "is no plain file");
     assert_eq!(
         fs::read_to_string(place.path("elsewhere/c")).unwrap(),
         CONFIG

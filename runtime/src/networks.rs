@@ -140,7 +140,11 @@ fn answer(command: &mut Command) -> Result<Vec<u8>> {
     if said.is_empty() {
         bail!("{PROGRAM} inject: {}", finished.status);
     }
-    bail!("--network: {said}")
+    // davit-cni names the flag where it is one.
+    match said.contains("--publish") || said.contains("--network") {
+        true => bail!("{said}"),
+        false => bail!("--network: {said}"),
+    }
 }
 
 /// Beside this program, else in `PATH`. Where this program is, its own name has to tell: it runs
@@ -157,7 +161,10 @@ fn program() -> Result<PathBuf> {
 }
 
 fn candidates(own: &Path, path: &OsStr) -> Vec<PathBuf> {
-    let directories: Vec<PathBuf> = std::env::split_paths(path).collect();
+    // An empty or relative entry is whatever directory we are in: perhaps a bundle's.
+    let directories: Vec<PathBuf> = std::env::split_paths(path)
+        .filter(|directory| directory.is_absolute())
+        .collect();
     let typed = own.components().count() > 1;
     let own = if typed {
         Some(own.to_owned())
@@ -190,5 +197,7 @@ mod tests {
         assert_eq!(candidates(Path::new("runc"), &path), expected);
         assert_eq!(candidates(&links.join("runc"), &path), expected);
         assert_eq!(candidates(Path::new("unknown"), &path), expected[1..]);
+        let here = std::env::join_paths(["", ".", "bin", "/nowhere"]).unwrap();
+        assert_eq!(candidates(Path::new("davit"), &here), expected[2..]);
     }
 }

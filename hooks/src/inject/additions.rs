@@ -5,8 +5,11 @@
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{bail, ensure};
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+use crate::annotations::FILES;
+
+const PROGRAM: &str = "davit-cni";
 
 /// What is to be added.
 #[derive(Clone, Debug)]
@@ -17,67 +20,88 @@ pub(super) struct Additions {
     pub(super) mounts: Vec<Value>,
 }
 
-/// What was added, such that it can be taken out of a config.json that was edited since.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
-pub(super) struct Added {
-    /// Key, our text, and whose place it took.
-    annotations: Vec<(String, String, Option<Value>)>,
-    hooks: Vec<(String, Value)>,
-    mounts: Vec<Value>,
-    /// Pointers of objects and lists that were not there, outer ones first.
-    containers: Vec<String>,
-}
+/// Where everything of ours goes; those that are empty in the end were not there before.
+const CONTAINERS: [&str; 5] = [
+    "/annotations",
+    "/hooks/createRuntime",
+    "/hooks/poststop",
+    "/hooks",
+    "/mounts",
+];
+const OUR_ANNOTATIONS: &str = "org.davit.";
 
 impl Additions {
     /// Adds everything, or refuses.
-    pub(super) fn add(&self, config: &mut Value) -> anyhow::Result<Added> {
+    pub(super) fn add(&self, config: &mut Value) -> anyhow::Result<()> {
         check(config)?;
-        let mut added = Added::default();
-        let annotations = object(config, "/annotations", &mut added.containers)?;
+        let annotations = object(config, "/annotations")?;
         for (key, text) in &self.annotations {
-            let before = annotations.insert((*key).into(), text.clone().into());
-            added
-                .annotations
-                .push(((*key).into(), text.clone(), before));
+            annotations.insert((*key).into(), text.clone().into());
         }
-        object(config, "/hooks", &mut added.containers)?;
+        object(config, "/hooks")?;
         for (moment, hook) in &self.hooks {
-            let pointer = format!("/hooks/{moment}");
-            list(config, &pointer, &mut added.containers)?.push(hook.clone());
-            added.hooks.push(((*moment).into(), hook.clone()));
+            list(config, &format!("/hooks/{moment}"))?.push(hook.clone());
         }
         if !self.mounts.is_empty() {
-            let mounts = list(config, "/mounts", &mut added.containers)?;
-            mounts.extend(self.mounts.iter().cloned());
-            added.mounts.clone_from(&self.mounts);
+            list(config, "/mounts")?.extend(self.mounts.iter().cloned());
         }
-        Ok(added)
+        Ok(())
     }
 }
 
-impl Added {
-    /// Takes out what is still there of it; the rest was edited, and is its editor's.
-    pub(super) fn take_out(&self, config: &mut Value) {
-        if let Some(Value::Object(annotations)) = config.get_mut("annotations") {
-            for (key, text, before) in &self.annotations {
-                let is_ours = annotations.get(key).and_then(Value::as_str) == Some(text);
-                match before {
-                    _ if !is_ours => {}
-                    Some(before) => drop(annotations.insert(key.clone(), before.clone())),
-                    None => drop(annotations.shift_remove(key)),
-                }
-            }
-        }
-        for (moment, hook) in &self.hooks {
-            take_one(config.pointer_mut(&format!("/hooks/{moment}")), hook);
-        }
-        for mount in &self.mounts {
-            take_one(config.get_mut("mounts"), mount);
-        }
-        for pointer in self.containers.iter().rev() {
-            remove_if_empty(config, pointer);
-        }
+/// Takes out what inject writes, known by nothing but the configuration itself: what lies beside
+/// it may be somebody's who wants to hide what runs. `keys` are the annotations that were set; all
+/// of ours, if that is not known. The directory of the container's files, if anything was ours.
+pub(super) fn take_out(config: &mut Value, keys: Option<&[String]>) -> Option<PathBuf> {
+    let files = config.get("annotations")?.get(FILES)?.as_str()?.to_owned();
+    let hooks = ["createRuntime", "poststop"].map(|moment| format!("/hooks/{moment}"));
+    let ours = hooks.map(|pointer| take_last(config.pointer_mut(&pointer), is_our_hook));
+    if !ours.contains(&true) {
+        return None;
     }
+    if let Some(Value::Array(mounts)) = config.get_mut("mounts") {
+        mounts.retain(|mount| !is_our_mount(mount, &files));
+    }
+    if let Some(Value::Object(annotations)) = config.get_mut("annotations") {
+        annotations.retain(|key, _| {
+            let is_known = keys.is_none_or(|keys| keys.contains(key));
+            key != FILES && !(key.starts_with(OUR_ANNOTATIONS) && is_known)
+        });
+    }
+    prune(config);
+    Some(files.into())
+}
+
+/// Takes out the empty objects and lists around what is ours: they mean nothing.
+pub(super) fn prune(config: &mut Value) {
+    for pointer in CONTAINERS {
+        remove_if_empty(config, pointer);
+    }
+}
+
+/// The annotations of a bundle that ask us for something.
+pub(super) fn asked(config: &Value) -> Vec<&str> {
+    let annotations = config.get("annotations").and_then(Value::as_object);
+    let keys = annotations.into_iter().flat_map(Map::keys);
+    keys.map(String::as_str)
+        .filter(|key| key.starts_with(OUR_ANNOTATIONS))
+        .collect()
+}
+
+fn is_our_hook(hook: &Value) -> bool {
+    let path = hook.get("path").and_then(Value::as_str).unwrap_or_default();
+    let word = hook.pointer("/args/1").and_then(Value::as_str);
+    Path::new(path).file_name() == Some(PROGRAM.as_ref())
+        && hook.pointer("/args/0") == Some(&PROGRAM.into())
+        && matches!(word, Some("create-runtime" | "poststop"))
+}
+
+fn is_our_mount(mount: &Value, files: &str) -> bool {
+    let text = |key: &str| mount.get(key).and_then(Value::as_str).unwrap_or_default();
+    super::FILES.iter().any(|(name, destination)| {
+        text("destination") == *destination
+            && Path::new(text("source")) == Path::new(files).join(name)
+    })
 }
 
 /// Destinations of mounts, cleaned as a runtime sees them.
@@ -113,7 +137,7 @@ fn check(config: &Value) -> anyhow::Result<()> {
         for (index, hook) in hooks.enumerate() {
             let path = hook.get("path").and_then(Value::as_str).unwrap_or_default();
             ensure!(
-                Path::new(path).file_name() != Some("davit-cni".as_ref()),
+                Path::new(path).file_name() != Some(PROGRAM.as_ref()),
                 "config.json /hooks/{moment}/{index}: the bundle has a hook of davit-cni already: \
                  take it out, or leave it to the annotations"
             );
@@ -144,24 +168,16 @@ fn check_namespace(config: &Value) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn object<'a>(
-    config: &'a mut Value,
-    pointer: &str,
-    made: &mut Vec<String>,
-) -> anyhow::Result<&'a mut Map<String, Value>> {
-    let place = place(config, pointer, Value::Object(Map::new()), made)?;
+fn object<'a>(config: &'a mut Value, pointer: &str) -> anyhow::Result<&'a mut Map<String, Value>> {
+    let place = place(config, pointer, Value::Object(Map::new()))?;
     match place.as_object_mut() {
         Some(object) => Ok(object),
         None => bail!("config.json {pointer}: expected an object"),
     }
 }
 
-fn list<'a>(
-    config: &'a mut Value,
-    pointer: &str,
-    made: &mut Vec<String>,
-) -> anyhow::Result<&'a mut Vec<Value>> {
-    let place = place(config, pointer, Value::Array(Vec::new()), made)?;
+fn list<'a>(config: &'a mut Value, pointer: &str) -> anyhow::Result<&'a mut Vec<Value>> {
+    let place = place(config, pointer, Value::Array(Vec::new()))?;
     match place.as_array_mut() {
         Some(list) => Ok(list),
         None => bail!("config.json {pointer}: expected a list"),
@@ -169,12 +185,7 @@ fn list<'a>(
 }
 
 /// What is at the pointer, or `empty` in its place; null is nothing, as Go's programs write it.
-fn place<'a>(
-    config: &'a mut Value,
-    pointer: &str,
-    empty: Value,
-    made: &mut Vec<String>,
-) -> anyhow::Result<&'a mut Value> {
+fn place<'a>(config: &'a mut Value, pointer: &str, empty: Value) -> anyhow::Result<&'a mut Value> {
     let (parent, key) = pointer.rsplit_once('/').unwrap_or_default();
     let parent = config.pointer_mut(parent).and_then(Value::as_object_mut);
     let Some(parent) = parent else {
@@ -182,18 +193,22 @@ fn place<'a>(
     };
     let place = parent.entry(key).or_insert(Value::Null);
     if place.is_null() {
-        made.push(pointer.to_owned());
         *place = empty;
     }
     Ok(place)
 }
 
-/// The last that is equal: ours were put last.
-fn take_one(list: Option<&mut Value>, ours: &Value) {
-    if let Some(Value::Array(list)) = list
-        && let Some(index) = list.iter().rposition(|each| each == ours)
-    {
-        list.remove(index);
+/// The last one, if it is ours: they were put last. Whether it was.
+fn take_last(list: Option<&mut Value>, is_ours: fn(&Value) -> bool) -> bool {
+    let Some(Value::Array(list)) = list else {
+        return false;
+    };
+    match list.iter().rposition(is_ours) {
+        Some(index) => {
+            list.remove(index);
+            true
+        }
+        None => false,
     }
 }
 
@@ -201,6 +216,7 @@ fn remove_if_empty(config: &mut Value, pointer: &str) {
     let empty = match config.pointer(pointer) {
         Some(Value::Object(object)) => object.is_empty(),
         Some(Value::Array(list)) => list.is_empty(),
+        Some(Value::Null) => true,
         _ => false,
     };
     let (parent, key) = pointer.rsplit_once('/').unwrap_or_default();
@@ -215,16 +231,14 @@ mod tests {
     use serde_json::json;
 
     fn additions() -> Additions {
+        let hook = |word: &str| json!({"path": "/x/davit-cni", "args": ["davit-cni", word]});
         Additions {
-            annotations: vec![("org.davit.networks", "a".into())],
+            annotations: vec![("org.davit.networks", "a".into()), (FILES, "/f".into())],
             hooks: [
-                (
-                    "createRuntime",
-                    json!({"path": "/x/davit-cni", "args": ["1"]}),
-                ),
-                ("poststop", json!({"path": "/x/davit-cni", "args": ["2"]})),
+                ("createRuntime", hook("create-runtime")),
+                ("poststop", hook("poststop")),
             ],
-            mounts: vec![json!({"destination": "/etc/hosts"})],
+            mounts: vec![json!({"destination": "/etc/hosts", "source": "/f/hosts"})],
         }
     }
 
@@ -242,40 +256,52 @@ mod tests {
     fn what_was_added_can_be_taken_out_again() {
         for more in [
             json!({}),
-            json!({"annotations": {}, "hooks": {}, "mounts": []}),
-            json!({"hooks": {"poststop": [{"path": "/p"}]}, "annotations": {"z": "1",
-                "org.davit.networks": "old", "a": "2"}, "mounts": [{"destination": "/proc"}]}),
+            json!({"annotations": {}, "hooks": {"poststop": null}, "mounts": []}),
+            json!({"hooks": {"poststop": [{"path": "/p"}]}, "annotations": {"z": "1", "a": "2"},
+                "mounts": [{"destination": "/proc"}, {"destination": "/etc/hosts", "source": "/h"}]}),
         ] {
-            let before = bundle(more);
+            let mut before = bundle(more);
             let mut config = before.clone();
-            let added = additions().add(&mut config).unwrap();
+            additions().add(&mut config).unwrap();
             assert_eq!(config["annotations"]["org.davit.networks"], "a");
             assert_eq!(
-                config["mounts"].as_array().unwrap().last().unwrap()["destination"],
-                "/etc/hosts"
+                config["mounts"].as_array().unwrap().last().unwrap()["source"],
+                "/f/hosts"
             );
-            let record = serde_json::to_vec(&added).unwrap();
-            let added: Added = serde_json::from_slice(&record).unwrap();
-            added.take_out(&mut config);
+            assert_eq!(take_out(&mut config, None), Some("/f".into()));
             // As text, for the order of keys is a promise too.
+            prune(&mut before);
             assert_eq!(config.to_string(), before.to_string());
+            assert_eq!(take_out(&mut config, None), None);
         }
     }
 
     #[test]
-    fn what_others_edited_stays() {
-        let mut config = bundle(json!({}));
-        let added = additions().add(&mut config).unwrap();
-        config["annotations"]["org.davit.networks"] = "b".into();
-        config["hooks"]["poststop"]
-            .as_array_mut()
-            .unwrap()
-            .insert(0, json!({"path": "/p"}));
-        config["mounts"] = json!([]);
-        added.take_out(&mut config);
-        let expected = json!({"annotations": {"org.davit.networks": "b"},
-            "hooks": {"poststop": [{"path": "/p"}]}});
-        assert_eq!(config, bundle(expected));
+    fn annotations_of_others_stay() {
+        let mut config = bundle(json!({"annotations": {"org.davit.dns": "10.0.0.1"}}));
+        let before = config.clone();
+        additions().add(&mut config).unwrap();
+        let hook = json!({"path": "/p"});
+        let list = config["hooks"]["poststop"].as_array_mut().unwrap();
+        list.insert(0, hook.clone());
+        take_out(&mut config, Some(&["org.davit.networks".to_owned()]));
+        assert_eq!(config["annotations"], before["annotations"]);
+        assert_eq!(config["hooks"], json!({"poststop": [hook]}));
+        assert_eq!(asked(&config), ["org.davit.dns"]);
+    }
+
+    #[test]
+    fn what_is_not_ours_alone_is_not_taken_out() {
+        let by_hand = json!({"path": "/x/davit-cni", "args": ["davit-cni", "create-runtime"]});
+        for more in [
+            json!({"annotations": {"org.davit.files": "/f"}, "hooks": {"poststop": [{"path": "/p"}]}}),
+            json!({"hooks": {"createRuntime": [by_hand]}}),
+        ] {
+            let mut config = bundle(more);
+            let before = config.clone();
+            assert_eq!(take_out(&mut config, None), None);
+            assert_eq!(config, before);
+        }
     }
 
     #[test]

@@ -3,12 +3,14 @@
 //! ```text
 //! config.json              replaced by rename, with its mode and its owner
 //! davit-cni/original.json  its bytes before
-//! davit-cni/record.json    what was added, and the digest of what was written
+//! davit-cni/undo.json      the annotations that were set: names, nothing else
 //! davit-cni/{hosts,resolv.conf,hostname}   for containers whose ID was not known
 //! ```
 //!
 //! The directory may be somebody's who wants us to write elsewhere: every name is opened below it
-//! without following links. Both files beside are written before config.json, so that a crash in
+//! without following links, and no path is taken from a file. Nor does what runs come from a file
+//! beside: what is ours is taken out of config.json itself, and the old bytes are given back only
+//! where they say the same. Both files beside are written before config.json, so that a crash in
 //! between leaves a bundle that is as it was.
 
 use std::io::Write;
@@ -19,15 +21,14 @@ use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::ser::{PrettyFormatter, Serializer};
-use sha2::{Digest, Sha256};
 use sys::{Dir, Errno};
 
-use super::additions::Added;
+use super::additions;
 
 const CONFIG: &str = "config.json";
 const OURS: &str = "davit-cni";
 const ORIGINAL: &str = "original.json";
-const RECORD: &str = "record.json";
+const UNDO: &str = "undo.json";
 const LONGEST: u64 = 64 << 20;
 
 /// The directory, open.
@@ -35,12 +36,17 @@ pub(super) struct Bundle {
     dir: Dir,
 }
 
+/// What config.json does not tell.
 #[derive(Serialize, Deserialize)]
-struct Record {
-    digest: String,
-    added: Added,
-    /// Where the container's files are if they are not here.
-    files: Option<PathBuf>,
+pub(super) struct Undo {
+    pub(super) annotations: Vec<String>,
+}
+
+/// A configuration without what is ours.
+pub(super) struct Before {
+    pub(super) text: Vec<u8>,
+    /// Where the container's files are, if anything was ours.
+    pub(super) files: Option<PathBuf>,
 }
 
 impl Bundle {
@@ -76,80 +82,83 @@ impl Bundle {
         }
     }
 
-    /// config.json as it was before us, or without what we added if it was edited since.
-    pub(super) fn without_ours(&self) -> anyhow::Result<Vec<u8>> {
+    /// config.json without what is ours; its old bytes, if they still say just that.
+    pub(super) fn before(&self) -> anyhow::Result<Before> {
         let current = self.config()?;
-        let Some((ours, record)) = self.record()? else {
-            return Ok(current);
-        };
-        if digest(&current) == record.digest {
-            return Ok(ours.read(ORIGINAL, LONGEST)?);
-        }
         let mut config = parse(&current)?;
-        let before = config.clone();
-        record.added.take_out(&mut config);
-        match config == before {
-            true => Ok(current),
-            false => written_like(&current, &config),
-        }
+        let undo = self.undo();
+        let keys = undo.as_ref().map(|undo| &undo.annotations[..]);
+        let files = additions::take_out(&mut config, keys);
+        let text = match files {
+            None => current,
+            Some(_) => match self.original(&config) {
+                Some(original) => original,
+                None => written_like(&current, &config)?,
+            },
+        };
+        Ok(Before { text, files })
     }
 
-    fn record(&self) -> anyhow::Result<Option<(Dir, Record)>> {
-        let read = || -> sys::Result<_> {
-            let ours = self.dir.open_dir(OURS)?;
-            let bytes = ours.read(RECORD, LONGEST)?;
-            Ok((ours, bytes))
-        };
-        let (ours, bytes) = match read() {
-            Err(error) if error.errno() == Errno::ENOENT => return Ok(None),
-            other => other?,
-        };
-        let file = || format!("{}/{RECORD}", ours.path().display());
-        let record = serde_json::from_slice(&bytes).with_context(file)?;
-        Ok(Some((ours, record)))
+    /// The old bytes, if they mean `config`.
+    fn original(&self, config: &Value) -> Option<Vec<u8>> {
+        let ours = self.dir.open_dir(OURS).ok()?;
+        let original = ours.read(ORIGINAL, LONGEST).ok()?;
+        let mut meant = parse(&original).ok()?;
+        additions::prune(&mut meant);
+        let mut config = config.clone();
+        additions::prune(&mut config);
+        (meant == config).then_some(original)
+    }
+
+    /// What is lost or cannot be read is none.
+    fn undo(&self) -> Option<Undo> {
+        let ours = self.dir.open_dir(OURS).ok()?;
+        let bytes = ours.read(UNDO, LONGEST).ok()?;
+        serde_json::from_slice(&bytes).ok()
     }
 
     /// Gives the bundle its new config.json; `original` is what `--remove` gives back.
-    pub(super) fn write(
-        &self,
-        original: &[u8],
-        new: &[u8],
-        added: &Added,
-        files: Option<PathBuf>,
-    ) -> anyhow::Result<()> {
+    pub(super) fn write(&self, original: &[u8], new: &[u8], undo: &Undo) -> anyhow::Result<()> {
         let ours = self.open_files()?;
-        let record = Record {
-            digest: digest(new),
-            added: added.clone(),
-            files,
-        };
         ours.replace(ORIGINAL, original, 0o600)?;
-        ours.replace(RECORD, &serde_json::to_vec(&record)?, 0o600)?;
+        ours.replace(UNDO, &serde_json::to_vec(undo)?, 0o600)?;
         self.replace_config(new)
     }
 
-    /// Gives the old config.json back; where files outside of the bundle are.
+    /// Gives the old config.json back; where the container's files are.
     pub(super) fn remove(&self) -> anyhow::Result<Option<PathBuf>> {
-        let record = self.record()?;
-        let files = record.map(|(_, record)| record.files);
+        let before = self.before()?;
+        let is_there = match self.dir.stat(OURS) {
+            Err(error) if error.errno() == Errno::ENOENT => false,
+            other => other.map(|_| true)?,
+        };
         ensure!(
-            files.is_some(),
+            is_there || before.files.is_some(),
             "bundle {}: nothing was injected here",
             self.dir.path().display()
         );
-        let (current, before) = (self.config()?, self.without_ours()?);
-        if current != before {
-            self.replace_config(&before)?;
+        if before.files.is_some() {
+            self.replace_config(&before.text)?;
         }
-        self.dir.remove_all(OURS)?;
-        Ok(files.flatten())
+        if is_there {
+            self.dir.remove_all(OURS)?;
+        }
+        Ok(before.files)
     }
 
-    fn replace_config(&self, text: &[u8]) -> anyhow::Result<()> {
+    /// Refuses a config.json that could not be replaced.
+    pub(super) fn refuse_link(&self) -> anyhow::Result<()> {
         let old = self.dir.stat(CONFIG)?;
         let is_file = old.st_mode & 0o170_000 == 0o100_000;
         let path = self.dir.path().join(CONFIG);
         ensure!(is_file, "{} is no plain file: not replaced", path.display());
+        Ok(())
+    }
+
+    fn replace_config(&self, text: &[u8]) -> anyhow::Result<()> {
+        self.refuse_link()?;
+        let old = self.dir.stat(CONFIG)?;
+        let path = self.dir.path().join(CONFIG);
         let temporary = format!(".{CONFIG}.{}.tmp", std::process::id());
         // Of one that was killed, with our number.
         let _ = self.dir.remove(&temporary);
@@ -206,11 +215,6 @@ pub(super) fn written_like(old: &[u8], config: &Value) -> anyhow::Result<Vec<u8>
         text.push(b'\n');
     }
     Ok(text)
-}
-
-fn digest(bytes: &[u8]) -> String {
-    let digest = Sha256::digest(bytes);
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
