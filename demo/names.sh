@@ -59,12 +59,22 @@ show fetch 8081
 show "$DAVIT_CNI" list
 cmp "$DEMO_DIR/web/config.json" "$DEMO_DIR/untouched" && echo '  the bundles are as they were'
 
+say 'a container on two networks reaches both gateways, by interfaces in the order of the flags'
+show "$DAVIT_CNI" network create back
+make_bundle both 'exec httpd -f -p 80 -h /www'
+run_detached both --network demo --network back
+show runtime exec both ip route
+for interface in eth0 eth1; do
+    gateway=$(runtime exec both ip route | sed -n "s/^default via \([0-9.]*\) dev $interface.*/\1/p")
+    runtime exec both ping -c 1 -W 2 "$gateway" >/dev/null && echo "  $interface reaches $gateway"
+done
+
 say 'a network that is in use stays'
 if "$DAVIT_CNI" network rm demo; then echo 'it was removed'; exit 1; fi
 say 'davit delete: the injected poststop hook detaches'
-for name in web db; do
+for name in web db both; do
     runtime delete --force "$name"
 done
 if fetch 8080 >/dev/null 2>&1; then echo 'the port still answers'; exit 1; fi
-show "$DAVIT_CNI" network rm demo
+show "$DAVIT_CNI" network rm demo back
 compare

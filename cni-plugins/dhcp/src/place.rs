@@ -265,7 +265,7 @@ impl Found {
             .into_iter()
             .partition(|route| route.gateway.is_none());
         for route in near.iter().chain(&far) {
-            tolerate_present(inside.add_route(route))?;
+            tolerate_present(inside.add_route_beside(route))?;
         }
         Ok(())
     }

@@ -45,6 +45,12 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     row!(
         Cni,
+        BR04,
+        each_network_of_a_container_brings_a_default_route,
+        "bridge: the default routes of two networks, as the kernel keeps them when neither replaces"
+    ),
+    row!(
+        Cni,
         BR05,
         a_default_route_of_ipam_without_gateway_is_no_duplicate,
         "bridge: isDefaultGateway beside an IPAM route 0.0.0.0/0"
@@ -349,6 +355,41 @@ fn is_default_gateway_makes_the_default_route(case: &Case<'_>) -> Verdict {
         routes.starts_with("default via 10.77.0.1 dev eth0"),
         "routes: {routes}"
     );
+    Ok(())
+}
+
+/// In IPv4 the later one comes first, in IPv6 they are one route over both gateways.
+fn each_network_of_a_container_brings_a_default_route(case: &Case<'_>) -> Verdict {
+    let first = case.sandbox("c1")?;
+    let second = Attachment {
+        ifname: "eth1".into(),
+        ..first.clone()
+    };
+    for (at, number) in [(&first, 77), (&second, 78)] {
+        let mut conf = with(&conf(case), "bridge", format!("br{number}"));
+        conf["name"] = format!("net{number}").into();
+        conf["ipam"] = json!({
+            "type": "host-local", "dataDir": case.path("reservations"),
+            "ranges": [[{ "subnet": format!("10.{number}.0.0/24") }],
+                       [{ "subnet": format!("fd{number}::/64") }]],
+            "routes": [{ "dst": "0.0.0.0/0" }, { "dst": "::/0" }]
+        });
+        case.add(at, &conf)?;
+    }
+    let v4 = case.inside(&first, "ip -4 route show default")?;
+    let lines: Vec<&str> = v4.lines().map(str::trim).collect();
+    ensure_eq!(
+        lines,
+        [
+            "default via 10.78.0.1 dev eth1",
+            "default via 10.77.0.1 dev eth0"
+        ],
+        "IPv4"
+    );
+    let v6 = case.inside(&first, "ip -6 route show default")?;
+    for hop in ["via fd77::1 dev eth0", "via fd78::1 dev eth1"] {
+        ensure!(v6.contains(hop), "IPv6: {v6}");
+    }
     Ok(())
 }
 

@@ -132,10 +132,11 @@ impl Setup {
     }
 }
 
-/// Adds the routes in their order.
+/// Adds the routes in their order, each beside those that other interfaces have to the same
+/// destination: every network of a container brings a default route.
 pub fn add_routes(sandbox: &mut Sandbox, link: &Link, assigned: &Assigned) -> Result<(), Error> {
     for route in assigned.kernel_routes(link.index) {
-        on_host(sandbox.route.add_route(&route), || {
+        on_host(sandbox.route.add_route_beside(&route), || {
             format!("configure {:?} in {:?}", link.name, sandbox.path)
         })?;
     }

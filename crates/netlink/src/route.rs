@@ -62,11 +62,21 @@ impl Route {
 impl Socket {
     /// Adds a route; `EEXIST` when there is one to this destination with this priority.
     pub fn add_route(&mut self, route: &Route) -> Result<()> {
+        self.create_route(route, NLM_F_CREATE | NLM_F_EXCL)
+    }
+
+    /// Adds a route also where others lead to this destination with this priority; `EEXIST` only
+    /// when it is there itself. In IPv4 it goes before the others and is the one that is used; in
+    /// IPv6 they become one route over several gateways, among which the kernel divides.
+    pub fn add_route_beside(&mut self, route: &Route) -> Result<()> {
+        self.create_route(route, NLM_F_CREATE)
+    }
+
+    fn create_route(&mut self, route: &Route, flags: u16) -> Result<()> {
         let what = match route.gateway {
             Some(gateway) => format!("add route to {} via {gateway}", route.destination),
             None => format!("add route to {}", route.destination),
         };
-        let flags = NLM_F_CREATE | NLM_F_EXCL;
         self.request(message_of(RTM_NEWROUTE, flags, &to_message(route)), &what)
     }
 

@@ -157,6 +157,38 @@ fn every_attribute_of_a_route_arrives() {
 }
 
 #[test]
+fn a_route_beside_others_is_refused_only_when_it_is_there_itself() {
+    // The host must live: its end of the pair, and with it ours, dies with its namespace.
+    let Some(Net {
+        mut container,
+        host: _host,
+        ..
+    }) = net()
+    else {
+        return;
+    };
+    let eth0 = container.link("eth0").unwrap().unwrap().index;
+    let address = "10.1.0.2/24".parse().unwrap();
+    container.add_address(eth0, address).unwrap();
+    container.change_link(eth0, &[Setting::Up]).unwrap();
+    let by = |last: u8| {
+        let everywhere = "0.0.0.0/0".parse().unwrap();
+        Route::new(everywhere, Some([10, 1, 0, last].into()), eth0)
+    };
+    container.add_route_beside(&by(7)).unwrap();
+    let alone = container.add_route(&by(8)).unwrap_err();
+    assert_eq!(alone.errno(), Some(Errno::EEXIST));
+    container.add_route_beside(&by(8)).unwrap();
+    for last in [7, 8] {
+        let again = container.add_route_beside(&by(last)).unwrap_err();
+        assert_eq!(again.errno(), Some(Errno::EEXIST));
+    }
+    let routes = container.routes().unwrap();
+    let gateways: Vec<_> = routes.iter().filter_map(|route| route.gateway).collect();
+    assert_eq!(gateways, [by(8), by(7)].map(|route| route.gateway.unwrap()));
+}
+
+#[test]
 fn an_ipv6_address_is_waited_for() {
     // The host must live: its end of the pair, and with it ours, dies with its namespace.
     let Some(Net {
