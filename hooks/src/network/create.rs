@@ -275,7 +275,9 @@ impl Options {
             let inside = subnet.contains(part);
             ensure!(inside, "--ip-range {part} is not inside {subnet}");
         }
-        let part = part.map(|part| first_and_last(part.trunc(), subnet));
+        let part = part
+            .map(|part| part_of(*part, subnet, gateway))
+            .transpose()?;
         Ok(Range {
             subnet,
             gateway,
@@ -379,12 +381,29 @@ fn check_subnet(net: &IpNet) -> anyhow::Result<()> {
     let room = net.max_prefix_len() - net.prefix_len();
     ensure!(room >= 2, "--subnet {net} has no room for containers");
     ensure!(net.prefix_len() >= 2, "--subnet {net} is everything");
-    Ok(())
+    match subnet::nobodys(net) {
+        Some((special, what)) => {
+            bail!("--subnet {net} overlaps {special} ({what}), of which no container can have one")
+        }
+        None => Ok(()),
+    }
 }
 
 /// Neither the subnet's own address nor, of IPv4, that of everybody in it.
 fn is_host(ip: IpAddr, subnet: IpNet) -> bool {
     ip != subnet.network() && (ip.is_ipv6() || ip != subnet.broadcast())
+}
+
+/// The first and the last address of a range in which there is one for a container.
+fn part_of(part: IpNet, subnet: IpNet, gateway: IpAddr) -> anyhow::Result<(IpAddr, IpAddr)> {
+    let (first, last) = first_and_last(part.trunc(), subnet);
+    let only_gateway = first == last && first == gateway;
+    ensure!(
+        first <= last && !only_gateway,
+        "--ip-range {part} holds no address for a container: {subnet} has {gateway} for its gateway, \
+         and its first and, in IPv4, its last are nobody's"
+    );
+    Ok((first, last))
 }
 
 fn first_and_last(part: IpNet, subnet: IpNet) -> (IpAddr, IpAddr) {
@@ -513,6 +532,27 @@ mod tests {
                 "--subnet 10.5.0.0/24 --ip-range 10.5.0.0/23",
                 "--ip-range 10.5.0.0/23 is not inside",
             ),
+            (
+                "--subnet 10.5.0.0/24 --ip-range 10.5.0.0/31",
+                "--ip-range 10.5.0.0/31 holds no address",
+            ),
+            (
+                "--subnet 10.5.0.0/24 --ip-range 10.5.0.255/32",
+                "--ip-range 10.5.0.255/32 holds no address",
+            ),
+            (
+                "--subnet 10.5.0.0/24 --ip-range 10.5.0.0/32",
+                "--ip-range 10.5.0.0/32 holds no address",
+            ),
+            ("--subnet 127.5.0.0/24", "overlaps 127.0.0.0/8 (loopback)"),
+            ("--subnet 0.1.0.0/16", "overlaps 0.0.0.0/8 ("),
+            ("--subnet 169.254.7.0/24", "(link-local)"),
+            ("--subnet 224.0.0.0/3", "(multicast)"),
+            ("--subnet 255.255.255.0/28", "(broadcast)"),
+            ("--subnet ::ffff:10.5.0.0/120", "(IPv4 in IPv6)"),
+            ("--subnet ::/64", "(loopback"),
+            ("--subnet fe80::/64", "(link-local)"),
+            ("--subnet ff05::/64", "(multicast)"),
             ("--gateway fd00::1", "fd00::1 is of a family"),
             ("--parent eth0", "--parent is for macvlan and ipvlan"),
             ("-d macvlan", "--driver macvlan needs --parent"),

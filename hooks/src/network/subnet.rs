@@ -112,6 +112,28 @@ pub(super) fn free_v6(
     anyhow::bail!("no free IPv6 subnet below fd00::/8; give one with --subnet")
 }
 
+/// Ranges whose addresses the kernel gives to no host, or does not route.
+const NOBODYS: [(&str, &str); 9] = [
+    ("0.0.0.0/8", "this host"),
+    ("127.0.0.0/8", "loopback"),
+    ("169.254.0.0/16", "link-local"),
+    ("224.0.0.0/4", "multicast"),
+    ("255.255.255.0/24", "broadcast"),
+    ("::/96", "loopback and no address"),
+    ("::ffff:0:0/96", "IPv4 in IPv6"),
+    ("fe80::/10", "link-local"),
+    ("ff00::/8", "multicast"),
+];
+
+/// What of `net` can be no container's, and what it is.
+pub(super) fn nobodys(net: &IpNet) -> Option<(&'static str, &'static str)> {
+    let overlaps = |text: &str| {
+        let special = text.parse::<IpNet>();
+        special.is_ok_and(|special| special.contains(net) || net.contains(&special))
+    };
+    NOBODYS.into_iter().find(|(text, _)| overlaps(text))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
