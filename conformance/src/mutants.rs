@@ -35,6 +35,7 @@ const LIST: &str = include_str!("../mutants/mutants.txt");
 const RUNTIME_SCRIPT: &str = include_str!("../mutants/runtime.sh");
 const PLUGIN_SCRIPT: &str = include_str!("../mutants/plugin.sh");
 const CALLER_SCRIPT: &str = include_str!("../mutants/caller.sh");
+const HOOK_SCRIPT: &str = include_str!("../mutants/hook.sh");
 
 /// The section of known-gaps.toml that is not there: a liar has no known gaps.
 const LIAR: &str = "mutant";
@@ -159,6 +160,7 @@ fn installed(mutant: &Mutant, honest: &Subject, directory: &Path) -> Result<Subj
         side => {
             let script = match side {
                 Side::Runtime => RUNTIME_SCRIPT,
+                Side::Hook => HOOK_SCRIPT,
                 _ => CALLER_SCRIPT,
             };
             written(&place.join("runtime"), script)?;

@@ -42,6 +42,18 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     row!(
         Hook,
+        OH04,
+        a_create_that_fails_after_the_plugins_is_undone,
+        "nerdctl oci-hook: a failure inside createRuntime removes what was attached"
+    ),
+    row!(
+        Hook,
+        OH05,
+        a_living_container_of_the_same_id_is_left_alone,
+        "davit: what is removed beforehand, or by a postStop that is late, is of a dead container"
+    ),
+    row!(
+        Hook,
         OH07,
         hooks_of_several_containers_run_in_parallel,
         "SPEC section 3: operations on different containers may run in parallel"
@@ -87,6 +99,12 @@ pub(crate) const ROWS: &[Row] = &[
         OH12,
         addresses_and_ports_reach_the_plugins,
         "nerdctl oci-hook: CNI_ARGS IP and MAC, capabilities ips and portMappings"
+    ),
+    row!(
+        Hook,
+        OH12,
+        the_pid_file_is_written,
+        "nerdctl oci-hook: nerdctl/pid-file has the container's pid"
     ),
 ];
 
@@ -174,6 +192,34 @@ fn what_a_crash_left_is_removed_before_the_next_create(case: &Case<'_>) -> Verdi
     let second = stand.container("c7")?;
     stand.create(&second)?.succeeds()?;
     stand.was_asked(&[&BOTH_WAYS[..], &BOTH_WAYS[..2]].concat())
+}
+
+fn a_create_that_fails_after_the_plugins_is_undone(case: &Case<'_>) -> Verdict {
+    let stand = Stand::new(case)?;
+    let container = stand.container("c7")?;
+    // A directory in the place of the hosts file can be neither read nor written.
+    let names = stand.store().join("etchosts/default/c7");
+    std::fs::create_dir_all(names.join("hosts"))?;
+    stand.create(&container)?.refuses()?;
+    stand.was_asked(&BOTH_WAYS)?;
+    ensure_eq!(stand.cached()?, "", "attachments in the cache");
+    let is_known = names.join("meta.json").try_exists()?;
+    ensure!(!is_known, "its neighbours still know the container");
+    Ok(())
+}
+
+fn a_living_container_of_the_same_id_is_left_alone(case: &Case<'_>) -> Verdict {
+    let stand = Stand::new(case)?;
+    let living = stand.container("c7")?;
+    stand.create(&living)?.succeeds()?;
+    stand.was_asked(&BOTH_WAYS[..2])?;
+    let cached = stand.cached()?;
+    stand.create(&stand.container("c7")?)?.refuses()?;
+    // The runtime that was refused gives up.
+    stand.stop(&living)?.succeeds()?;
+    stand.was_asked(&[])?;
+    ensure_eq!(stand.cached()?, cached, "attachments in the cache");
+    Ok(())
 }
 
 fn hooks_of_several_containers_run_in_parallel(case: &Case<'_>) -> Verdict {
@@ -390,10 +436,19 @@ fn addresses_and_ports_reach_the_plugins(case: &Case<'_>) -> Verdict {
     let given = &added.request()?["runtimeConfig"];
     let ips = given["ips"].to_string();
     ensure!(ips.contains("fd00::9"), "capability ips is {ips}");
-    ensure_eq!(
-        given["portMappings"].as_array().map_or(0, Vec::len),
-        1,
-        "mappings"
-    );
+    let mapping = json!([
+        {"hostPort": 8080, "containerPort": 80, "protocol": "tcp", "hostIP": "127.0.0.1"}
+    ]);
+    ensure_eq!(&given["portMappings"], &mapping, "mappings");
+    Ok(())
+}
+
+fn the_pid_file_is_written(case: &Case<'_>) -> Verdict {
+    let stand = Stand::new(case)?;
+    let file = case.path("pid");
+    let container = stand.container("c7")?.with("pid-file", &json!(file));
+    stand.create(&container)?.succeeds()?;
+    let written = case.read("pid")?;
+    ensure_eq!(written.trim(), container.pid.to_string(), "pid-file");
     Ok(())
 }

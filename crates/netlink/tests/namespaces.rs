@@ -242,3 +242,41 @@ fn a_setting_goes_to_the_namespace_of_its_thread() {
         Errno::ENOENT
     );
 }
+
+#[test]
+fn whoever_goes_on_after_a_deletion_cannot_see_the_link() {
+    let (Ok(ns), Ok(_)) = (NetNs::new(), NetNs::new()) else {
+        eprintln!("SKIP: no right to unshare(NEWNET)");
+        return;
+    };
+    let socket = || Socket::route_in(&ns).unwrap();
+    let (mut first, mut witness) = (socket(), socket());
+    for _ in 0..10 {
+        first.create_ifb("ifb7", 1500).unwrap();
+        let index = first.link("ifb7").unwrap().unwrap().index;
+        let (deleted, seen) = first.delete_link_then(socket(), index, |is_gone| {
+            (is_gone, witness.link_by_index(index).unwrap())
+        });
+        assert!(deleted.unwrap());
+        assert_eq!(seen, (true, None));
+        // One that is gone already is as well as deleted.
+        let (deleted, is_gone) = first.delete_link_then(socket(), index, |is_gone| is_gone);
+        assert!(deleted.is_ok() && is_gone);
+    }
+}
+
+#[test]
+fn a_deletion_that_the_kernel_refuses_is_an_error_and_the_link_stays() {
+    let Ok(ns) = NetNs::new() else {
+        eprintln!("SKIP: no right to unshare(NEWNET)");
+        return;
+    };
+    let socket = || Socket::route_in(&ns).unwrap();
+    let mut first = socket();
+    let lo = first.link("lo").unwrap().unwrap().index;
+    let (deleted, is_gone) = first.delete_link_then(socket(), lo, |is_gone| is_gone);
+    let refused = deleted.unwrap_err();
+    assert_eq!(refused.errno(), Some(Errno::EOPNOTSUPP), "{refused}");
+    assert!(!is_gone);
+    assert!(first.link_by_index(lo).unwrap().is_some());
+}
