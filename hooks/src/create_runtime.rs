@@ -10,7 +10,9 @@ use anyhow::{Context, ensure};
 use libcni::{CachedAttachment, Caller, NetworkList, sandbox};
 use sys::NetNs;
 
-use crate::annotations::{ExtraHost, HOST_GATEWAY, HOSTS, HostAddress, NETWORKS, PORTS, Wanted};
+use crate::annotations::{
+    ALIASES, ExtraHost, HOST_GATEWAY, HOSTS, HostAddress, NETWORKS, PORTS, Wanted,
+};
 use crate::args::Place;
 use crate::attach::{self, Attached, Step, Subject};
 use crate::block::OURS;
@@ -74,6 +76,7 @@ impl<'a> Job<'a> {
             networks: Vec::new(),
             hosts: Vec::new(),
         };
+        refuse_too_long(&record, wanted)?;
         Ok(Self {
             place,
             caller: place.caller(),
@@ -209,6 +212,37 @@ impl<'a> Job<'a> {
             _ => error,
         }
     }
+}
+
+/// Every network's aliases and every host are in the record, which must be readable again.
+fn refuse_too_long(record: &Record, wanted: &Wanted) -> anyhow::Result<()> {
+    let networks = wanted.networks.iter().map(|network| Membership {
+        network: network.name.to_string(),
+        ifname: String::new(),
+        addresses: Vec::new(),
+        aliases: network
+            .aliases
+            .iter()
+            .chain(&wanted.aliases)
+            .cloned()
+            .collect(),
+    });
+    let longest = std::net::IpAddr::from([0xffff_u16; 8]);
+    let mut whole = Record {
+        networks: networks.collect(),
+        ..record.clone()
+    };
+    ensure!(
+        !whole.is_too_long(),
+        "annotation {ALIASES}: too many names for the container's record"
+    );
+    let hosts = wanted.hosts.iter();
+    whole.hosts = hosts.map(|host| (host.name.clone(), longest)).collect();
+    ensure!(
+        !whole.is_too_long(),
+        "annotation {HOSTS}: too many hosts for the container's record"
+    );
+    Ok(())
 }
 
 /// Which list is run with what.

@@ -360,7 +360,7 @@ fn remove_files(dir: &Path) -> anyhow::Result<()> {
         Err(error) if error.errno() == Errno::ENOENT => return Ok(()),
         other => other?,
     };
-    if dir.stat("record.json").is_ok() {
+    if dir.stat(crate::record::RECORD).is_ok() {
         return Ok(());
     }
     for (name, _) in FILES {

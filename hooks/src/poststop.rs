@@ -131,13 +131,15 @@ pub(crate) fn leave(
     if record.as_ref().is_some_and(|record| !is_own(record)) {
         return Ok(());
     }
-    let was_there = records.forget(id)?;
+    let was_there = records.bury(id)?;
     drop(held);
-    // Nobody saw one that was not attached.
-    if was_there && record.is_none_or(|record| !record.networks.is_empty()) {
+    let buried = records.buried()?;
+    // Nobody saw one that was not attached; what others left who were killed may have been seen.
+    let is_unseen = was_there && record.is_some_and(|record| record.networks.is_empty());
+    if buried.len() > usize::from(is_unseen) {
         neighbours::refresh(&place.state_dir, id.as_str())?;
     }
-    Ok(())
+    records.remove(&buried)
 }
 
 /// Detaches each that is not of a living container, whatever becomes of the others; the errors.

@@ -4,16 +4,20 @@
 //! <state>/containers/<container ID>/      0755
 //!     record.json                         0600, replaced in one step
 //!     hosts, resolv.conf, hostname        0644, unless the bundle has them elsewhere
+//! <state>/containers/.gone.PID.N.tmp/     a container that process PID is just forgetting
 //! ```
+//! Who forgets a container renames its directory first, tells the neighbours, and removes it then:
+//! one that was killed in between leaves what the next poststop and `gc` finish.
 //! The record is written before anything is attached, without addresses, and again when all is
 //! attached: a hook that was killed left a record of a namespace that is gone, which the next
 //! create-runtime of that ID replaces, poststop removes, and `gc` too. A record without
 //! addresses is seen by nobody else. Nothing here runs a plugin or writes the three files.
 
+use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use cni::ContainerId;
 use libcni::sandbox;
 use serde::{Deserialize, Serialize};
@@ -62,6 +66,12 @@ impl Record {
         !self.sandbox.is_empty() && !self.is_dead()
     }
 
+    /// Whether it could be written with the addresses that are still to come.
+    pub fn is_too_long(&self) -> bool {
+        let json = serde_json::to_vec(self).unwrap_or_default();
+        json.len() as u64 > LONGEST - ADDRESSES
+    }
+
     /// Whether the namespace it was written for is gone. What cannot be told lives.
     pub fn is_dead(&self) -> bool {
         let now = sandbox::identify(&self.netns);
@@ -75,9 +85,14 @@ pub struct Records {
     state_dir: PathBuf,
 }
 
-const RECORD: &str = "record.json";
-/// A record of ours is a few kilobytes.
+/// The directory of all, below the state directory.
+pub(crate) const CONTAINERS: &str = "containers";
+/// The file in a container's directory.
+pub(crate) const RECORD: &str = "record.json";
+/// A record of ours is a few kilobytes; a longer one is refused before it is written.
 const LONGEST: u64 = 1 << 20;
+/// Of that, for the addresses that plugins give.
+const ADDRESSES: u64 = 1 << 16;
 
 impl Records {
     /// Those below `state_dir`, which is made when something is put into it.
@@ -93,13 +108,19 @@ impl Records {
     }
 
     fn all(&self) -> PathBuf {
-        self.state_dir.join("containers")
+        self.state_dir.join(CONTAINERS)
     }
 
     /// Writes the record of a container, in the place of what was there.
     pub fn write(&self, id: &ContainerId, record: &Record) -> anyhow::Result<()> {
         let told = || format!("record of container {id}");
         let json = serde_json::to_vec(record).with_context(told)?;
+        ensure!(
+            json.len() as u64 <= LONGEST,
+            "{}: it would have {} bytes, more than {LONGEST}",
+            told(),
+            json.len()
+        );
         let dir = Dir::open_or_create(self.dir(id), 0o755).with_context(told)?;
         // /run is gone after a reboot, as is every namespace that a record stands for.
         dir.replace_volatile(RECORD, &json, 0o600)
@@ -136,16 +157,58 @@ impl Records {
         Ok(present(all.stat(id.as_str())).with_context(told)?.is_some())
     }
 
-    /// Removes a container's directory; whether there was one.
-    pub fn forget(&self, id: &ContainerId) -> anyhow::Result<bool> {
+    /// Takes a container's directory out of the others' sight; whether there was one.
+    pub fn bury(&self, id: &ContainerId) -> anyhow::Result<bool> {
         let told = || format!("forget container {id}");
-        if !self.is_there(id)? {
+        let Some(all) = present(Dir::open(self.all())).with_context(told)? else {
             return Ok(false);
+        };
+        let mut number = 0_u32;
+        loop {
+            let grave = format!(".gone.{}.{number}.tmp", std::process::id());
+            match all.rename(id.as_str(), grave) {
+                // Of a process that had our number.
+                Err(error) if matches!(error.errno(), Errno::ENOTEMPTY | Errno::EEXIST) => {
+                    number += 1;
+                }
+                renamed => return Ok(present(renamed).with_context(told)?.is_some()),
+            }
         }
-        let all = Dir::open(self.all()).with_context(told)?;
-        all.remove_all(id.as_str()).with_context(told)?;
-        Ok(true)
     }
+
+    /// What this process has buried, and what killed ones have.
+    pub fn buried(&self) -> anyhow::Result<Vec<OsString>> {
+        let told = || format!("list {}", self.all().display());
+        let Some(all) = present(Dir::open(self.all())).with_context(told)? else {
+            return Ok(Vec::new());
+        };
+        let mut names = all.names().with_context(told)?;
+        names.retain(|name| {
+            let writer = name.to_str().and_then(writer_of);
+            writer.is_some_and(|pid| {
+                pid == std::process::id() || matches!(sandbox::start_of_process(pid), Ok(None))
+            })
+        });
+        Ok(names)
+    }
+
+    /// Removes what was buried.
+    pub fn remove(&self, buried: &[OsString]) -> anyhow::Result<()> {
+        for name in buried {
+            let all = Dir::open(self.all());
+            let removed = all.and_then(|all| all.remove_all(name));
+            removed.with_context(|| format!("remove {}", name.display()))?;
+        }
+        Ok(())
+    }
+}
+
+/// The process in a temporary name, `.NAME.PID.COUNT.tmp`.
+pub(crate) fn writer_of(name: &str) -> Option<u32> {
+    let rest = name.strip_prefix('.')?.strip_suffix(".tmp")?;
+    let (rest, count) = rest.rsplit_once('.')?;
+    count.parse::<u32>().ok()?;
+    rest.rsplit_once('.')?.1.parse().ok()
 }
 
 /// The record of `id` below the directory of all.
@@ -153,8 +216,19 @@ pub(crate) fn read(all: &Dir, id: &str) -> sys::Result<Option<Record>> {
     let Some(dir) = present(all.open_dir(id))? else {
         return Ok(None);
     };
-    let bytes = present(dir.read(RECORD, LONGEST))?;
+    let bytes = match dir.read(RECORD, LONGEST) {
+        // Nothing that we wrote: too long, a directory, a socket, a fifo.
+        Err(error) if is_a_strangers(error.errno()) => return Ok(None),
+        read => present(read)?,
+    };
     Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+}
+
+fn is_a_strangers(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::EFBIG | Errno::EISDIR | Errno::ENXIO | Errno::EAGAIN
+    )
 }
 
 fn present<T>(result: sys::Result<T>) -> sys::Result<Option<T>> {
@@ -193,12 +267,49 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let records = Records::new(dir.path());
         assert_eq!(records.read(&id("c1")).unwrap(), None);
-        assert!(!records.forget(&id("c1")).unwrap());
+        assert!(!records.bury(&id("c1")).unwrap());
         let written = record("c1", "", "");
         records.write(&id("c1"), &written).unwrap();
         assert_eq!(records.read(&id("c1")).unwrap(), Some(written));
-        assert!(records.forget(&id("c1")).unwrap());
-        assert!(!records.forget(&id("c1")).unwrap());
+        for _ in 0..2 {
+            records.write(&id("c1"), &record("c1", "", "")).unwrap();
+            assert!(records.bury(&id("c1")).unwrap());
+        }
+        assert!(!records.bury(&id("c1")).unwrap());
+        assert!(records.living().unwrap().is_empty());
+        let killed = records.all().join(".gone.2000000000.0.tmp/below");
+        Dir::open_or_create(killed, 0o755).unwrap();
+        let living = records.all().join(".gone.1.0.tmp");
+        Dir::open_or_create(living, 0o755).unwrap();
+        let buried = records.buried().unwrap();
+        assert_eq!(buried.len(), 3, "{buried:?}");
+        records.remove(&buried).unwrap();
+        let left = Dir::open(records.all()).unwrap().names().unwrap();
+        assert_eq!(left, [".gone.1.0.tmp"]);
+    }
+
+    #[test]
+    fn a_record_that_could_not_be_read_again_is_not_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let records = Records::new(dir.path());
+        let mut long = record("c1", "", "");
+        long.hosts = vec![("x".repeat(1000), "10.0.0.1".parse().unwrap()); 1100];
+        assert!(long.is_too_long());
+        let error = records.write(&id("c1"), &long).unwrap_err().to_string();
+        assert!(error.contains("container c1"), "{error}");
+        assert!(records.living().unwrap().is_empty());
+        // What another left so needs not be understood to be forgotten.
+        for (name, contents) in [("directory", None), ("long", Some(LONGEST + 1))] {
+            let own = Dir::open_or_create(records.dir(&id(name)), 0o755).unwrap();
+            match contents {
+                None => own.create_dir(RECORD, 0o755).unwrap(),
+                Some(length) => own
+                    .replace(RECORD, &vec![b' '; length as usize], 0o600)
+                    .unwrap(),
+            }
+            assert_eq!(records.read(&id(name)).unwrap(), None, "{name}");
+            assert!(records.bury(&id(name)).unwrap());
+        }
     }
 
     #[test]

@@ -397,6 +397,35 @@ fn records_and_the_files_of_killed_writers_are_swept() {
 }
 
 #[test]
+fn what_is_no_record_stops_nobody_and_what_kills_left_goes() {
+    let mut host = Host::new();
+    host.attach("c1");
+    host.stop();
+    Dir::open_or_create(host.path("runc"), 0o755).unwrap();
+    let containers = host.path("state/containers");
+    let dir = |name: &str| Dir::open_or_create(containers.join(name), 0o755).unwrap();
+    dir("x/record.json");
+    dir("empty");
+    dir(".gone.2000000000.0.tmp/below");
+    host.file("state/containers/.gone.2000000000.0.tmp/hosts", "");
+    host.file("state/hosts/x~2000000000-0", "");
+    host.file("state/containers/long/record.json", &" ".repeat(1_048_577));
+    host.file("cache/results/.n-c-eth0.2000000000.3.tmp", "");
+    for old in ["x/record.json", "empty", "long/record.json"] {
+        host.make_old(&format!("state/containers/{old}"));
+    }
+    let (ok, report) = host.gc(&[]);
+    assert!(ok, "{report}");
+    assert!(
+        report.contains(".n-c-eth0.2000000000.3.tmp: its writer"),
+        "{report}"
+    );
+    let names = Dir::open(&containers).unwrap().names().unwrap();
+    assert!(names.is_empty(), "{names:?}: {report}");
+    assert!(!host.has("state/hosts/x~2000000000-0"), "{report}");
+}
+
+#[test]
 fn a_network_alone_is_cnitool_s() {
     let mut host = Host::new();
     host.attach("c1");

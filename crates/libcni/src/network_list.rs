@@ -288,9 +288,23 @@ fn extension(file: &Path) -> Option<&str> {
     Some(file.file_name()?.to_str()?.rsplit_once('.')?.1)
 }
 
+/// Without waiting for a fifo that was put there meanwhile.
+fn open(file: &Path) -> std::io::Result<File> {
+    let follow = std::fs::canonicalize(file)?;
+    let (dir, name) = (follow.parent(), follow.file_name());
+    let opened = sys::Dir::open(dir.unwrap_or(Path::new("/")))
+        .and_then(|dir| dir.open_file(name.unwrap_or_default()));
+    opened.map_err(|error| std::io::Error::from_raw_os_error(error.errno() as i32))
+}
+
 fn read(file: &Path) -> std::result::Result<Vec<u8>, String> {
+    // A fifo would be waited for, for ever; a device may have no end. Links are followed.
+    let is_plain = std::fs::metadata(file).map(|stat| stat.is_file());
+    if !is_plain.map_err(|error| error.to_string())? {
+        return Err("not read: no regular file".into());
+    }
     let mut bytes = Vec::new();
-    let opened = File::open(file).and_then(|open| open.take(LONGEST + 1).read_to_end(&mut bytes));
+    let opened = open(file).and_then(|open| open.take(LONGEST + 1).read_to_end(&mut bytes));
     opened.map_err(|error| error.to_string())?;
     if bytes.len() as u64 > LONGEST {
         return Err(format!("longer than {LONGEST} bytes"));
@@ -362,6 +376,20 @@ mod tests {
         assert!(error.starts_with("no network \"m\" in "), "{error}");
         assert!(error.contains("00.conflist: EOF while parsing"), "{error}");
         assert!(!error.contains('\n'));
+    }
+
+    #[test]
+    fn a_fifo_is_told_and_not_waited_for() {
+        let root = directory(&[("10.conflist", r#"{"name":"n","plugins":[{"type":"p"}]}"#)]);
+        let fifo = root.path().join("00.conflist");
+        let made = std::process::Command::new("mkfifo").arg(&fifo).status();
+        assert!(made.unwrap().success());
+        let (lists, broken) = NetworkList::load_all(root.path()).unwrap();
+        assert_eq!(lists.len(), 1);
+        assert!(
+            broken[0].to_string().contains("not read: no regular file"),
+            "{broken:?}"
+        );
     }
 
     #[test]

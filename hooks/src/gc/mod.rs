@@ -133,6 +133,8 @@ pub fn run(place: &Place, options: &Options) -> anyhow::Result<Answer> {
     let mut report = Report::default();
     let complaints = judge.runtimes.iter().flat_map(Runtimes::complaints);
     report.errors.extend(complaints);
+    // Before libcni's own sweep, which tells nobody.
+    sweep::sweep_results(&judge, &mut report)?;
     for list in &lists {
         judge.collect(list, &mut report);
     }

@@ -3,8 +3,8 @@
 //!
 //! `<state-dir>/containers/<id>` goes when it has a record, which says that the container was
 //! attached once, and the container is attached no more. Without a record `inject` has written the
-//! files for a container to come, which they wait for a day long. Temporary files are recognised by the
-//! name that `sys::Dir` gives them, and by the process in it being gone.
+//! files for a container to come, which they wait for a day long; an empty directory is what a kill
+//! left. Temporary files, and what a killed poststop had buried, are recognised by the name that `sys::Dir` gives them, and by the process in it being gone.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -16,10 +16,9 @@ use super::report::{Fate, Item, Report};
 use super::runtimes::Life;
 use super::{Judge, Verdict};
 use crate::args::Place;
-use crate::{neighbours, record};
+use crate::neighbours;
+use crate::record::{self, CONTAINERS, RECORD, writer_of};
 
-const CONTAINERS: &str = "containers";
-const RECORD: &str = "record.json";
 /// How long files wait for their container: `davit run` was killed behind `inject`, or somebody
 /// injects now and runs later.
 const INJECTED: Duration = Duration::from_secs(24 * 60 * 60);
@@ -33,16 +32,24 @@ pub(super) fn run(place: &Place, judge: &Judge<'_>, report: &mut Report) -> anyh
         false => Some(caller.cache.lock_all(caller.patience)?),
     };
     let containers = place.state_dir.join(CONTAINERS);
-    let is_anyone_gone = sweep_records(&containers, judge, report)?;
-    for dir in [caller.cache.results(), containers] {
-        sweep_temporary(&dir, judge, report)?;
-    }
+    sweep_records(&containers, judge, report)?;
+    sweep_temporary(&containers, judge, report)?;
     drop(held);
-    if is_anyone_gone {
-        // The dead are nobody's neighbours any more.
+    if !is_dry && open(&containers)?.is_some() {
+        // The dead are nobody's neighbours any more, also those of a poststop that was killed.
         neighbours::refresh(&place.state_dir, "gc")?;
     }
     Ok(())
+}
+
+/// Temporary files of the cache.
+pub(super) fn sweep_results(judge: &Judge<'_>, report: &mut Report) -> anyhow::Result<()> {
+    let caller = &judge.caller;
+    let _held = match judge.options.is_dry {
+        true => None,
+        false => Some(caller.cache.lock_all(caller.patience)?),
+    };
+    sweep_temporary(&caller.cache.results(), judge, report)
 }
 
 fn open(path: &Path) -> anyhow::Result<Option<Dir>> {
@@ -52,16 +59,10 @@ fn open(path: &Path) -> anyhow::Result<Option<Dir>> {
     }
 }
 
-/// Whether any was removed.
-fn sweep_records(
-    containers: &Path,
-    judge: &Judge<'_>,
-    report: &mut Report,
-) -> anyhow::Result<bool> {
+fn sweep_records(containers: &Path, judge: &Judge<'_>, report: &mut Report) -> anyhow::Result<()> {
     let Some(dir) = open(containers)? else {
-        return Ok(false);
+        return Ok(());
     };
-    let mut is_anyone_gone = false;
     let cached = judge.caller.cache.entries()?;
     for id in dir.names()? {
         let Some(id) = id.to_str().filter(|id| !id.starts_with('.')) else {
@@ -71,20 +72,24 @@ fn sweep_records(
             let of = |each: &libcni::CachedAttachment| each.attachment.container_id.as_str() == id;
             cached.iter().any(of)
         };
-        let Some(verdict) = judge.record(&dir, id, is_attached(id))? else {
-            continue;
+        let verdict = match judge.record(&dir, id, is_attached(id)) {
+            Ok(None) => continue,
+            Ok(Some(verdict)) => verdict,
+            Err(error) => {
+                report.errors.push(format!("record of {id}: {error:#}"));
+                Verdict::stays("cannot be read")
+            }
         };
         let fate = match (verdict.stays, judge.options.is_dry) {
             (true, _) => Fate::Kept,
             (false, true) => Fate::WouldGo,
             (false, false) => remove(report, id, || dir.remove_all(id)),
         };
-        is_anyone_gone |= fate == Fate::Freed;
         report
             .items
             .push(Item::record(id, fate).because(verdict.reason));
     }
-    Ok(is_anyone_gone)
+    Ok(())
 }
 
 impl Judge<'_> {
@@ -134,6 +139,12 @@ impl Judge<'_> {
             return Ok(Verdict::stays(reason));
         }
         let written = moment(own.stat_self()?.st_mtime);
+        if own.names()?.is_empty() {
+            return Ok(match self.is_young(written) {
+                true => Verdict::stays("it is younger than the grace"),
+                false => Verdict::goes("it is empty"),
+            });
+        }
         let is_waiting = self.age(written) < INJECTED;
         Ok(match is_waiting || self.is_young(written) {
             true => Verdict::stays("its files wait for their container"),
@@ -166,7 +177,7 @@ fn sweep_temporary(path: &Path, judge: &Judge<'_>, report: &mut Report) -> anyho
             }
             let fate = match judge.options.is_dry {
                 true => Fate::WouldGo,
-                false => remove(report, "temporary file", || dir.remove(&name)),
+                false => remove(report, "temporary file", || dir.remove_all(&name)),
             };
             let item = Item::file(path.join(&name), fate);
             report
@@ -175,14 +186,6 @@ fn sweep_temporary(path: &Path, judge: &Judge<'_>, report: &mut Report) -> anyho
         }
     }
     Ok(())
-}
-
-/// The process in a temporary file's name, `.NAME.PID.COUNT.tmp`.
-fn writer_of(name: &str) -> Option<u32> {
-    let rest = name.strip_prefix('.')?.strip_suffix(".tmp")?;
-    let (rest, count) = rest.rsplit_once('.')?;
-    count.parse::<u32>().ok()?;
-    rest.rsplit_once('.')?.1.parse().ok()
 }
 
 fn remove(report: &mut Report, what: &str, remove: impl FnOnce() -> sys::Result<()>) -> Fate {
