@@ -591,6 +591,18 @@ fn poststop_without_a_cache_still_detaches() {
     );
 }
 
+#[test]
+fn a_second_poststop_finishes_what_a_killed_one_has_begun() {
+    let host = Host::new();
+    let grave = host
+        .root
+        .path()
+        .join("state/containers/.gone.2000000000.0.tmp");
+    drop(Dir::open_or_create(&grave, 0o700).unwrap());
+    succeeded(&host.poststop("c1", json!({BOTH: "a"})));
+    assert!(std::fs::metadata(&grave).is_err());
+}
+
 /// A plugin whose ADD lasts a second, alone or in a child that nobody kills.
 const SLOW: &str = r#"#!/bin/sh
 here=${0%/*}
