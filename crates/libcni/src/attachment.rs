@@ -174,7 +174,25 @@ impl Caller {
         self.cache.remove(&list.name, &conf.attachment)
     }
 
+    /// Plugins refuse a path that leads to the host's own namespace, and rightly: what they made is
+    /// freed without one then, as that of a container whose namespace is gone.
     fn delete_each(&self, pass: &Pass<'_>) -> Result<()> {
+        let deleted = self.delete_once(pass);
+        if deleted.is_ok() || !sandbox::is_own(&pass.conf.netns) {
+            return deleted;
+        }
+        let conf = RuntimeConf {
+            netns: String::new(),
+            ..pass.conf.clone()
+        };
+        self.delete_once(&Pass {
+            conf: &conf,
+            result: pass.result.clone(),
+            ..*pass
+        })
+    }
+
+    fn delete_once(&self, pass: &Pass<'_>) -> Result<()> {
         let plugins = pass.list.plugins.iter().rev();
         let sent = plugins.map(|plugin| self.send(Command::Del, plugin, pass));
         Error::all(sent.filter_map(Result::err).collect())

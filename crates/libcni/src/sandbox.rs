@@ -13,10 +13,8 @@ use sys::{Errno, NetNs, SyscallResult};
 /// leads to none. Whatever keeps us from knowing (`EMFILE`, `EACCES`, ...) is an error, so that
 /// nobody takes it for a dead container.
 pub fn identify(netns: &str) -> sys::Result<Option<String>> {
-    let namespace = match NetNs::open(netns) {
-        // EINVAL: the plain file that a bind mount left behind.
-        Err(error) if matches!(error.errno(), Errno::ENOENT | Errno::EINVAL) => return Ok(None),
-        opened => opened?,
+    let Some(namespace) = open(netns)? else {
+        return Ok(None);
     };
     let call = || format!("fstat({netns:?})");
     let fd = namespace.as_fd().try_clone_to_owned().call(call)?;
@@ -26,6 +24,50 @@ pub fn identify(netns: &str) -> sys::Result<Option<String>> {
     };
     let start = start_of_process(pid)?;
     Ok(start.map(|start| format!("{inode}@{start}")))
+}
+
+/// Whether the path leads to our own namespace, which no container has.
+pub(crate) fn is_own(netns: &str) -> bool {
+    let same = NetNs::open(netns).and_then(|theirs| theirs.is_same(&NetNs::current()?));
+    same.unwrap_or(false)
+}
+
+fn open(netns: &str) -> sys::Result<Option<NetNs>> {
+    if let Some(namespace) = present(NetNs::open(netns))? {
+        return Ok(Some(namespace));
+    }
+    match process_of(netns) {
+        Some(pid) if netns == format!("/proc/{pid}/ns/net") => open_of_threads(pid),
+        _ => Ok(None),
+    }
+}
+
+/// The first thread of a process may end before the others (pthread_exit(3)), and has no
+/// namespace any more, while the container lives.
+fn open_of_threads(pid: u32) -> sys::Result<Option<NetNs>> {
+    let path = format!("/proc/{pid}/task");
+    let threads = match std::fs::read_dir(&path).call(|| format!("open({path})")) {
+        Err(error) if error.errno() == Errno::ENOENT => return Ok(None),
+        threads => threads?,
+    };
+    for thread in threads {
+        // ESRCH: the process ended meanwhile.
+        let Ok(thread) = thread else { return Ok(None) };
+        if let Some(namespace) = present(NetNs::open(thread.path().join("ns/net")))? {
+            return Ok(Some(namespace));
+        }
+    }
+    Ok(None)
+}
+
+/// EINVAL: the plain file that a bind mount left behind. ESRCH: a process that has just ended.
+fn present(opened: sys::Result<NetNs>) -> sys::Result<Option<NetNs>> {
+    match opened {
+        Err(error) if matches!(error.errno(), Errno::ENOENT | Errno::EINVAL | Errno::ESRCH) => {
+            Ok(None)
+        }
+        opened => opened.map(Some),
+    }
 }
 
 /// The process of a `/proc/<pid>/...` path.
@@ -71,6 +113,14 @@ mod tests {
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!(identify(&other).unwrap(), None);
+    }
+
+    #[test]
+    fn any_thread_leads_to_the_namespace_and_a_process_that_is_gone_to_none() {
+        let namespace = open_of_threads(std::process::id()).unwrap().unwrap();
+        assert!(namespace.is_same(&NetNs::current().unwrap()).unwrap());
+        assert!(open_of_threads(2_000_000_000).unwrap().is_none());
+        assert!(is_own("/proc/self/ns/net") && !is_own("/etc/passwd"));
     }
 
     #[test]

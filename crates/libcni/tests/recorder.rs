@@ -19,6 +19,7 @@ fails-ADD-ADD | fails-DEL-DEL | fails-STATUS-STATUS | fails-CHECK-CHECK | fails-
     echo "why it $name" >&2
     echo '{"code": 107, "msg": "refused"}'
     exit 1 ;;
+guarded-*) [ -z "$CNI_NETNS" ] || { echo '{"code": 7, "msg": "our own"}'; exit 1; } ;;
 slow-ADD) sleep 60 ;;
 silent-ADD) exit 1 ;;
 *-ADD) echo '{"cniVersion": "1.0.0", "ips": [{"address": "10.0.0.'$(wc -l < "$here/log")'/8"}]}' ;;
@@ -55,6 +56,7 @@ impl Bench {
             "fails-GC",
             "slow",
             "silent",
+            "guarded",
         ] {
             bin.replace(name, RECORDER.as_bytes(), 0o755).unwrap();
         }
@@ -624,4 +626,21 @@ fn operations_on_one_container_follow_one_another() {
         .gc(&list("1.1.0", &["one"]), Keep::Listed(&[]))
         .unwrap_err();
     assert_eq!(bench.order(), "");
+}
+
+/// Plugins refuse the host's own namespace; what that leaves must not stay for ever.
+#[test]
+fn an_add_to_our_own_namespace_leaves_nothing_and_one_that_is_cached_can_be_deleted() {
+    let bench = Bench::new();
+    let own = RuntimeConf {
+        netns: "/proc/self/ns/net".into(),
+        ..conf("c1")
+    };
+    let guarded = list("1.0.0", &["one", "guarded"]);
+    bench.caller.add(&guarded, &own).unwrap_err();
+    assert!(std::fs::metadata(bench.cache_file()).is_err());
+    bench.caller.add(&list("1.0.0", &["one"]), &own).unwrap();
+    assert!(std::fs::metadata(bench.cache_file()).is_ok());
+    bench.caller.del(&guarded, &own).unwrap();
+    assert!(std::fs::metadata(bench.cache_file()).is_err());
 }
