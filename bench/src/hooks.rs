@@ -58,18 +58,11 @@ impl Hook {
 
     /// A container whose files davit-cni keeps.
     fn container(&self, number: usize) -> Result<Container, String> {
-        let files = self.place.join(format!("files{number}"));
-        std::fs::create_dir_all(&files).map_err(|error| format!("{files:?}: {error}"))?;
-        for name in ["hosts", "resolv.conf", "hostname"] {
-            let file = files.join(name);
-            std::fs::write(&file, "").map_err(|error| format!("{file:?}: {error}"))?;
-        }
         let process = Mutex::default();
         let id = format!("hook-{number}");
         let annotations = json!({
             "org.davit.networks": "net", "org.davit.name": format!("name{number}"),
             "org.davit.ports": format!("{}:80", 20_000 + number),
-            "org.davit.files": files.to_string_lossy(),
         });
         Ok(Container {
             process,

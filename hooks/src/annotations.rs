@@ -283,8 +283,16 @@ pub(crate) fn host_name(text: &str) -> anyhow::Result<String> {
                 .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)),
         "{text:?} is no host name"
     );
-    ensure!(text != "localhost", "localhost is everybody's own");
+    ensure!(!is_everybodys(text), "{text} is everybody's own");
     Ok(text.to_owned())
+}
+
+/// What hosts files have for the container itself, in whatever spelling, and addresses, which
+/// resolvers do not look up.
+fn is_everybodys(text: &str) -> bool {
+    let text = text.trim_end_matches('.').to_ascii_lowercase();
+    let is_local = text == "localhost" || text.starts_with("localhost.");
+    is_local || text.starts_with("ip6-") || text.parse::<IpAddr>().is_ok()
 }
 
 /// `.` alone means no domain (resolv.conf(5) knows it as the root).
@@ -422,6 +430,10 @@ mod tests {
             (NAME, "a b", "a b"),
             (NAME, "a\n1.2.3.4 b", "1.2.3.4 b"),
             (ALIASES, "localhost", "localhost"),
+            (ALIASES, "LocalHost.localdomain", "everybody"),
+            (ALIASES, "localhost.", "everybody"),
+            (ALIASES, "ip6-localhost", "everybody"),
+            (ALIASES, "127.0.0.1", "everybody"),
             (HOSTS, "db", "db"),
             (HOSTS, "db:10.0", "10.0"),
             (DNS, "1.1.1.1,x", "x"),

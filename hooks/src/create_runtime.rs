@@ -6,16 +6,20 @@
 //! reverse, so that the runtime can give up. A container of the same ID that still lives, perhaps
 //! under another runtime, is left alone.
 
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
 use anyhow::{Context, ensure};
 use libcni::{CachedAttachment, Caller, NetworkList, sandbox};
 use sys::NetNs;
 
 use crate::annotations::{
-    ALIASES, ExtraHost, HOST_GATEWAY, HOSTS, HostAddress, NETWORKS, PORTS, Wanted,
+    ALIASES, ExtraHost, FILES, HOST_GATEWAY, HOSTS, HostAddress, NETWORKS, PORTS, Wanted,
 };
 use crate::args::Place;
 use crate::attach::{self, Attached, Step, Subject};
 use crate::block::OURS;
+use crate::inject::BUNDLE_FILES;
 use crate::kept_files::{self, KeptFiles};
 use crate::record::{Membership, Record, Records};
 use crate::state::State;
@@ -65,14 +69,17 @@ impl<'a> Job<'a> {
         }
         let records = Records::new(&place.state_dir);
         let name = wanted.name.clone().unwrap_or_else(|| state.id.to_string());
-        let files = wanted.files.clone();
+        let files = match &wanted.files {
+            Some(files) => own_files(files, state, &records)?,
+            None => records.dir(&state.id),
+        };
         let record = Record {
             id: state.id.to_string(),
             hostname: state.hostname().unwrap_or_else(|| name.clone()),
             name,
             sandbox: sandbox::identify(&netns)?.unwrap_or_default(),
             netns,
-            files: files.unwrap_or_else(|| records.dir(&state.id)),
+            files,
             networks: Vec::new(),
             hosts: Vec::new(),
         };
@@ -276,4 +283,25 @@ fn extra_hosts(
         }
     };
     hosts.iter().map(address).collect()
+}
+
+/// The directory of the annotation, which must be this container's own: who may set annotations
+/// must not have us write hosts and resolv.conf, as root, into any other.
+fn own_files(files: &Path, state: &State, records: &Records) -> anyhow::Result<PathBuf> {
+    let own = std::path::absolute(records.dir(&state.id))?;
+    ensure!(
+        files == own || is_of_bundle(files, state),
+        "annotation {FILES}: {files:?} is neither \"{BUNDLE_FILES}\" in the bundle nor {own:?} \
+         (davit-cni inject, with --id where the bundle is copied, sets it)"
+    );
+    Ok(files.to_owned())
+}
+
+fn is_of_bundle(files: &Path, state: &State) -> bool {
+    let identity = |path: &Path| path.metadata().map(|meta| (meta.dev(), meta.ino())).ok();
+    let (Some(parent), Some(bundle)) = (files.parent(), &state.bundle) else {
+        return false;
+    };
+    let bundle = identity(bundle);
+    files.ends_with(BUNDLE_FILES) && bundle.is_some() && identity(parent) == bundle
 }

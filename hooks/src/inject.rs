@@ -52,6 +52,8 @@ const FILES: [(&str, &str); 3] = [
     ("resolv.conf", "/etc/resolv.conf"),
     ("hostname", "/etc/hostname"),
 ];
+/// Where the files are that are kept, in a bundle.
+pub(crate) const BUNDLE_FILES: &str = "davit-cni";
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Flags that may come several times: name, value, annotation, help.

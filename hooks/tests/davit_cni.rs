@@ -106,8 +106,12 @@ impl Host {
 
     fn create_runtime(&self, id: &str, annotations: Value) -> Output {
         let state = json!({"ociVersion": "1.2.0", "id": id, "status": "creating",
-            "pid": self.container.id(), "bundle": "/b", "annotations": annotations});
+            "pid": self.container.id(), "bundle": self.bundle(), "annotations": annotations});
         self.run(&["create-runtime"], &state.to_string())
+    }
+
+    fn bundle(&self) -> PathBuf {
+        self.root.path().join("bundle")
     }
 
     fn poststop(&self, id: &str, annotations: Value) -> Output {
@@ -309,6 +313,8 @@ struct Another(Child);
 
 impl Another {
     fn start() -> Self {
+        // A process is known by its start in ticks, of 10 ms.
+        std::thread::sleep(Duration::from_millis(30));
         Self(Command::new("/bin/sleep").arg("600").spawn().unwrap())
     }
 
@@ -672,8 +678,22 @@ fn a_poststop_that_fails_can_be_repeated() {
 #[test]
 fn files_of_the_bundle_are_kept_and_a_failure_after_the_plugins_is_undone() {
     let host = Host::new();
-    let files = host.root.path().join("files");
+    let files = host.bundle().join("davit-cni");
     let hosts = files.join("hosts");
+    drop(Dir::open_or_create(&files, 0o755).unwrap());
+    let elsewhere = host.root.path().join("elsewhere/davit-cni");
+    drop(Dir::open_or_create(&elsewhere, 0o755).unwrap());
+    for other in [
+        elsewhere.clone(),
+        host.bundle(),
+        "/etc".into(),
+        files.join("../../elsewhere/davit-cni"),
+    ] {
+        let line = failed(&host.create_runtime("c1", json!({BOTH: "a", "org.davit.files": other})));
+        assert!(line.contains("annotation org.davit.files: "), "{line}");
+    }
+    assert_eq!(host.order(), [""; 0]);
+    assert_eq!(std::fs::read_dir(&elsewhere).unwrap().count(), 0);
     let wanted = json!({BOTH: "a", "org.davit.name": "web", "org.davit.files": files,
         "org.davit.dns": "192.0.2.53", "org.davit.hosts": "db:192.0.2.9"});
     succeeded(&host.create_runtime("c1", wanted));

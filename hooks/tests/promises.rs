@@ -374,14 +374,15 @@ fn what_is_attached_while_a_network_is_removed_is_not_forgotten() {
     assert!(!host.run(&["network", "rm", "a"], "").status.success());
     assert!(host.has("net.d/a.conflist"));
     let davit_cni = env!("CARGO_BIN_EXE_davit-cni");
+    // c1 is locked meanwhile, and whoever shares its lock; c2 does not.
     let attach = format!(
-        "[ -e $here/late ] || {{ : >$here/late; CNI_ARGS= {davit_cni} add a /proc/{late}/ns/net \
+        "[ -e $here/late ] || {{ : >$here/late; CNI_ARGS= {davit_cni} add --id c2 a /proc/{late}/ns/net \
          </dev/null >/dev/null 2>&1 || exit 1; }}"
     );
     host.file("bin", "one-DEL.sh", &attach, 0o644);
     succeeded(&host.run(&["network", "rm", "--force", "a"], ""));
     assert!(host.has("bin/late"));
-    let added = |(call, _): &(String, Value)| call.starts_with("ADD one cnitool-");
+    let added = |(call, _): &(String, Value)| call.starts_with("ADD one c2");
     assert!(host.calls().iter().any(added));
     assert_eq!(host.cached(), 0);
 }

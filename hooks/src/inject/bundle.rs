@@ -26,7 +26,7 @@ use sys::{Dir, Errno};
 use super::additions;
 
 const CONFIG: &str = "config.json";
-const OURS: &str = "davit-cni";
+const OURS: &str = super::BUNDLE_FILES;
 const ORIGINAL: &str = "original.json";
 const UNDO: &str = "undo.json";
 const LONGEST: u64 = 64 << 20;
