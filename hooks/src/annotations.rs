@@ -12,7 +12,8 @@
 //! org.davit.aliases       further names on all of its networks
 //! org.davit.hosts         NAME:ADDRESS, with commas between; ADDRESS may be host-gateway
 //! org.davit.dns           name servers; .dns-search and .dns-options: domains and options
-//! org.davit.files         the directory with hosts, resolv.conf and hostname to be kept
+//! org.davit.files         the directory with hosts, resolv.conf and hostname to be kept: the
+//!                         bundle's `davit-cni`, or the container's own in the state directory
 //! ```
 //! A piece between two commas belongs to the network before it when there is no `:` before its
 //! first `=`. Whatever is refused is told with its annotation and the piece.
