@@ -101,6 +101,34 @@ pub const DNS_OPTIONS: &str = "org.davit.dns-options";
 /// Of the annotation with the directory of kept files.
 pub const FILES: &str = "org.davit.files";
 
+const OURS: &str = "org.davit.";
+const KNOWN: [&str; 11] = [
+    NETWORKS,
+    PORTS,
+    IP,
+    MAC,
+    NAME,
+    ALIASES,
+    HOSTS,
+    DNS,
+    DNS_SEARCH,
+    DNS_OPTIONS,
+    FILES,
+];
+
+/// Refuses a name of ours that is none: a slip of the pen would start a container without the
+/// network that it was to have.
+pub fn refuse_unknown(annotations: &BTreeMap<String, String>) -> anyhow::Result<()> {
+    let is_unknown = |key: &&String| key.starts_with(OURS) && !KNOWN.contains(&key.as_str());
+    match annotations.keys().find(is_unknown) {
+        Some(key) => bail!(
+            "annotation {key} is unknown; there are {}",
+            KNOWN.join(", ")
+        ),
+        None => Ok(()),
+    }
+}
+
 /// The word for the gateway of the first network.
 pub const HOST_GATEWAY: &str = "host-gateway";
 
@@ -330,6 +358,22 @@ mod tests {
             .iter()
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
         Wanted::parse(&pairs.collect())
+    }
+
+    #[test]
+    fn a_slip_of_the_pen_is_told_and_others_annotations_are_not_ours() {
+        let named = |key: &str| BTreeMap::from([(key.to_owned(), "a".to_owned())]);
+        for key in KNOWN
+            .into_iter()
+            .chain(["org.example.networks", "nerdctl/networks"])
+        {
+            refuse_unknown(&named(key)).unwrap();
+        }
+        for key in ["org.davit.network", "org.davit.port", "org.davit."] {
+            let error = refuse_unknown(&named(key)).unwrap_err().to_string();
+            let told = format!("annotation {key} is unknown; there are {NETWORKS}, ");
+            assert!(error.starts_with(&told), "{error}");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use libcni::{CachedAttachment, Caller, NetworkList, sandbox};
 use sys::NetNs;
 
 use crate::annotations::{
-    ALIASES, ExtraHost, FILES, HOST_GATEWAY, HOSTS, HostAddress, NETWORKS, PORTS, Wanted,
+    self, ALIASES, ExtraHost, FILES, HOST_GATEWAY, HOSTS, HostAddress, NETWORKS, PORTS, Wanted,
 };
 use crate::args::Place;
 use crate::attach::{self, Attached, Step, Subject};
@@ -28,6 +28,7 @@ use crate::{host_ports, neighbours, poststop, privileges, resolv_conf};
 
 /// Attaches the container.
 pub fn run(place: &Place, state: &State) -> anyhow::Result<()> {
+    annotations::refuse_unknown(&state.annotations)?;
     let wanted = Wanted::parse(&state.annotations)?;
     ensure!(
         wanted.ports.is_empty() || !wanted.networks.is_empty(),

@@ -450,6 +450,10 @@ fn bad_input_is_one_line_and_changes_nothing() {
             json!({"org.davit.ports": "1:1"}),
             "needs org.davit.networks",
         ),
+        (
+            json!({"org.davit.network": "a"}),
+            "annotation org.davit.network is unknown; there are org.davit.networks, ",
+        ),
     ] {
         let line = failed(&host.create_runtime("c1", annotations));
         assert!(
