@@ -9,7 +9,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use libcni::{CachedAttachment, Caller, NetworkList, sandbox};
 use sys::NetNs;
 
@@ -122,7 +122,27 @@ impl<'a> Job<'a> {
                 "container {id} lives already, inside {netns}"
             );
         }
+        self.refuse_shared_files()?;
         self.records.write(id, &self.record)
+    }
+
+    /// Two containers of one bundle would each read the other's names as their own.
+    fn refuse_shared_files(&self) -> anyhow::Result<()> {
+        let own = &self.record;
+        if self.wanted.files.is_none() {
+            return Ok(());
+        }
+        let shares = |other: &Record| other.id != own.id && other.files == own.files;
+        let living = self.records.living()?.into_iter();
+        match living.filter(Record::lives).find(shares) {
+            Some(other) => bail!(
+                "annotation {FILES}: container {} lives and has its files in {:?} (a bundle serves one \
+                 container at a time, unless davit-cni inject --id is told whom)",
+                other.id,
+                own.files
+            ),
+            None => Ok(()),
+        }
     }
 
     /// What is attached under this ID and lives, perhaps under another runtime.

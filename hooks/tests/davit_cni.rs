@@ -715,6 +715,12 @@ fn files_of_the_bundle_are_kept_and_a_failure_after_the_plugins_is_undone() {
         std::fs::read_to_string(files.join("hostname")).unwrap(),
         "web\n"
     );
+    let line = failed(&host.create_runtime("c9", json!({BOTH: "a", "org.davit.files": files})));
+    assert!(
+        line.contains("container c1 lives and has its files in "),
+        "{line}"
+    );
+    assert_eq!(std::fs::read_to_string(&hosts).unwrap(), text);
     // A link in the place of the file hinders nobody, and nothing is written through it.
     std::fs::rename(&hosts, files.join("old")).unwrap();
     std::os::unix::fs::symlink("old", &hosts).unwrap();
