@@ -10,7 +10,9 @@
 //! # davit-cni end
 //! ```
 //! The same containers give the same bytes, in whatever order they came: a resolver takes the
-//! first line that fits, so an order that changes would change what a name means.
+//! first line that fits, so an order that changes would change what a name means. For the same
+//! reason an alias does not take the place of a neighbour whose own name it is, nor a name that of one
+//! whose ID it is.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -34,12 +36,18 @@ pub struct Directory<'a> {
 impl<'a> Directory<'a> {
     /// Of these containers.
     pub fn new(records: &'a [Record]) -> Self {
+        let holders = holders(records);
         let mut members: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
         for record in records {
             for network in &record.networks {
+                let on = network.network.as_str();
+                let is_free = |name: &str| match holders.get(&(on, name)) {
+                    Some(id) if name == record.name => *id == record.id || *id != name,
+                    holder => holder.is_none(),
+                };
                 let all = members.entry(network.network.as_str()).or_default();
                 let key = (record.name.as_str(), record.id.as_str());
-                all.insert(key, lines(network, &[&record.name]));
+                all.insert(key, lines(network, &[&record.name], is_free));
             }
         }
         Self { members }
@@ -52,7 +60,7 @@ impl<'a> Directory<'a> {
             push(&mut text, *address, [name.as_str()]);
         }
         for network in &viewer.networks {
-            text += &lines(network, &[&viewer.hostname, &viewer.name]);
+            text += &lines(network, &[&viewer.hostname, &viewer.name], |_| true);
         }
         for network in &viewer.networks {
             let members = self.members.get(network.network.as_str());
@@ -66,18 +74,39 @@ impl<'a> Directory<'a> {
     }
 }
 
-/// A container on one network, one line for each address.
-fn lines(network: &Membership, names: &[&str]) -> String {
+/// By network and name, the ID of whose own it is: of several the one whose ID it is too.
+fn holders(records: &[Record]) -> BTreeMap<(&str, &str), &str> {
+    let mut holders = BTreeMap::new();
+    for record in records {
+        for network in &record.networks {
+            let own = (network.network.as_str(), record.name.as_str());
+            let holder = holders.entry(own).or_insert(record.id.as_str());
+            if record.id == record.name {
+                *holder = &record.id;
+            }
+        }
+    }
+    holders
+}
+
+/// A container on one network under those of its names that are free, one line for each address.
+fn lines(network: &Membership, names: &[&str], is_free: impl Fn(&str) -> bool) -> String {
     let name = names.last().copied().unwrap_or_default();
     let qualified = format!("{name}.{}", network.network);
-    let mut all: Vec<&str> = names.to_vec();
-    all.push(&qualified);
-    all.extend(network.aliases.iter().map(String::as_str));
+    let mut all: Vec<&str> = names.iter().copied().filter(|name| is_free(name)).collect();
+    if is_free(name) {
+        all.push(&qualified);
+    }
+    let aliases = network.aliases.iter().map(String::as_str);
+    all.extend(aliases.filter(|alias| is_free(alias)));
     let mut once: Vec<&str> = Vec::new();
     for name in all {
         if !once.contains(&name) {
             once.push(name);
         }
+    }
+    if once.is_empty() {
+        return String::new();
     }
     let mut text = String::new();
     for address in &network.addresses {
@@ -120,6 +149,25 @@ mod tests {
             networks,
             hosts: Vec::new(),
         }
+    }
+
+    #[test]
+    fn nobody_takes_a_neighbour_s_name() {
+        let web = record("web", vec![on("a", &["10.1.0.2"], &[])]);
+        let thief = record("alice", vec![on("a", &["10.1.0.3"], &["web", "spare"])]);
+        let mut twin = record("web", vec![on("a", &["10.1.0.4"], &["second"])]);
+        let viewer = record("viewer", vec![on("a", &["10.1.0.9"], &[])]);
+        (twin.id, twin.hostname) = ("aaa".into(), "aaa".into());
+        let named = |id: &str, mut web: Record| {
+            web.id = id.into();
+            [thief.clone(), twin.clone(), web, viewer.clone()]
+        };
+        let own = "10.1.0.9 viewer viewer.a\n10.1.0.3 alice alice.a spare\n";
+        let expected = format!("{own}10.1.0.4 second\n10.1.0.2 web web.a\n");
+        assert_eq!(seen_by(&named("web", web.clone()), 3), expected);
+        // Neither has it as its ID: both are meant.
+        let expected = format!("{own}10.1.0.4 web web.a second\n10.1.0.2 web web.a\n");
+        assert_eq!(seen_by(&named("bbb", web), 3), expected);
     }
 
     /// Without first lines and end.
