@@ -1,6 +1,6 @@
 //! The executable from outside: hooks and commands, with a recorder in the plugins' place.
 
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -554,22 +554,6 @@ fn gc_frees_the_dead_and_spares_the_living() {
     );
 }
 
-/// Waits out `ETXTBSY`: another test's thread that forked while an executable was copied holds it
-/// open for writing until its own execve.
-fn unless_busy(command: &mut Command) -> Output {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    loop {
-        match command.output() {
-            Err(error)
-                if error.kind() == ErrorKind::ExecutableFileBusy && Instant::now() < deadline =>
-            {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            other => return other.unwrap(),
-        }
-    }
-}
-
 /// As another user, who may look into the directory but not into the file.
 #[test]
 fn a_cache_that_cannot_be_read_is_an_error_and_not_empty() {
@@ -588,7 +572,11 @@ fn a_cache_that_cannot_be_read_is_an_error_and_not_empty() {
     let mut list = Command::new(copy);
     list.env("DAVIT_CNI_CACHE_DIR", host.root.path().join("cache"));
     list.arg("list").uid(65534).gid(65534);
-    assert!(failed(&unless_busy(&mut list)).contains("b-c1-eth0"));
+    list.stdout(Stdio::piped()).stderr(Stdio::piped());
+    // Another test's thread may have forked while the executable was copied.
+    let child = sys::child::spawn_when_free(&mut list, Instant::now() + Duration::from_secs(10));
+    let output = child.unwrap().wait_with_output().unwrap();
+    assert!(failed(&output).contains("b-c1-eth0"));
 }
 
 #[test]

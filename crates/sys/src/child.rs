@@ -86,7 +86,8 @@ pub fn run(command: &mut Command, stdin: &[u8], terms: Terms) -> Result<Finished
         .stdout(Stdio::piped())
         .stderr(stderr)
         .process_group(0);
-    let mut child = spawn(command, deadline.min(Instant::now() + BUSY_PATIENCE))?;
+    let mut child = spawn_when_free(command, deadline)
+        .call(|| format!("execve({:?})", command.get_program()))?;
     let group = Pid::from_raw(child.id().cast_signed());
     let outputs = converse(&mut child, stdin, deadline, terms);
     if outputs.is_err() {
@@ -160,7 +161,9 @@ pub fn is_transient(error: &SyscallError) -> bool {
     )
 }
 
-fn spawn(command: &mut Command, deadline: Instant) -> Result<Child> {
+/// Starts `command`, and waits out `ETXTBSY` for some seconds, not past `deadline`.
+pub fn spawn_when_free(command: &mut Command, deadline: Instant) -> std::io::Result<Child> {
+    let deadline = deadline.min(Instant::now() + BUSY_PATIENCE);
     loop {
         match command.spawn() {
             Err(error)
@@ -168,7 +171,7 @@ fn spawn(command: &mut Command, deadline: Instant) -> Result<Child> {
             {
                 std::thread::sleep(BUSY_POLL);
             }
-            other => return other.call(|| format!("execve({:?})", command.get_program())),
+            other => return other,
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{ErrorKind, Seek, Write};
+use std::io::{Seek, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -14,8 +14,6 @@ use crate::{IoContext, Result};
 
 /// How long a command may take unless the test says otherwise.
 pub const DEADLINE: Duration = Duration::from_secs(20);
-
-const BUSY_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Where commands are looked for when the environment is empty otherwise.
 pub const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
@@ -103,7 +101,9 @@ impl Invocation {
             .stdin(stdin)
             .stdout(copy(&stdout)?)
             .stderr(copy(&stderr)?);
-        let child = start(&mut command).because(|| format!("spawn {words:?}"))?;
+        // Another thread may have forked while a test wrote this executable.
+        let child = sys::child::spawn_when_free(&mut command, Instant::now() + self.deadline);
+        let child = child.because(|| format!("spawn {words:?}"))?;
         let started = Instant::now();
         Ok(Running {
             child,
@@ -117,22 +117,6 @@ impl Invocation {
     /// Runs the command to its end, or to its deadline.
     pub fn run(&self) -> Result<Outcome> {
         self.spawn()?.wait()
-    }
-}
-
-/// Waits out `ETXTBSY`: whoever forked on another thread while a test wrote its executable holds it
-/// open for writing until its own execve.
-fn start(command: &mut Command) -> std::io::Result<Child> {
-    let deadline = Instant::now() + BUSY_PATIENCE;
-    loop {
-        match command.spawn() {
-            Err(error)
-                if error.kind() == ErrorKind::ExecutableFileBusy && Instant::now() < deadline =>
-            {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            other => return other,
-        }
     }
 }
 
