@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::measure::Subject;
-use crate::plugins::{at_once, on_all_processors, processor_time};
+use crate::plugins::{Life, at_once, by_the_clock, on_all_processors, processor_time};
 
 /// davit-cni, a network for it, and where it keeps what it knows.
 #[derive(Clone, Debug)]
@@ -57,18 +57,15 @@ impl Hook {
     }
 
     /// A container whose files davit-cni keeps.
-    fn container(&self, number: usize) -> Result<Container, String> {
-        let process = Mutex::default();
-        let id = format!("hook-{number}");
-        let annotations = json!({
-            "org.davit.networks": "net", "org.davit.name": format!("name{number}"),
-            "org.davit.ports": format!("{}:80", 20_000 + number),
-        });
-        Ok(Container {
-            process,
-            annotations,
-            id,
-        })
+    fn container(number: usize) -> Container {
+        Container {
+            process: Mutex::default(),
+            annotations: json!({
+                "org.davit.networks": "net", "org.davit.name": format!("name{number}"),
+                "org.davit.ports": format!("{}:80", 20_000 + number),
+            }),
+            id: format!("hook-{number}"),
+        }
     }
 
     /// Runs one hook, which must succeed, and answers how long it took.
@@ -116,13 +113,13 @@ pub struct Single {
 
 impl Single {
     /// With a namespace that stays.
-    pub fn new(hook: Hook) -> Result<Self, String> {
-        let container = hook.container(0)?;
-        Ok(Self { hook, container })
+    pub fn new(hook: Hook) -> Self {
+        let container = Hook::container(0);
+        Self { hook, container }
     }
 
     /// Both hooks: the time on the clock and on the processors of each.
-    fn life(&self) -> Result<[(Duration, Duration); 2], String> {
+    fn life(&self) -> Result<Life, String> {
         self.container.start()?;
         let before = processor_time()?;
         let create = self.hook.run("create-runtime", &self.container)?;
@@ -135,21 +132,12 @@ impl Single {
 
     /// Measures createRuntime and poststop.
     pub fn lives(&self) -> Subject<'_> {
-        Subject {
-            name: "one".into(),
-            run: Box::new(|| Ok(self.life()?.map(|(clock, _)| clock).to_vec())),
-        }
+        by_the_clock("one", || self.life())
     }
 
     /// What nobody can be faster than who does this for `count` containers on these processors.
     pub fn floor(&self, count: usize) -> Subject<'_> {
-        Subject {
-            name: format!("{count} x processor time of one"),
-            run: Box::new(move || {
-                let floor = |(_, busy)| on_all_processors(busy, count);
-                Ok(self.life()?.map(floor).to_vec())
-            }),
-        }
+        on_all_processors(count, || self.life())
     }
 }
 
@@ -162,10 +150,9 @@ pub struct Crowd {
 
 impl Crowd {
     /// `count` containers.
-    pub fn new(hook: Hook, count: usize) -> Result<Self, String> {
-        let members = (0..count).map(|number| hook.container(number + 1));
-        let members = members.collect::<Result<_, _>>()?;
-        Ok(Self { hook, members })
+    pub fn new(hook: Hook, count: usize) -> Self {
+        let members = (1..=count).map(Hook::container).collect();
+        Self { hook, members }
     }
 
     /// Measures all createRuntimes at once, then all poststops.

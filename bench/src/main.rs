@@ -184,8 +184,8 @@ fn crowds(own: &Path, count: usize, data: &Path) -> Result<Vec<Series>, String> 
 
 /// The same for the hooks of whole containers: plugins, names, hosts files.
 fn hooks(ours: &Path, count: usize, data: &Path) -> Result<Vec<Series>, String> {
-    let crowd = hooks::Crowd::new(hooks::Hook::new(ours, 0, data)?, CROWD)?;
-    let single = hooks::Single::new(hooks::Hook::new(ours, 1, data)?)?;
+    let crowd = hooks::Crowd::new(hooks::Hook::new(ours, 0, data)?, CROWD);
+    let single = hooks::Single::new(hooks::Hook::new(ours, 1, data)?);
     let subjects = vec![crowd.all(), single.lives(), single.floor(CROWD)];
     rounds(&[HOOK_CREATE, HOOK_POSTSTOP], subjects, count, CHAIN_GAP)
 }

@@ -149,7 +149,7 @@ impl Chain {
     }
 
     /// ADD and DEL in a fresh namespace: the time on the clock and on the processors of each.
-    fn life(&self) -> Result<[(Duration, Duration); 2], String> {
+    fn life(&self) -> Result<Life, String> {
         let container = Container::new(&self.bridge, &self.path);
         container.make_netns()?;
         let before = processor_time()?;
@@ -163,29 +163,41 @@ impl Chain {
 
     /// Measures ADD and DEL of one container.
     pub fn lives(&self) -> Subject<'_> {
-        Subject {
-            name: self.name.clone(),
-            run: Box::new(|| Ok(self.life()?.map(|(clock, _)| clock).to_vec())),
-        }
+        by_the_clock(&self.name, || self.life())
     }
 
     /// What nobody can be faster than who does this for `count` containers on these processors,
     /// each of them busy all the time.
     pub fn floor(&self, count: usize) -> Subject<'_> {
-        Subject {
-            name: format!("{count} x processor time of one"),
-            run: Box::new(move || {
-                let floor = |(_, busy)| on_all_processors(busy, count);
-                Ok(self.life()?.map(floor).to_vec())
-            }),
-        }
+        on_all_processors(count, || self.life())
     }
 }
 
-/// How long `count` times this takes when every processor is busy with it all the time.
-pub(crate) fn on_all_processors(busy: Duration, count: usize) -> Duration {
+/// The time on the clock and on the processors of coming and of going.
+pub(crate) type Life = [(Duration, Duration); 2];
+
+/// Measures both by the clock.
+pub(crate) fn by_the_clock<'a>(
+    name: &str,
+    mut life: impl FnMut() -> Result<Life, String> + 'a,
+) -> Subject<'a> {
+    Subject {
+        name: name.into(),
+        run: Box::new(move || Ok(life()?.map(|(clock, _)| clock).to_vec())),
+    }
+}
+
+/// How long `count` times both take when every processor is busy with it all the time.
+pub(crate) fn on_all_processors<'a>(
+    count: usize,
+    mut life: impl FnMut() -> Result<Life, String> + 'a,
+) -> Subject<'a> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    busy * count as u32 / processors as u32
+    let floor = move |(_, busy): (Duration, Duration)| busy * count as u32 / processors as u32;
+    Subject {
+        name: format!("{count} x processor time of one"),
+        run: Box::new(move || Ok(life()?.map(floor).to_vec())),
+    }
 }
 
 /// What the children that have ended, and theirs, have used of the processors.

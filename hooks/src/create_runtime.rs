@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use libcni::{CachedAttachment, Caller, NetworkList, sandbox};
-use sys::NetNs;
 
 use crate::annotations::{
     self, ALIASES, ExtraHost, FILES, HOST_GATEWAY, HOSTS, HostAddress, NETWORKS, PORTS, Wanted,
@@ -231,13 +230,11 @@ impl<'a> Job<'a> {
 
     /// The usual reason why plugins refuse a namespace, asked only when one did.
     fn explained(&self, error: anyhow::Error) -> anyhow::Error {
-        let same =
-            NetNs::open(&self.record.netns).and_then(|theirs| theirs.is_same(&NetNs::current()?));
-        match same {
-            Ok(true) => error.context(
+        match sandbox::is_own(&self.record.netns) {
+            true => error.context(
                 "the container has no network namespace of its own (config.json /linux/namespaces)",
             ),
-            _ => error,
+            false => error,
         }
     }
 }
@@ -309,7 +306,7 @@ fn extra_hosts(
 /// The directory of the annotation, which must be this container's own: who may set annotations
 /// must not have us write hosts and resolv.conf, as root, into any other.
 fn own_files(files: &Path, state: &State, records: &Records) -> anyhow::Result<PathBuf> {
-    let own = std::path::absolute(records.dir(&state.id))?;
+    let own = records.absolute_dir(&state.id)?;
     ensure!(
         files == own || is_of_bundle(files, state),
         "annotation {FILES}: {files:?} is neither \"{BUNDLE_FILES}\" in the bundle nor {own:?} \

@@ -25,6 +25,7 @@ use crate::annotations::{self, Wanted};
 use crate::args::Place;
 use crate::attach::{self, Subject};
 use crate::privileges;
+use crate::record::{RECORD, Records};
 
 /// What is asked for.
 #[derive(Debug, PartialEq, Eq)]
@@ -191,7 +192,7 @@ pub fn run(place: &Place, options: &Options) -> anyhow::Result<String> {
     let mut config = bundle::parse(&text)?;
     refuse_annotations(options, &config)?;
     let files = match &options.id {
-        Some(id) => files_of(place, id)?,
+        Some(id) => Records::new(&place.state_dir).absolute_dir(id)?,
         None => bundle.files(),
     };
     additions(place, options, &config, &files)?.add(&mut config)?;
@@ -248,12 +249,6 @@ fn refuse_annotations(options: &Options, config: &Value) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Where the files of a container with a known ID are.
-fn files_of(place: &Place, id: &ContainerId) -> anyhow::Result<PathBuf> {
-    let state_dir = std::path::absolute(&place.state_dir)?;
-    Ok(state_dir.join("containers").join(id.as_str()))
-}
-
 /// Out of the bundle. The bundle can name a container there, but no other directory.
 fn remove(place: &Place, bundle: &Bundle) -> anyhow::Result<()> {
     let Some(files) = bundle.remove()? else {
@@ -263,7 +258,7 @@ fn remove(place: &Place, bundle: &Bundle) -> anyhow::Result<()> {
     let Some(id) = name.and_then(|name| name.parse::<ContainerId>().ok()) else {
         return Ok(());
     };
-    match files == files_of(place, &id)? {
+    match files == Records::new(&place.state_dir).absolute_dir(&id)? {
         true => remove_files(&files),
         false => Ok(()),
     }
@@ -362,7 +357,7 @@ fn remove_files(dir: &Path) -> anyhow::Result<()> {
         Err(error) if error.errno() == Errno::ENOENT => return Ok(()),
         other => other?,
     };
-    if dir.stat(crate::record::RECORD).is_ok() {
+    if dir.stat(RECORD).is_ok() {
         return Ok(());
     }
     for (name, _) in FILES {

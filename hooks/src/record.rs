@@ -107,6 +107,11 @@ impl Records {
         self.all().join(id.as_str())
     }
 
+    /// The same as an absolute path, for whoever reads it elsewhere: config.json, annotations.
+    pub fn absolute_dir(&self, id: &ContainerId) -> anyhow::Result<PathBuf> {
+        Ok(std::path::absolute(self.dir(id))?)
+    }
+
     fn all(&self) -> PathBuf {
         self.state_dir.join(CONTAINERS)
     }

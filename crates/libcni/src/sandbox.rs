@@ -27,7 +27,7 @@ pub fn identify(netns: &str) -> sys::Result<Option<String>> {
 }
 
 /// Whether the path leads to our own namespace, which no container has.
-pub(crate) fn is_own(netns: &str) -> bool {
+pub fn is_own(netns: &str) -> bool {
     let same = NetNs::open(netns).and_then(|theirs| theirs.is_same(&NetNs::current()?));
     same.unwrap_or(false)
 }

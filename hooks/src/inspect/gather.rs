@@ -16,6 +16,7 @@ use sys::{Dir, Errno, NetNs};
 use super::rules::{self, Own, Seen};
 use super::{Attachment, Bridge, Container, Interface, Options, Port, View, Which};
 use crate::args::Place;
+use crate::record::{CONTAINERS, RECORD};
 
 /// The host as it is, looked at once.
 struct Host {
@@ -118,8 +119,8 @@ fn resolve(place: &Place, cached: &[CachedAttachment], wanted: &str) -> anyhow::
 
 /// A container's record, written by the hook; null without one, or with one that nobody can read.
 fn record(state_dir: &Path, id: &str) -> Value {
-    let dir = Dir::open(state_dir.join("containers").join(id));
-    let bytes = dir.and_then(|dir| dir.read("record.json", 1 << 20));
+    let dir = Dir::open(state_dir.join(CONTAINERS).join(id));
+    let bytes = dir.and_then(|dir| dir.read(RECORD, 1 << 20));
     let json = bytes.map(|bytes| serde_json::from_slice(&bytes).unwrap_or_default());
     json.unwrap_or_default()
 }
