@@ -14,6 +14,7 @@ mod attachment; // one container's interface on a CNI network, and calls of plug
 mod caller; // rows for callers of plugins
 mod caller_features; // what callers and hooks are scored by
 mod case; // what a row gets: a fresh private host, a directory, the subject
+pub mod clause; // the sentences of the specifications
 mod cni; // rows for plugins
 mod container; // one container of the runtime under test
 mod features; // what runtimes are scored by

@@ -1,0 +1,5 @@
+//! Clauses of config.md: the configuration of every container.
+
+use super::Clause;
+
+pub(super) const CLAUSES: &[Clause] = &[];
