@@ -52,8 +52,9 @@ make_host() {
     mkdir -p /etc/cni/net.d
     rm -f /etc/cni/net.d/*
     mount --bind "$plugins" /opt/cni/bin
+    # Both keys, as `davit-cni network create` writes them: containerd 1.6 reads only the first.
     cat >/etc/cni/net.d/10-ctr.conflist <<EOF
-{ "cniVersion": "1.0.0", "name": "ctr", "plugins": [
+{ "cniVersion": "1.0.0", "cniVersions": ["1.0.0", "1.1.0"], "name": "ctr", "plugins": [
   { "type": "bridge", "bridge": "ctr0", "isDefaultGateway": true,
     "ipam": { "type": "host-local", "subnet": "10.89.7.0/24", "dataDir": "$CTR_DIR/networks" } },
   { "type": "portmap", "capabilities": { "portMappings": true } } ] }

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha512};
 
 use crate::args::{Format, Place, Target};
+use crate::too_old;
 
 /// Attaches; the result, for standard output.
 pub fn add(place: &Place, target: &Target, format: Format) -> anyhow::Result<String> {
@@ -69,6 +70,7 @@ pub fn check(place: &Place, target: &Target, format: Format) -> anyhow::Result<S
 /// Asks whether an ADD could be served.
 pub fn status(place: &Place, network: &str, format: Format) -> anyhow::Result<String> {
     let list = NetworkList::load(&place.net_dir, network)?;
+    too_old::tell([&list], cni::Command::Status);
     place.caller().status(&list)?;
     Ok(to_programs(
         format,

@@ -29,6 +29,7 @@ pub mod record; // the state directory: what is known of a container with names
 pub mod resolv_conf; // what is in a container's resolv.conf
 pub mod state; // the OCI state on standard input
 pub mod timings; // how long each step of a hook took
+pub mod too_old; // lists whose plugins are not asked
 pub mod turns; // one does the work for all who wait
 
 use std::io::Read;
@@ -42,6 +43,16 @@ pub struct Answer {
     pub text: String,
     /// Told after it, and the exit status.
     pub failure: Option<anyhow::Error>,
+}
+
+/// Says what is no error. Runtimes keep what a hook says in their logs: who finds a network left
+/// over must find why.
+#[allow(
+    clippy::print_stderr,
+    reason = "there is no other place for what is no error"
+)]
+pub(crate) fn note(line: &str) {
+    eprintln!("davit-cni: {line}");
 }
 
 impl From<String> for Answer {

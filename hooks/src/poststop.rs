@@ -16,6 +16,7 @@ use serde_json::Map;
 use crate::annotations::Wanted;
 use crate::args::Place;
 use crate::neighbours;
+use crate::note;
 use crate::record::{Record, Records};
 use crate::state::State;
 use crate::timings::Timings;
@@ -103,15 +104,6 @@ fn del_unless_anothers(
 fn told_living(cached: &CachedAttachment) -> String {
     let (attachment, netns) = (&cached.attachment, &cached.netns);
     format!("{attachment} stays attached: the process of {netns} lives")
-}
-
-/// Runtimes keep what a hook says in their logs: who finds a network left over must find why.
-#[allow(
-    clippy::print_stderr,
-    reason = "a hook has no other place for what is no error"
-)]
-fn note(line: &str) {
-    eprintln!("davit-cni: {line}");
 }
 
 /// Removes the container's record and files, if `is_own`, and its name from its neighbours'.

@@ -7,11 +7,16 @@ use serde_json::{Value, json};
 use sys::Dir;
 use testbed::{Cgroups, Invocation, Outcome, requires};
 
-/// Succeeds, and writes down what it was asked.
+/// Succeeds, and writes down what it was asked. A file beside it may say which versions it speaks.
 const PLUGIN: &str = r#"#!/bin/sh
 cat >/dev/null
+versions='"0.4.0", "1.0.0", "1.1.0"'
+[ -e "$0.versions" ] && versions=$(cat "$0.versions")
 echo "$CNI_COMMAND ${0##*/} $CNI_CONTAINERID $CNI_NETNS" >> "${0%/*}/log"
-case $CNI_COMMAND in ADD) echo '{"cniVersion": "1.0.0", "ips": [{"address": "10.4.0.2/24"}]}' ;; esac
+case $CNI_COMMAND in
+ADD) echo '{"cniVersion": "1.0.0", "ips": [{"address": "10.4.0.2/24"}]}' ;;
+VERSION) echo '{"cniVersion": "1.1.0", "supportedVersions": ['"$versions"']}' ;;
+esac
 "#;
 
 struct Host {
@@ -215,4 +220,48 @@ fn a_network_goes_with_what_is_its_own() {
         ))
         .unwrap();
     assert!(host.files().is_empty(), "{:?}", host.files());
+}
+
+#[test]
+fn a_network_has_the_versions_that_all_its_plugins_speak() {
+    let Some(host) = Host::new() else { return };
+    host.succeeds("network create web");
+    let asked = |command: &str| {
+        let log = fs::read_to_string(host.path("bin/log")).unwrap_or_default();
+        log.lines().filter(|line| line.starts_with(command)).count()
+    };
+    assert_eq!(asked("VERSION"), 5);
+    let told = |line: &str| host.command(line).run().unwrap().complaint();
+    assert_eq!((told("status web"), asked("STATUS")), (String::new(), 4));
+    assert_eq!((told("gc"), asked("GC")), (String::new(), 4));
+
+    // A delegate that is older: nobody may speak 1.1.0 to it.
+    host.file("bin", "host-local.versions", r#""0.3.1", "1.0.0", "x""#);
+    host.succeeds("network create old");
+    let file = fs::read(host.path("net.d/davit-old.conflist")).unwrap();
+    let list: Value = serde_json::from_slice(&file).unwrap();
+    assert_eq!(list["cniVersion"], "1.0.0");
+    assert_eq!(list["cniVersions"], json!(["1.0.0"]));
+    for (line, command) in [("status old", "STATUS"), ("gc", "GC"), ("gc old", "GC")] {
+        let before = asked(command);
+        let outcome = host.run(line);
+        assert!(outcome.success(), "{outcome}");
+        let said = outcome.complaint();
+        let expected = format!(
+            "davit-cni: {command}: not asked are the plugins of network \"old\" (CNI 1.0.0), as"
+        );
+        assert!(said.starts_with(&expected), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+        // `gc` asks those of the other network as before.
+        assert_eq!(asked(command) - before, if line == "gc" { 4 } else { 0 });
+    }
+
+    host.file("bin", "tuning.versions", r#""0.4.0""#);
+    host.fails(
+        "network create older",
+        "(bridge, portmap, firewall, tuning, host-local) do not all speak CNI 1.0.0",
+    );
+    host.file("bin", "tuning", "#!/bin/sh\nexit 3\n");
+    host.fails("network create broken", "plugin tuning: VERSION: ");
+    assert_eq!(host.files(), ["davit-old.conflist", "davit-web.conflist"]);
 }

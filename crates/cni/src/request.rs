@@ -54,6 +54,16 @@ impl Command {
         }
     }
 
+    /// The version that brought it: a plugin is not asked in an older one.
+    pub fn since(self) -> Version {
+        match self {
+            Self::Add | Self::Del => Version::V0_1_0,
+            Self::Version => Version::V0_2_0,
+            Self::Check => Version::V0_4_0,
+            Self::Gc | Self::Status => Version::V1_1_0,
+        }
+    }
+
     fn named(text: &str) -> Option<Self> {
         Self::ALL
             .into_iter()

@@ -200,7 +200,7 @@ impl Caller {
 
     /// Asks every plugin whether the attachment is as its ADD left it.
     pub fn check(&self, list: &NetworkList, conf: &RuntimeConf) -> Result<()> {
-        if list.cni_version < Version::V0_4_0 {
+        if !list.has(Command::Check) {
             return Err(Error::TooOld {
                 version: list.cni_version,
                 command: Command::Check,
@@ -251,12 +251,12 @@ impl Caller {
         let stale = cached.iter().filter(|each| !is_valid(&each.attachment));
         let deleted = stale.map(|each| self.delete_cached(list, each, &held));
         errors.extend(deleted.filter_map(Result::err));
-        if list.cni_version >= Version::V1_1_0 {
+        if list.has(Command::Gc) {
             let request_for = |plugin| request(list, plugin, gc_keys(valid.as_deref()));
             let sent = list.plugins.iter().map(|plugin| {
                 let call = Call {
                     held: Some(&held),
-                    ..bare_call(Command::Gc, request_for(plugin))
+                    ..Call::bare(Command::Gc, request_for(plugin))
                 };
                 self.run(list, plugin, &call)
             });
@@ -313,11 +313,11 @@ impl Caller {
 
     /// Asks every plugin whether an ADD could be served.
     pub fn status(&self, list: &NetworkList) -> Result<()> {
-        if list.cni_version < Version::V1_1_0 {
+        if !list.has(Command::Status) {
             return Ok(());
         }
         for plugin in &list.plugins {
-            let call = bare_call(Command::Status, request(list, plugin, Map::new()));
+            let call = Call::bare(Command::Status, request(list, plugin, Map::new()));
             self.run(list, plugin, &call)?;
         }
         Ok(())
@@ -335,17 +335,12 @@ impl Caller {
     }
 
     fn speaks(&self, list: &NetworkList, plugin: &PluginConfig) -> Result<()> {
-        let stdin = json!({"cniVersion": Version::NEWEST.to_string()}).to_string();
-        let stdout = self.run(list, plugin, &bare_call(Command::Version, stdin))?;
         let told = |error| failed(list, plugin, Command::Version, error);
-        let wrong = |problem: String| told(cni::Error::new(Code::DECODE, problem));
-        let json = cni::go_json::parse(&stdout).map_err(|error| wrong(error.to_string()))?;
-        let version = list.cni_version.to_string();
-        let supported = json.get("supportedVersions").and_then(Value::as_array);
-        let supported = supported.ok_or_else(|| wrong("no supportedVersions".into()))?;
-        if supported.iter().any(|each| *each == version) {
+        let versions = self.plugins.versions(&plugin.plugin_type).map_err(told)?;
+        if versions.contains(&list.cni_version) {
             return Ok(());
         }
+        let version = list.cni_version.to_string();
         let msg = format!("plugin does not support config version {version:?}");
         Err(told(cni::Error::new(Code::INCOMPATIBLE_VERSION, msg)))
     }
@@ -431,17 +426,6 @@ fn request(list: &NetworkList, plugin: &PluginConfig, extra: Map<String, Value>)
     document.insert("cniVersion".into(), list.cni_version.to_string().into());
     document.extend(extra);
     Value::from(document).to_string()
-}
-
-fn bare_call(command: Command, stdin: String) -> Call<'static> {
-    Call {
-        command,
-        attachment: None,
-        netns: "",
-        args: &[],
-        stdin,
-        held: None,
-    }
 }
 
 /// What GC is told; nothing when there is no list, and then plugins free nothing.

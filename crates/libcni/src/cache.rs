@@ -6,6 +6,8 @@
 //!         kind            "cniCacheV1"
 //!         containerId, config (base64 of the list), ifName, networkName
 //!         netns, cniArgs [[key, value]], capabilityArgs {}, result {}     each only if not empty
+//!         davitResult     the result, if `result` is one of the list's cniVersion for callers that
+//!                         do not know cniVersions; nobody else reads it
 //!         davitSandbox    which namespace netns was, see `sandbox`; nobody else reads it
 //! <cacheDir>/locks/gc                             shared by every operation, exclusive for GC
 //! <cacheDir>/locks/<0 to 15>                      exclusive per container, chosen by its ID
@@ -110,6 +112,8 @@ struct File {
     capability_args: Map<String, Value>,
     #[serde(default)]
     result: Value,
+    #[serde(default)]
+    davit_result: Value,
 }
 
 impl Cache {
@@ -371,9 +375,27 @@ impl CachedAttachment {
             json!(self.capability_args),
             self.capability_args.is_empty(),
         );
-        optional("result", self.result.clone(), self.result.is_null());
+        let for_older = self.result_for_older();
+        let own = for_older
+            .as_ref()
+            .map_or(Value::Null, |_| self.result.clone());
+        let shared = for_older.unwrap_or_else(|| self.result.clone());
+        optional("result", shared, self.result.is_null());
+        optional("davitResult", own.clone(), own.is_null());
         optional("davitSandbox", json!(self.sandbox), self.sandbox.is_empty());
         file.into()
+    }
+
+    /// The result in the list's `cniVersion` if it is newer, by `cniVersions`: a caller that does
+    /// not know these has no words for the newer one either, and could not delete.
+    fn result_for_older(&self) -> Option<Value> {
+        let config = cni::go_json::parse(&self.config).ok()?;
+        config.get("cniVersions")?;
+        let older = config.get("cniVersion")?.as_str()?.parse().ok()?;
+        let own = cni::result::version_of(&self.result).ok()??;
+        let is_newer = own > older;
+        let result = cni::Result::from_json(&self.result, own).ok()?;
+        result.to_json(older).ok().filter(|_| is_newer)
     }
 
     /// `None` unless the object is of our kind and its names are names.
@@ -389,7 +411,10 @@ impl CachedAttachment {
             args: file.cni_args,
             capability_args: file.capability_args,
             config: base64::decode(&file.config)?,
-            result: file.result,
+            result: match file.davit_result {
+                Value::Null => file.result,
+                whole => whole,
+            },
         })
     }
 }
@@ -562,6 +587,34 @@ mod tests {
         assert_eq!(dir.read("n-c1-eth0", 4096).unwrap(), expected.as_bytes());
         assert_eq!(dir.names().unwrap(), ["n-c1-eth0"]);
         assert_eq!(dir.stat("n-c1-eth0").unwrap().st_mode & 0o7777, 0o600);
+    }
+
+    #[test]
+    fn a_caller_that_knows_no_list_of_versions_finds_a_result_that_it_can_read() {
+        let (_root, cache, dir) = cache();
+        let newest = json!({"cniVersion": "1.1.0", "interfaces": [{"name": "eth0", "mtu": 1400}],
+            "ips": [{"address": "10.0.0.2/24", "interface": 0}]});
+        let mut one = cached("n", "c1");
+        let mut result_of = |config: &str, result: &Value| {
+            one.config = config.into();
+            one.result = result.clone();
+            cache.write(&one).unwrap();
+            let read = cache.read(&one.network, &one.attachment).unwrap();
+            assert_eq!(read.unwrap().result, *result, "{config}");
+            let file: Value =
+                serde_json::from_slice(&dir.read("n-c1-eth0", 4096).unwrap()).unwrap();
+            (file["result"].clone(), file.get("davitResult").cloned())
+        };
+        let both = r#"{"name":"n","cniVersion":"1.0.0","cniVersions":["1.0.0","1.1.0"]}"#;
+        let (shared, own) = result_of(both, &newest);
+        assert_eq!(shared["cniVersion"], "1.0.0");
+        assert_eq!(shared["interfaces"], json!([{"name": "eth0"}]));
+        assert_eq!(shared["ips"], newest["ips"]);
+        assert_eq!(own.as_ref(), Some(&newest));
+        let alone = r#"{"name":"n","cniVersion":"1.1.0"}"#;
+        assert_eq!(result_of(alone, &newest), (newest.clone(), None));
+        let older = json!({"cniVersion": "1.0.0"});
+        assert_eq!(result_of(both, &older), (older, None));
     }
 
     #[test]

@@ -30,6 +30,20 @@ pub(crate) struct Call<'a> {
     pub(crate) held: Option<&'a Held>,
 }
 
+impl Call<'static> {
+    /// One that is about no attachment.
+    pub(crate) fn bare(command: Command, stdin: String) -> Self {
+        Self {
+            command,
+            attachment: None,
+            netns: "",
+            args: &[],
+            stdin,
+            held: None,
+        }
+    }
+}
+
 /// Room for 10 MiB of result and as much log.
 const LONGEST_OUTPUT: usize = 64 << 20;
 

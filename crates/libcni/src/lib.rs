@@ -11,6 +11,7 @@ pub mod error; // Error
 pub mod invoke; // find and run one plugin
 pub mod network_list; // discovery and parsing of configurations
 pub mod sandbox; // whether a namespace is still the one it was
+mod versions; // which versions a plugin speaks
 
 pub use attachment::{Caller, Keep, RuntimeConf};
 pub use cache::{Cache, CachedAttachment};

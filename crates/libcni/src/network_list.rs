@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use cni::{NetworkName, Version};
+use cni::{Command, NetworkName, Version};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -73,6 +73,11 @@ impl NetworkList {
             dir: dir.to_owned(),
             broken,
         })
+    }
+
+    /// Whether the list's version has this command; plugins are not asked otherwise.
+    pub fn has(&self, command: Command) -> bool {
+        self.cni_version >= command.since()
     }
 
     /// Every file in `dir` that may be a network's, in the order in which names are looked up.

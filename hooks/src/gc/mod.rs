@@ -26,8 +26,8 @@ use libcni::{CachedAttachment, Caller, Error, Keep, NetworkList};
 
 use self::report::{Fate, Item, Report};
 use self::runtimes::{Life, Runtimes};
-use crate::Answer;
 use crate::args::{self, Format, Place};
+use crate::{Answer, too_old};
 
 /// What to free.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,7 +129,12 @@ pub fn run(place: &Place, options: &Options) -> anyhow::Result<Answer> {
         options,
         caller: place.caller(),
     };
-    let (lists, broken) = lists(place, options, &judge.caller)?;
+    let (mut lists, broken) = lists(place, options)?;
+    let asked = lists.iter().filter(|list| !list.disable_gc);
+    too_old::tell(asked, cni::Command::Gc);
+    if options.network.is_none() {
+        add_cached_lists(&mut lists, &judge.caller.cache.entries()?);
+    }
     let mut report = Report::default();
     let complaints = judge.runtimes.iter().flat_map(Runtimes::complaints);
     report.errors.extend(complaints);
@@ -149,31 +154,24 @@ pub fn run(place: &Place, options: &Options) -> anyhow::Result<Answer> {
     })
 }
 
-/// The networks that are asked for; without a name, also those whose file was removed.
-fn lists(
-    place: &Place,
-    options: &Options,
-    caller: &Caller,
-) -> anyhow::Result<(Vec<NetworkList>, Vec<Error>)> {
-    if let Some(network) = &options.network {
-        return Ok((
-            vec![NetworkList::load(&place.net_dir, network)?],
-            Vec::new(),
-        ));
+/// The networks that are asked for, and files that may be others'.
+fn lists(place: &Place, options: &Options) -> Result<(Vec<NetworkList>, Vec<Error>), Error> {
+    match &options.network {
+        Some(network) => {
+            let list = NetworkList::load(&place.net_dir, network)?;
+            Ok((vec![list], Vec::new()))
+        }
+        None => NetworkList::load_all(&place.net_dir),
     }
-    let (lists, broken) = NetworkList::load_all(&place.net_dir)?;
-    let cached = caller.cache.entries()?;
-    Ok((with_cached_lists(lists, &cached), broken))
 }
 
 /// Networks whose file was removed still have attachments, each with the list of its ADD.
-fn with_cached_lists(mut lists: Vec<NetworkList>, cached: &[CachedAttachment]) -> Vec<NetworkList> {
+fn add_cached_lists(lists: &mut Vec<NetworkList>, cached: &[CachedAttachment]) {
     for list in cached.iter().filter_map(CachedAttachment::list) {
         if lists.iter().all(|other| other.name != list.name) {
             lists.push(list);
         }
     }
-    lists
 }
 
 /// Whether something stays, and why.

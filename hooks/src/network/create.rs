@@ -1,14 +1,16 @@
 //! `network create`: chooses what was left open, refuses what cannot work, writes one file.
 //!
 //! What is written is what nerdctl generates (bridge, portmap, firewall, tuning), so that a network
-//! works with either program, and what it is can be read by anybody. All refusals come before the
+//! works with either program, and what it is can be read by anybody. Its versions are those that
+//! every plugin of it speaks, as asked now: callers that know no list of them, containerd 1.6's for
+//! one, find 1.0.0, and the others may ask for STATUS and GC. All refusals come before the
 //! file, which appears in one step; nothing else on the machine is touched before the first
 //! container.
 
 use std::net::IpAddr;
 
 use anyhow::{Context, bail, ensure};
-use cni::NetworkName;
+use cni::{NetworkName, Version};
 use ipnet::IpNet;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -72,6 +74,7 @@ pub(super) fn run(place: &Place, options: &Options) -> anyhow::Result<String> {
 fn make(place: &Place, options: &Options) -> anyhow::Result<Vec<Range>> {
     options.check()?;
     options.find_plugins(place)?;
+    let versions = options.versions(place)?;
     let (dir, _lock) = directory::locked(&place.net_dir)?;
     let all = All::read(&place.net_dir)?;
     if let Some(other) = all.find(&options.name) {
@@ -81,7 +84,7 @@ fn make(place: &Place, options: &Options) -> anyhow::Result<Vec<Range>> {
     taken.extend(subnet::of_host()?);
     options.check_links(&taken)?;
     let ranges = options.ranges(&taken, random)?;
-    let text = format!("{:#}\n", options.conflist(&ranges));
+    let text = format!("{:#}\n", options.conflist(&ranges, &versions));
     let file = options.file();
     // Under the lock nobody else of ours makes it; whoever else did was told above or is a file
     // that could not be read, and that is not ours to replace.
@@ -95,6 +98,14 @@ fn make(place: &Place, options: &Options) -> anyhow::Result<Vec<Range>> {
     // Of a removal that was killed before its last step; its bridge goes by the same name.
     let _ = dir.remove(directory::aside(file.as_ref()));
     Ok(ranges)
+}
+
+/// What every caller can read that is in use, and what the keys below are written for.
+const OLDEST: Version = Version::V1_0_0;
+
+fn path(place: &Place) -> String {
+    let dirs = place.cni_path.iter().map(|dir| dir.to_string_lossy());
+    dirs.collect::<Vec<_>>().join(":")
 }
 
 fn random() -> anyhow::Result<[u8; 5]> {
@@ -173,20 +184,35 @@ impl Options {
     /// Every plugin of the list is where it will be looked for.
     fn find_plugins(&self, place: &Place) -> anyhow::Result<()> {
         let plugins = place.caller().plugins;
-        let wanted = self.chain().into_iter().chain(["host-local"]);
+        let wanted = self.plugins().into_iter();
         let missing: Vec<_> = wanted.filter(|name| plugins.find(name).is_err()).collect();
-        let path: Vec<_> = place
-            .cni_path
-            .iter()
-            .map(|dir| dir.to_string_lossy())
-            .collect();
         ensure!(
             missing.is_empty(),
             "no plugin {} in {} (--cni-path or CNI_PATH says where)",
             missing.join(", "),
-            path.join(":")
+            path(place)
         );
         Ok(())
+    }
+
+    /// What the list may be spoken in: its plugins' common versions from the oldest that it is
+    /// written for.
+    fn versions(&self, place: &Place) -> anyhow::Result<Vec<Version>> {
+        let mut versions = place.caller().plugins.common_versions(&self.plugins())?;
+        versions.retain(|version| *version >= OLDEST);
+        ensure!(
+            versions.contains(&OLDEST),
+            "the plugins in {} ({}) do not all speak CNI {OLDEST} (--cni-path or CNI_PATH says where \
+             newer ones are)",
+            path(place),
+            self.plugins().join(", ")
+        );
+        Ok(versions)
+    }
+
+    /// All that run for a container.
+    fn plugins(&self) -> Vec<&'static str> {
+        self.chain().into_iter().chain(["host-local"]).collect()
     }
 
     fn chain(&self) -> Vec<&'static str> {
@@ -285,14 +311,15 @@ impl Options {
         })
     }
 
-    fn conflist(&self, ranges: &[Range]) -> Value {
+    fn conflist(&self, ranges: &[Range], versions: &[Version]) -> Value {
         let plugins: Vec<Value> = self
             .chain()
             .into_iter()
             .map(|plugin| self.plugin(plugin, ranges))
             .collect();
         json!({
-            "cniVersion": "1.0.0",
+            "cniVersion": OLDEST.to_string(),
+            "cniVersions": versions.iter().map(Version::to_string).collect::<Vec<_>>(),
             "name": self.name.as_str(),
             MARK: env!("CARGO_PKG_VERSION"),
             "plugins": plugins,
@@ -448,13 +475,14 @@ mod tests {
         let ranges = options
             .ranges(taken, || Ok([1, 2, 3, 4, 5]))
             .map_err(told)?;
-        Ok(options.conflist(&ranges))
+        Ok(options.conflist(&ranges, &[Version::V1_0_0, Version::V1_1_0]))
     }
 
     #[test]
     fn what_is_written_is_what_nerdctl_generates() {
         let expected = json!({
-            "cniVersion": "1.0.0", "name": "web", "org.davit.network": env!("CARGO_PKG_VERSION"),
+            "cniVersion": "1.0.0", "cniVersions": ["1.0.0", "1.1.0"],
+            "name": "web", "org.davit.network": env!("CARGO_PKG_VERSION"),
             "plugins": [
                 {"type": "bridge", "bridge": "br-0f8bf1bd0fa8", "isGateway": true, "ipMasq": true,
                  "hairpinMode": true, "capabilities": {"ips": true, "mac": true},
