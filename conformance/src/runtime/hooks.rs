@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use testbed::Config;
+use testbed::config::draining;
 
 use crate::case::Case;
 use crate::container::Container;
@@ -254,10 +255,8 @@ fn start_container_runs_inside_before_the_program(case: &Case<'_>) -> Verdict {
     let hook = json!({ "path": "/hook", "args": ["/hook"] });
     let script = "cat /order; readlink /proc/self/ns/mnt";
     let container = case.container(Config::new().sh(script).hook_with("startContainer", hook))?;
-    container.bundle.script(
-        "/hook",
-        "{ hostname; readlink /proc/self/ns/mnt; } > /order",
-    )?;
+    let hook = draining("{ hostname; readlink /proc/self/ns/mnt; } > /order");
+    container.bundle.script("/hook", &hook)?;
     container.create()?.succeeds()?;
     ensure!(
         container.left("/order").is_err(),
@@ -472,15 +471,15 @@ fn a_failing_poststop_hook_only_warns(case: &Case<'_>) -> Verdict {
 }
 
 fn the_arguments_of_a_hook_include_argv0(case: &Case<'_>) -> Verdict {
-    let script = format!("echo $0,$1,$2 > {}", case.path("hook"));
+    let script = draining(&format!("echo $0,$1,$2 > {}", case.path("hook")));
     let hook = json!({ "path": "/bin/sh", "args": ["other", "-c", script, "zero", "one two", ""] });
     case.container(Config::new().hook_with("createRuntime", hook))?
         .output()?;
     ensure_eq!(case.read("hook")?, "zero,one two,", "arguments");
-    let script = format!(
+    let script = draining(&format!(
         "tr '\\0' ' ' < /proc/$$/cmdline | cut -d' ' -f1 > {}",
         case.path("argv0")
-    );
+    ));
     let hook = json!({ "path": "/bin/sh", "args": ["named", "-c", script] });
     case.container(Config::new().hook_with("createRuntime", hook))?
         .output()?;
@@ -489,7 +488,10 @@ fn the_arguments_of_a_hook_include_argv0(case: &Case<'_>) -> Verdict {
 }
 
 fn the_environment_of_a_hook_is_what_env_says(case: &Case<'_>) -> Verdict {
-    let script = format!("tr '\\0' '\\n' < /proc/$$/environ > {}", case.path("hook"));
+    let script = draining(&format!(
+        "tr '\\0' '\\n' < /proc/$$/environ > {}",
+        case.path("hook")
+    ));
     let hook = json!({ "path": "/bin/sh", "args": ["sh", "-c", script], "env": ["A=1", "PATH=/bin:/usr/bin"] });
     case.container(Config::new().hook_with("createRuntime", hook))?
         .output()?;
@@ -532,19 +534,22 @@ fn a_start_container_hook_without_env_gets_the_environment_of_the_process(
         .push("/process/env", "ONLY=inside")
         .hook_with("startContainer", hook);
     let container = case.container(config)?;
-    container.bundle.script("/hook", "echo $ONLY > /seen")?;
+    let hook = draining("echo $ONLY > /seen");
+    container.bundle.script("/hook", &hook)?;
     container.output()?;
     ensure_eq!(container.left("/seen")?, "inside", "variable");
     Ok(())
 }
 
 fn a_hook_need_not_read_its_stdin(case: &Case<'_>) -> Verdict {
-    // Larger than a pipe holds, so that writing it must fail once the hook has closed its end.
+    // Larger than a pipe holds, so that writing it must fail once the hook has closed its end;
+    // and no hook of `Config::hook`, which reads it.
     let big = "x".repeat(200_000);
     let config = Config::new()
         .args(&["echo", "ran"])
         .set("/annotations/big", big);
-    let container = case.container(config.hook("createRuntime", "exec 0<&-; sleep 0.3"))?;
+    let hook = json!({ "path": "/bin/sh", "args": ["sh", "-c", "exec 0<&-; sleep 0.3"] });
+    let container = case.container(config.hook_with("createRuntime", hook))?;
     ensure_eq!(container.output()?, "ran", "output");
     Ok(())
 }
@@ -637,10 +642,10 @@ fn every_hook_is_told_id_bundle_annotations_and_pid(case: &Case<'_>) -> Verdict 
 }
 
 fn a_hook_with_env_gets_nothing_of_the_caller(case: &Case<'_>) -> Verdict {
-    let script = format!(
+    let script = draining(&format!(
         "tr '\\0' '\\n' < /proc/$$/environ > {0}; echo end >> {0}",
         case.path("hook")
-    );
+    ));
     let hook = json!({ "path": "/bin/sh", "args": ["sh", "-c", script], "env": ["GIVEN=1"] });
     let config = Config::new().hook_with("createRuntime", hook);
     let container = case.container(config)?;
