@@ -106,7 +106,7 @@ fn object(one: &Judged) -> Value {
         End::Passed => ("", ""),
     };
     json!({
-        "row": one.row.name(), "clause": one.row.clause, "end": word(&one.end),
+        "row": one.row.name(), "clause": one.row.clause, "needs": one.needs, "end": word(&one.end),
         "why": why, "record": record, "milliseconds": u64::try_from(one.took.as_millis()).ok(),
     })
 }

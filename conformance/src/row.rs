@@ -1,5 +1,7 @@
 //! [`Row`]: one promise of a specification, with the body that checks it.
 
+use std::cell::RefCell;
+
 use testbed::Outcome;
 
 use crate::case::Case;
@@ -41,9 +43,53 @@ impl Row {
 /// A row's end: nothing, or why it failed.
 pub(crate) type Verdict<T = ()> = Result<T, Failure>;
 
-/// Why a row did not hold, or (with `SKIP: `) why this machine cannot tell.
+/// Why a row did not hold, or (from [`lacking`]) why this machine cannot tell.
 #[derive(Debug)]
 pub(crate) struct Failure(pub(crate) String);
+
+/// How a failure begins that is a lack of the machine.
+const LACKING: &str = "SKIP: ";
+
+thread_local! {
+    /// What the row on this thread has asked of the machine so far.
+    static NEEDS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The row needs `what`, and the machine has it not: nobody can tell whether the promise is kept.
+pub(crate) fn lacking(what: &str) -> Failure {
+    note(what);
+    Failure(format!("{LACKING}{what}"))
+}
+
+/// The row needs `what`; whether the machine has it is given. See the macro of that name.
+pub(crate) fn need(holds: bool, what: &str) -> Verdict {
+    match holds {
+        true => note(what),
+        false => return Err(lacking(what)),
+    }
+    Ok(())
+}
+
+fn note(what: &str) {
+    NEEDS.with_borrow_mut(|needs| {
+        if !needs.iter().any(|known| known == what) {
+            needs.push(what.into());
+        }
+    });
+}
+
+/// What the row that just ended on this thread has asked of the machine; the next begins with
+/// nothing.
+pub(crate) fn asked_of_the_machine() -> Vec<String> {
+    NEEDS.take()
+}
+
+impl Failure {
+    /// What the machine lacks, if that is why.
+    pub(crate) fn lack(&self) -> Option<&str> {
+        self.0.strip_prefix(LACKING)
+    }
+}
 
 impl From<testbed::Error> for Failure {
     fn from(error: testbed::Error) -> Self {
@@ -73,6 +119,13 @@ macro_rules! ensure {
     };
 }
 
+/// Ends the row, as one that cannot be judged here, unless the machine has what it needs.
+macro_rules! needs {
+    ($condition:expr, $($what:tt)+) => {
+        $crate::row::need($condition, &format!($($what)+))?
+    };
+}
+
 /// Ends the row unless two values are equal.
 macro_rules! ensure_eq {
     ($got:expr, $wanted:expr, $($why:tt)+) => {
@@ -98,7 +151,7 @@ macro_rules! row {
     };
 }
 
-pub(crate) use {ensure, ensure_eq, row};
+pub(crate) use {ensure, ensure_eq, needs, row};
 
 /// What a row may demand of an outcome.
 pub(crate) trait Demand: Sized {

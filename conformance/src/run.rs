@@ -10,7 +10,7 @@ use testbed::Rootfs;
 
 use crate::case::Case;
 use crate::gaps::Gaps;
-use crate::row::{Failure, Row, Verdict};
+use crate::row::{self, Failure, Row, Verdict};
 use crate::subject::Subject;
 
 /// How the reason of a gap begins that is a race in the subject, and so passes now and then.
@@ -23,6 +23,8 @@ pub struct Judged {
     pub row: &'static Row,
     /// How it ended.
     pub end: End,
+    /// What it asked of the machine besides root, as far as it came.
+    pub needs: Vec<String>,
     /// How long it took.
     pub took: Duration,
 }
@@ -72,6 +74,7 @@ pub fn run(
                     let one = Judged {
                         row,
                         end,
+                        needs: row::asked_of_the_machine(),
                         took: started.elapsed(),
                     };
                     judged
@@ -115,10 +118,10 @@ fn attempt(row: &'static Row, subject: &Subject, rootfs: &Rootfs, run: &Path) ->
         .unwrap_or_else(|_| Err(Failure("the body of the row panicked".into())));
     match verdict {
         Ok(()) => End::Passed,
-        Err(Failure(why)) => match why.strip_prefix("SKIP: ") {
+        Err(failure) => match failure.lack() {
             Some(what) => End::Skipped(what.into()),
             None => End::Failed {
-                why,
+                why: failure.0,
                 record: case.record(),
             },
         },

@@ -156,6 +156,7 @@ mod tests {
         Judged {
             row: row.expect("the suite has a row of that id"),
             end,
+            needs: Vec::new(),
             took: Duration::ZERO,
         }
     }

@@ -6,7 +6,7 @@ use super::desk::{Desk, RESULTS, network};
 use crate::attachment::with;
 use crate::case::Case;
 use crate::recorder::Plugin;
-use crate::row::{Demand, Failure, Row, Verdict, ensure, ensure_eq, row};
+use crate::row::{Demand, Failure, Row, Verdict, ensure, ensure_eq, needs, row};
 
 pub(crate) const ROWS: &[Row] = &[
     row!(
@@ -179,9 +179,9 @@ const CHANGES: [&str; 12] = [
 
 /// Kills the caller before each of its calls that change files, one run for each.
 fn a_killed_add_leaves_whole_files_alone(case: &Case<'_>) -> Verdict {
-    ensure!(
+    needs!(
         testbed::requires::is_installed("strace"),
-        "SKIP: the program strace"
+        "the program strace"
     );
     let desk = Desk::with_network(case)?;
     let mut kills = 0;

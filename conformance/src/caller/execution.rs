@@ -9,7 +9,7 @@ use super::desk::{Desk, network};
 use crate::attachment::with;
 use crate::case::Case;
 use crate::recorder::Plugin;
-use crate::row::{Demand, Row, Verdict, ensure, ensure_eq, row};
+use crate::row::{Demand, Row, Verdict, ensure, ensure_eq, needs, row};
 
 pub(crate) const ROWS: &[Row] = &[
     row!(
@@ -73,7 +73,7 @@ fn held_busy(desk: &Desk<'_>, plugin: &str, seconds: &str) -> Verdict {
     let runs = desk
         .case
         .holds(&format!("CNI_COMMAND=NONE {file} </dev/null"))?;
-    ensure!(!runs, "SKIP: a kernel with ETXTBSY");
+    needs!(!runs, "a kernel with ETXTBSY");
     desk.recorder.forget()
 }
 

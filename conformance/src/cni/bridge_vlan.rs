@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::bridge::{conf, noticed};
 use crate::attachment::{Attachment, with, with_prev};
 use crate::case::Case;
-use crate::row::{Failure, Row, Verdict, ensure, ensure_eq, row};
+use crate::row::{Row, Verdict, ensure, ensure_eq, lacking, row};
 
 pub(crate) const ROWS: &[Row] = &[
     row!(
@@ -52,7 +52,7 @@ fn required(case: &Case<'_>) -> Verdict {
         case.holds("ip link add probe0 type bridge vlan_filtering 1 && ip link del probe0")?;
     match made {
         true => Ok(()),
-        false => Err(Failure("SKIP: needs CONFIG_BRIDGE_VLAN_FILTERING".into())),
+        false => Err(lacking("CONFIG_BRIDGE_VLAN_FILTERING")),
     }
 }
 

@@ -8,7 +8,7 @@ use testbed::Invocation;
 
 use crate::attachment::{Attachment, addresses, host_local, reserved, with, with_prev};
 use crate::case::Case;
-use crate::row::{Demand, Failure, Row, Side, Verdict, ensure, ensure_eq, row};
+use crate::row::{Demand, Failure, Row, Side, Verdict, ensure, ensure_eq, needs, row};
 
 pub(crate) const ROWS: &[Row] = &[
     row!(
@@ -105,7 +105,7 @@ fn time_of_chain(case: &Case<'_>, directory: &str, at: &Attachment) -> Verdict<D
 fn a_chain_takes_half_of_the_reference_s_time_at_most(case: &Case<'_>) -> Verdict {
     const REFERENCE: &str = "/usr/lib/cni";
     let there = std::fs::metadata(format!("{REFERENCE}/bridge")).is_ok();
-    ensure!(there, "SKIP: needs the reference plugins in {REFERENCE}");
+    needs!(there, "the reference plugins in {REFERENCE}");
     let ours = case.target(Side::Cni)?;
     let at = case.sandbox("c1")?;
     let mut ratios = Vec::new();
@@ -138,10 +138,7 @@ fn programs_of(case: &Case<'_>, call: &Invocation) -> Verdict<Vec<String>> {
 }
 
 fn only_the_ipam_plugin_is_started(case: &Case<'_>) -> Verdict {
-    ensure!(
-        testbed::requires::is_installed("strace"),
-        "SKIP: needs strace"
-    );
+    needs!(testbed::requires::is_installed("strace"), "strace");
     let at = case.sandbox("c1")?;
     let bridge = for_all(&bridge(case));
     let count = |verb: &str, conf: &Value| -> Verdict<usize> {
@@ -323,10 +320,7 @@ fn a_held_xtables_lock_ends_in_code_11(case: &Case<'_>) -> Verdict {
              ln -s $target {programs}/$p
          done && {programs}/iptables -t nat -S"
     ))?;
-    ensure!(
-        legacy,
-        "SKIP: needs the kernel's legacy tables and their programs"
-    );
+    needs!(legacy, "the kernel's legacy tables and their programs");
     let at = case.sandbox("c1")?;
     let conf = with(&bridge(case), "ipMasqBackend", "iptables");
     let conf = for_all(&conf);

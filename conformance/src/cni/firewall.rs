@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::attachment::{Attachment, with};
 use crate::case::Case;
-use crate::row::{Failure, Row, Verdict, ensure, ensure_eq, row};
+use crate::row::{Failure, Row, Verdict, ensure, ensure_eq, needs, row};
 
 pub(crate) const ROWS: &[Row] = &[
     row!(
@@ -262,10 +262,7 @@ const RULES: &str = "{ iptables-save; ip6tables-save; nft list ruleset; } 2>/dev
 /// Rows about frames inside a bridge need the kernel to show them to the packet filter.
 fn bridged_frames_are_filtered(case: &Case<'_>) -> Verdict {
     let setting = "/proc/sys/net/bridge/bridge-nf-call-iptables";
-    ensure!(
-        case.holds(&format!("test -e {setting}"))?,
-        "SKIP: needs br_netfilter"
-    );
+    needs!(case.holds(&format!("test -e {setting}"))?, "br_netfilter");
     case.sh("sysctl -qw net.bridge.bridge-nf-call-iptables=1")?;
     Ok(())
 }
@@ -567,7 +564,7 @@ fn an_unknown_policy_is_refused_before_any_change(case: &Case<'_>) -> Verdict {
 /// A bus and a firewalld of the row's own.
 fn firewalld(case: &Case<'_>) -> Verdict {
     let installed = case.holds("command -v firewalld && command -v dbus-daemon")?;
-    ensure!(installed, "SKIP: needs firewalld and dbus-daemon");
+    needs!(installed, "firewalld and dbus-daemon");
     let etc = case.path("etc-firewalld");
     case.sh(&format!(
         "mkdir -p /run/dbus {etc}; cp -r /etc/firewalld/. {etc}; mount --bind {etc} /etc/firewalld

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::attachment::{Attachment, host_local, reserved, with, with_prev};
 use crate::case::Case;
-use crate::row::{Failure, Row, Verdict, ensure, ensure_eq, row};
+use crate::row::{Failure, Row, Verdict, ensure, ensure_eq, needs, row};
 
 pub(crate) const ROWS: &[Row] = &[
     row!(
@@ -812,10 +812,7 @@ fn address_mtu_and_state_come_back(case: &Case<'_>) -> Verdict {
 }
 
 fn killed_anywhere_the_device_comes_back_as_it_was(case: &Case<'_>) -> Verdict {
-    ensure!(
-        testbed::requires::is_installed("strace"),
-        "SKIP: needs strace"
-    );
+    needs!(testbed::requires::is_installed("strace"), "strace");
     device(case, "dev7")?;
     case.sh("ip link set dev7 address 02:00:5e:10:00:07 mtu 1400 alias uplink up")?;
     let look = "ip -o link show dev7 | sed 's/^[0-9]*: //; s/qdisc.*link/link/'";

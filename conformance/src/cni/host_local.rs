@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::attachment::{Attachment, addresses, reserved, with, with_prev};
 use crate::case::Case;
-use crate::row::{Row, Verdict, ensure, ensure_eq, row};
+use crate::row::{Row, Verdict, ensure, ensure_eq, needs, row};
 
 pub(crate) const ROWS: &[Row] = &[
     row!(
@@ -844,10 +844,7 @@ fn all_five_are_there(case: &Case<'_>) -> Verdict {
 }
 
 fn killed_anywhere_an_add_leaks_nothing(case: &Case<'_>) -> Verdict {
-    ensure!(
-        testbed::requires::is_installed("strace"),
-        "SKIP: needs strace"
-    );
+    needs!(testbed::requires::is_installed("strace"), "strace");
     let conf = small(case);
     for call in [
         "mkdirat",

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::attachment::{Attachment, addresses, with};
 use crate::case::Case;
-use crate::row::{Row, Verdict, ensure, ensure_eq, row};
+use crate::row::{Row, Verdict, ensure, ensure_eq, needs, row};
 
 pub(crate) const ROWS: &[Row] = &[
     row!(
@@ -456,10 +456,7 @@ fn an_sctp_port_is_reached_and_answers_with_nftables(case: &Case<'_>) -> Verdict
 }
 
 fn sctp_goes_both_ways(case: &Case<'_>, backend: &str) -> Verdict {
-    ensure!(
-        testbed::requires::is_installed("perl"),
-        "SKIP: the program perl"
-    );
+    needs!(testbed::requires::is_installed("perl"), "the program perl");
     outside(case)?;
     let script = case.path("sctp.pl");
     std::fs::write(&script, SCTP)?;
@@ -490,7 +487,7 @@ fn sctp_goes_both_ways(case: &Case<'_>, backend: &str) -> Verdict {
     // Asked when translation is in use: until then its module may not be loaded.
     let tracked =
         case.holds("test -e /proc/sys/net/netfilter/nf_conntrack_sctp_timeout_established")?;
-    ensure!(tracked, "SKIP: needs CONFIG_NF_CT_PROTO_SCTP");
+    needs!(tracked, "CONFIG_NF_CT_PROTO_SCTP");
     peer(&ask)?;
     case.sh("sleep 0.1")?;
     ensure_eq!(

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::attachment::{Attachment, host_local};
 use crate::case::Case;
-use crate::row::{Failure, Side, Verdict, ensure};
+use crate::row::{Failure, Side, Verdict, ensure, lacking};
 
 /// Versions of the specification, in order.
 pub(crate) const VERSIONS: [&str; 7] = [
@@ -127,7 +127,7 @@ impl Plugin {
     pub(crate) fn required(&self, case: &Case<'_>) -> Verdict {
         match self.lacking(case)? {
             None => Ok(()),
-            Some(kernel) => Err(Failure(format!("SKIP: needs {kernel}"))),
+            Some(kernel) => Err(lacking(kernel)),
         }
     }
 

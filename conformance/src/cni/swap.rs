@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::attachment::{Attachment, with, with_prev};
 use crate::case::Case;
-use crate::row::{Row, Verdict, ensure, ensure_eq, row};
+use crate::row::{Row, Verdict, ensure, ensure_eq, needs, row};
 
 pub(crate) const ROWS: &[Row] = &[
     row!(
@@ -124,7 +124,7 @@ fn chain(kind: &str, second: &str) -> Vec<Value> {
 
 fn has_reference(case: &Case<'_>) -> Verdict {
     let is_there = case.holds(&format!("test -x {REFERENCE}/bridge"))?;
-    ensure!(is_there, "SKIP: needs the reference plugins in {REFERENCE}");
+    needs!(is_there, "the reference plugins in {REFERENCE}");
     Ok(())
 }
 

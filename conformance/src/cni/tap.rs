@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::attachment::{Attachment, host_local, reserved, with, with_prev};
 use crate::case::Case;
-use crate::row::{Failure, Row, Verdict, ensure, ensure_eq, row};
+use crate::row::{Row, Verdict, ensure, ensure_eq, lacking, row};
 
 pub(crate) const ROWS: &[Row] = &[
     row!(
@@ -315,7 +315,7 @@ fn has_selinux(case: &Case<'_>) -> Verdict<bool> {
 /// The kernel shows nobody the context of a device, but it knows which contexts there are.
 fn the_device_has_the_selinux_context(case: &Case<'_>) -> Verdict {
     if !has_selinux(case)? {
-        return Err(Failure("SKIP: needs SELinux".into()));
+        return Err(lacking("SELinux"));
     }
     let at = case.sandbox("c1")?;
     // One that the plugin certainly may take: that of whoever starts it.
@@ -329,7 +329,7 @@ fn the_device_has_the_selinux_context(case: &Case<'_>) -> Verdict {
 
 fn a_context_without_selinux_is_refused(case: &Case<'_>) -> Verdict {
     if has_selinux(case)? {
-        return Err(Failure("SKIP: needs a host without SELinux".into()));
+        return Err(lacking("a host without SELinux"));
     }
     let at = case.sandbox("c1")?;
     let context = "system_u:system_r:container_t:s0";

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::attachment::{Attachment, with, with_prev};
 use crate::case::Case;
-use crate::row::{Row, Verdict, ensure, ensure_eq, row};
+use crate::row::{Row, Verdict, ensure, ensure_eq, needs, row};
 
 pub(crate) const ROWS: &[Row] = &[
     row!(
@@ -77,7 +77,7 @@ pub(crate) const ROWS: &[Row] = &[
 
 fn has_vrf(case: &Case<'_>) -> Verdict {
     let has = case.holds("ip link add probe0 type vrf table 1 && ip link del probe0")?;
-    ensure!(has, "SKIP: needs CONFIG_NET_VRF");
+    needs!(has, "CONFIG_NET_VRF");
     Ok(())
 }
 

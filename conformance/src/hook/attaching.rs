@@ -6,7 +6,7 @@ use testbed::Outcome;
 use super::stand::Stand;
 use crate::case::Case;
 use crate::recorder::Plugin;
-use crate::row::{Demand, Row, Verdict, ensure, ensure_eq, row};
+use crate::row::{Demand, Row, Verdict, ensure, ensure_eq, lacking, row};
 
 pub(crate) const ROWS: &[Row] = &[
     row!(
@@ -264,7 +264,7 @@ fn a_port_that_the_host_listens_at_is_told_at_create(case: &Case<'_>) -> Verdict
         json!([{"type": "one"}, {"type": "two", "capabilities": {"portMappings": true}}]);
     stand.network("net", publishes)?;
     case.sh("command -v busybox >/dev/null")
-        .map_err(|_| crate::row::Failure("SKIP: the program busybox".into()))?;
+        .map_err(|_| lacking("the program busybox"))?;
     case.sh("busybox nc -l -p 8080 >/dev/null 2>&1 </dev/null & \
              until grep -q ':1F90 .* 0A ' /proc/net/tcp /proc/net/tcp6; do sleep 0.05; done")?;
     let ports = |port: u16| {

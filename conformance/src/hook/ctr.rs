@@ -5,7 +5,7 @@ use std::time::Duration;
 use testbed::requires;
 
 use crate::case::Case;
-use crate::row::{Demand, Failure, Row, Side, Verdict, row};
+use crate::row::{Demand, Row, Side, Verdict, lacking, row};
 
 pub(crate) const ROWS: &[Row] = &[row!(
     Hook,
@@ -18,18 +18,14 @@ const IMAGE: &str = include_str!("../../clients/image.sh");
 const SCRIPT: &str = include_str!("../../clients/rows/ctr-cni.sh");
 const PATIENCE: Duration = Duration::from_secs(120);
 
-fn lacking<T>(what: &str) -> Verdict<T> {
-    Err(Failure(format!("SKIP: {what}")))
-}
-
 fn ctr_run_cni_leaves_nothing(case: &Case<'_>) -> Verdict {
     for program in ["containerd", "ctr", "runc", "iptables-save", "nft"] {
         if !requires::is_installed(program) {
-            return lacking(&format!("the program {program}"));
+            return Err(lacking(&format!("the program {program}")));
         }
     }
     let Some(plugins) = case.subject.path(Side::Cni) else {
-        return lacking("a directory of plugins");
+        return Err(lacking("a directory of plugins"));
     };
     let runtime = case.subject.path(Side::Runtime);
     let runtime = runtime.map_or("runc".into(), |path| path.to_string_lossy());

@@ -7,7 +7,7 @@ use testbed::Config;
 
 use crate::case::Case;
 use crate::container::Container;
-use crate::row::{Demand, Failure, Row, Verdict, ensure, ensure_eq, row};
+use crate::row::{Demand, Row, Verdict, ensure, ensure_eq, lacking, needs, row};
 
 macro_rules! rows {
     ($(($feature:ident, $body:ident, $clause:literal)),* $(,)?) => {
@@ -148,11 +148,11 @@ pub(crate) const ROWS: &[Row] = rows![
 /// Skips where the hierarchy is not v2 alone, or lacks a controller.
 fn needs_v2(controllers: &[&str]) -> Verdict {
     let here = std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers");
-    ensure!(here.is_ok(), "SKIP: needs cgroup v2");
+    needs!(here.is_ok(), "cgroup v2");
     let here = here.unwrap_or_default();
     for controller in controllers {
         let has = here.split_whitespace().any(|word| word == *controller);
-        ensure!(has, "SKIP: needs the cgroup v2 controller {controller}");
+        needs!(has, "the cgroup v2 controller {controller}");
     }
     Ok(())
 }
@@ -273,9 +273,7 @@ fn v2_pids_limits_of_all_kinds_are_set(case: &Case<'_>) -> Verdict {
 fn v2_io_limits_are_set(case: &Case<'_>) -> Verdict {
     needs_v2(&["io"])?;
     let disk = case.sh("cat /sys/block/[vsn]*/dev 2>/dev/null | head -n 1")?;
-    let (major, minor) = disk
-        .split_once(':')
-        .ok_or_else(|| Failure("SKIP: needs a disk".into()))?;
+    let (major, minor) = disk.split_once(':').ok_or_else(|| lacking("a disk"))?;
     let number = |text: &str| text.parse::<u64>().unwrap_or_default();
     let device =
         |rate: u64| json!([{ "major": number(major), "minor": number(minor), "rate": rate }]);
@@ -308,7 +306,7 @@ fn v2_rdma_is_limited(case: &Case<'_>) -> Verdict {
     needs_v2(&["rdma"])?;
     let devices = case.sh("ls /sys/class/infiniband 2>/dev/null || :")?;
     let device = devices.lines().next().unwrap_or_default();
-    ensure!(!device.is_empty(), "SKIP: needs an RDMA device");
+    needs!(!device.is_empty(), "an RDMA device");
     let limit = json!({ device: { "hcaHandles": 3, "hcaObjects": 100 } });
     let container = up(case, json!({ "rdma": limit }))?;
     let line = format!("{device} hca_handle=3 hca_object=100");
@@ -543,10 +541,7 @@ fn a_container_starts_with_one_task_on_v2(case: &Case<'_>) -> Verdict {
 /// which must end.
 fn traced(container: &Container<'_>, calls: &str, options: &[&str]) -> Verdict<String> {
     let case = container.case;
-    ensure!(
-        testbed::requires::is_installed("strace"),
-        "SKIP: needs strace"
-    );
+    needs!(testbed::requires::is_installed("strace"), "strace");
     let trace = case.path("trace");
     let filter = format!("trace={calls}");
     let strace = [

@@ -5,7 +5,7 @@ use testbed::Config;
 
 use crate::case::Case;
 use crate::container::Container;
-use crate::row::{Demand, Failure, Row, Verdict, ensure, ensure_eq, row};
+use crate::row::{Demand, Row, Verdict, ensure, ensure_eq, lacking, needs, row};
 
 pub(crate) const ROWS: &[Row] = &[
     row!(
@@ -101,9 +101,9 @@ pub(crate) const ROWS: &[Row] = &[
 ];
 
 fn needs_v1(controller: &str) -> Verdict {
-    ensure!(
+    needs!(
         testbed::requires::has_cgroup_v1(controller),
-        "SKIP: cgroup v1 controller {controller}"
+        "cgroup v1 controller {controller}"
     );
     Ok(())
 }
@@ -345,9 +345,9 @@ fn a_container_starts_with_one_task(case: &Case<'_>) -> Verdict {
 
 fn containers_run_beside_a_v2_hierarchy(case: &Case<'_>) -> Verdict {
     let mounted = case.holds("mkdir /run/v2 && mount -t cgroup2 cgroup2 /run/v2")?;
-    ensure!(mounted, "SKIP: cgroup v2 hierarchy beside v1");
+    needs!(mounted, "cgroup v2 hierarchy beside v1");
     case.sh("mount --bind /run/v2 /sys/fs/cgroup/unified")
-        .map_err(|_| Failure("SKIP: the directory /sys/fs/cgroup/unified".into()))?;
+        .map_err(|_| lacking("the directory /sys/fs/cgroup/unified"))?;
     ensure_eq!(
         case.container(Config::new().args(&["echo", "hybrid"]))?
             .output()?,

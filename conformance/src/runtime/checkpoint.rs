@@ -12,7 +12,7 @@ use testbed::{Config, Outcome};
 
 use crate::case::Case;
 use crate::container::Container;
-use crate::row::{Demand, Failure, Row, Verdict, ensure, ensure_eq, row};
+use crate::row::{Demand, Failure, Row, Verdict, ensure, ensure_eq, needs, row};
 
 pub(crate) const ROWS: &[Row] = &[
     row!(
@@ -138,9 +138,9 @@ fn needs_criu(case: &Case<'_>) -> Verdict {
         .env("PATH", own_path())
         .deadline(PATIENCE);
     let looks_good = case.call(&check).is_ok_and(|outcome| outcome.success());
-    ensure!(
+    needs!(
         looks_good,
-        "SKIP: a criu in PATH that suits this kernel (criu check)"
+        "a criu in PATH that suits this kernel (criu check)"
     );
     Ok(())
 }
@@ -149,9 +149,9 @@ fn needs_criu(case: &Case<'_>) -> Verdict {
 fn needs_feature(case: &Case<'_>, feature: &str, name: &str) -> Verdict {
     let check = case.host.command(["criu", "check", "--feature", feature]);
     let check = check.env("PATH", own_path()).deadline(PATIENCE);
-    ensure!(
+    needs!(
         case.call(&check)?.success(),
-        "SKIP: a kernel with {name} for criu"
+        "a kernel with {name} for criu"
     );
     Ok(())
 }
@@ -180,9 +180,9 @@ fn needs_lazy_pages(case: &Case<'_>) -> Verdict {
     let probe = ["sh", "-c", LAZY_PROBE, "sh", &directory, "27273"];
     let probe = case.host.command(probe).env("PATH", own_path());
     let moved = case.call(&probe.deadline(PATIENCE))?.success();
-    ensure!(
+    needs!(
         moved,
-        "SKIP: a criu that can move memory on demand on this kernel"
+        "a criu that can move memory on demand on this kernel"
     );
     Ok(())
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 use testbed::{Config, requires};
 
 use crate::case::Case;
-use crate::row::{Demand, Failure, Row, Side, Verdict, ensure, ensure_eq, row};
+use crate::row::{Demand, Row, Side, Verdict, ensure, ensure_eq, lacking, row};
 
 pub(crate) const ROWS: &[Row] = &[
     row!(
@@ -100,39 +100,35 @@ fn info_names_the_kernel_and_the_cgroups(case: &Case<'_>) -> Verdict {
     Ok(())
 }
 
-fn lacking(what: &str) -> Verdict {
-    Err(Failure(format!("SKIP: {what}")))
-}
-
 fn other_machines_have_it(_: &Case<'_>) -> Verdict {
-    lacking("machines other than this one's")
+    Err(lacking("machines other than this one's"))
 }
 
 fn cri_o_runs_it(_: &Case<'_>) -> Verdict {
-    lacking("CRI-O and critest")
+    Err(lacking("CRI-O and critest"))
 }
 
 fn a_kubernetes_node_runs_it(_: &Case<'_>) -> Verdict {
-    lacking("a Kubernetes node")
+    Err(lacking("a Kubernetes node"))
 }
 
 fn the_tests_of_runc_pass(_: &Case<'_>) -> Verdict {
-    lacking("runc's own integration tests")
+    Err(lacking("runc's own integration tests"))
 }
 
 fn the_validation_of_runtime_tools_passes(_: &Case<'_>) -> Verdict {
-    lacking("the validation programs of runtime-tools")
+    Err(lacking("the validation programs of runtime-tools"))
 }
 
 /// Runs a client's script in the row's host, with the runtime and a cgroup of the row's own.
 fn client(case: &Case<'_>, programs: &[&str], script: &str, parent: &str) -> Verdict {
     for program in programs {
         if !requires::is_installed(program) {
-            return lacking(&format!("the program {program}"));
+            return Err(lacking(&format!("the program {program}")));
         }
     }
     let Some(runtime) = case.subject.path(Side::Runtime) else {
-        return lacking("a runtime");
+        return Err(lacking("a runtime"));
     };
     let dir = case.path("client");
     std::fs::create_dir(&dir)?;
@@ -195,7 +191,7 @@ fn roomy() -> Config {
 /// Runs the subject in a container of itself and compares what the inner program says.
 fn nested(case: &Case<'_>, outer: Config) -> Verdict {
     let Some(runtime) = case.subject.path(Side::Runtime) else {
-        return lacking("a runtime");
+        return Err(lacking("a runtime"));
     };
     let runtime = runtime.to_string_lossy();
     let script = "/subject --root /tmp/state run --bundle /inner inner";

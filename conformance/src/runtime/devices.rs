@@ -4,7 +4,7 @@ use serde_json::json;
 use testbed::Config;
 
 use crate::case::Case;
-use crate::row::{Demand, Row, Verdict, ensure, ensure_eq, row};
+use crate::row::{Demand, Row, Verdict, ensure, ensure_eq, needs, row};
 
 pub(crate) const ROWS: &[Row] = &[
     row!(
@@ -205,7 +205,7 @@ fn tun_is_not_allowed_by_default(case: &Case<'_>) -> Verdict {
 
 fn needs_devices(case: &Case<'_>) -> Verdict {
     let has = testbed::requires::has_cgroup_v1("devices");
-    ensure!(has, "SKIP: cgroup v1 controller devices");
+    needs!(has, "cgroup v1 controller devices");
     case.sh("true").map(|_| ())
 }
 

@@ -5,7 +5,7 @@ use testbed::{Config, Outcome};
 
 use crate::case::Case;
 use crate::container::Container;
-use crate::row::{Demand, Row, Verdict, ensure, ensure_eq, row};
+use crate::row::{Demand, Row, Verdict, ensure, ensure_eq, needs, row};
 
 pub(crate) const ROWS: &[Row] = &[
     row!(
@@ -179,7 +179,7 @@ fn exec_writes_the_pid_file_and_passes_descriptors_on(case: &Case<'_>) -> Verdic
 fn exec_takes_an_apparmor_profile(case: &Case<'_>) -> Verdict {
     let parser = testbed::requires::is_installed("apparmor_parser");
     let enabled = case.holds("grep -q Y /sys/module/apparmor/parameters/enabled")?;
-    ensure!(parser && enabled, "SKIP: AppArmor and apparmor_parser");
+    needs!(parser && enabled, "AppArmor and apparmor_parser");
     let name = case.cgroup_prefix();
     let profile = format!(
         "profile {name} flags=(attach_disconnected) {{\n  file,\n  deny /etc/group r,\n}}\n"
@@ -189,7 +189,7 @@ fn exec_takes_an_apparmor_profile(case: &Case<'_>) -> Verdict {
     let loaded = case.holds(&format!(
         "mountpoint -q /sys/kernel/security || mount -t securityfs none /sys/kernel/security; apparmor_parser -r -K {file}"
     ))?;
-    ensure!(loaded, "SKIP: an AppArmor that takes profiles");
+    needs!(loaded, "an AppArmor that takes profiles");
     let container = up(case)?;
     let script = "cat /proc/self/attr/current; cat /etc/group > /dev/null 2>&1 || echo denied";
     let flag = ["--apparmor", &name];
@@ -212,9 +212,9 @@ fn exec_refuses_a_label_that_the_host_cannot_give(case: &Case<'_>) -> Verdict {
     let container = up(case)?;
     let selinux = case.holds("test -e /sys/fs/selinux/enforce")?;
     let apparmor = case.holds("grep -q Y /sys/module/apparmor/parameters/enabled")?;
-    ensure!(
+    needs!(
         !selinux || !apparmor,
-        "SKIP: a host without SELinux or without AppArmor"
+        "a host without SELinux or without AppArmor"
     );
     if !selinux {
         exec(&container, &["--process-label", "u:r:t:s0"], &["true"])?.refuses()?;

@@ -3,7 +3,7 @@
 use testbed::Config;
 
 use crate::case::Case;
-use crate::row::{Demand, Failure, Row, Verdict, ensure, ensure_eq, row};
+use crate::row::{Demand, Row, Verdict, ensure, ensure_eq, lacking, needs, row};
 
 pub(crate) const ROWS: &[Row] = &[
     row!(
@@ -28,7 +28,7 @@ pub(crate) const ROWS: &[Row] = &[
 
 fn a_pid_that_came_again_is_not_the_container_s(case: &Case<'_>) -> Verdict {
     let settable = case.holds("cat /proc/sys/kernel/ns_last_pid > /run/last; cat /run/last > /proc/sys/kernel/ns_last_pid")?;
-    ensure!(settable, "SKIP: a writable /proc/sys/kernel/ns_last_pid");
+    needs!(settable, "a writable /proc/sys/kernel/ns_last_pid");
     let container = case.container(Config::new().args(&["sleep", "60"]))?;
     container.up()?;
     let pid = container.pid()?;
@@ -56,14 +56,11 @@ fn a_pid_that_came_again_is_not_the_container_s(case: &Case<'_>) -> Verdict {
 
 /// Runs commands as conmon does: as children of a subreaper, which tells what ends below it.
 fn under_subreaper(case: &Case<'_>, script: &str) -> Verdict<String> {
-    ensure!(
-        testbed::requires::is_installed("perl"),
-        "SKIP: the program perl"
-    );
+    needs!(testbed::requires::is_installed("perl"), "the program perl");
     let prctl = match std::env::consts::ARCH {
         "x86_64" => 157,
         "aarch64" => 167,
-        other => return Err(Failure(format!("SKIP: the number of prctl on {other}"))),
+        other => return Err(lacking(&format!("the number of prctl on {other}"))),
     };
     let reaper = "my ($prctl, $script) = @ARGV;
         syscall($prctl, 36, 1, 0, 0, 0) == 0 or die $!;

@@ -5,7 +5,7 @@ use testbed::Config;
 
 use crate::case::Case;
 use crate::container::Container;
-use crate::row::{Demand, Row, Verdict, ensure, ensure_eq, row};
+use crate::row::{Demand, Row, Verdict, ensure, ensure_eq, needs, row};
 
 pub(crate) const ROWS: &[Row] = &[
     row!(
@@ -216,9 +216,9 @@ fn a_tmpfs_is_mapped(case: &Case<'_>) -> Verdict {
         .split('.')
         .map(|part| part.parse::<u32>().unwrap_or(0));
     let version = (numbers.next(), numbers.next());
-    ensure!(
+    needs!(
         version >= (Some(6), Some(3)),
-        "SKIP: a kernel whose tmpfs can be id-mapped (Linux 6.3)"
+        "a kernel whose tmpfs can be id-mapped (Linux 6.3)"
     );
     let mut entry = mount("/data", "tmpfs", &["mode=755"], &[(0, 7, 10)]);
     entry["type"] = json!("tmpfs");

@@ -4,7 +4,7 @@ use serde_json::json;
 use testbed::{Config, elf, requires};
 
 use crate::case::Case;
-use crate::row::{Demand, Failure, Row, Verdict, ensure, ensure_eq, row};
+use crate::row::{Demand, Failure, Row, Verdict, ensure, ensure_eq, needs, row};
 
 pub(crate) const ROWS: &[Row] = &[
     row!(
@@ -101,7 +101,7 @@ const LABEL: &str = "system_u:system_r:container_t:s0:c1,c2";
 const MOUNT_LABEL: &str = "system_u:object_r:container_file_t:s0:c1,c2";
 
 fn a_mount_gets_the_label_of_mounts(case: &Case<'_>) -> Verdict {
-    ensure!(has_selinux(), "SKIP: SELinux");
+    needs!(has_selinux(), "SELinux");
     let config = Config::new()
         .mount("/kept", "tmpfs", "tmpfs", &[])
         .set("/linux/mountLabel", MOUNT_LABEL)
@@ -117,7 +117,7 @@ fn a_mount_gets_the_label_of_mounts(case: &Case<'_>) -> Verdict {
 }
 
 fn a_mount_label_without_selinux_is_refused(case: &Case<'_>) -> Verdict {
-    ensure!(!has_selinux(), "SKIP: a machine without SELinux");
+    needs!(!has_selinux(), "a machine without SELinux");
     let config = Config::new()
         .set("/linux/mountLabel", MOUNT_LABEL)
         .args(&["true"]);
@@ -153,7 +153,7 @@ fn has_apparmor() -> bool {
 
 fn the_apparmor_profile_confines_program_and_exec(case: &Case<'_>) -> Verdict {
     let usable = has_apparmor() && requires::is_installed("apparmor_parser");
-    ensure!(usable, "SKIP: AppArmor (with apparmor_parser)");
+    needs!(usable, "AppArmor (with apparmor_parser)");
     let name = format!("{}-profile", case.cgroup_prefix());
     let profile = format!(
         "profile {name} flags=(attach_disconnected,mediate_deleted) {{\n  file,\n  capability,\n  \
@@ -201,7 +201,7 @@ fn an_apparmor_profile_that_cannot_be_had_is_an_error(case: &Case<'_>) -> Verdic
 }
 
 fn the_selinux_label_is_that_of_the_program(case: &Case<'_>) -> Verdict {
-    ensure!(has_selinux(), "SKIP: SELinux");
+    needs!(has_selinux(), "SELinux");
     let config = Config::new()
         .set("/process/selinuxLabel", LABEL)
         .set("/linux/mountLabel", MOUNT_LABEL)
@@ -212,7 +212,7 @@ fn the_selinux_label_is_that_of_the_program(case: &Case<'_>) -> Verdict {
 }
 
 fn a_selinux_label_without_selinux_is_refused(case: &Case<'_>) -> Verdict {
-    ensure!(!has_selinux(), "SKIP: a machine without SELinux");
+    needs!(!has_selinux(), "a machine without SELinux");
     let config = Config::new()
         .set("/process/selinuxLabel", LABEL)
         .args(&["true"]);
@@ -230,9 +230,9 @@ fn with_keys() -> Config {
 }
 
 fn has_keys() -> Verdict {
-    ensure!(
+    needs!(
         std::fs::metadata("/proc/keys").is_ok(),
-        "SKIP: a kernel with keys"
+        "a kernel with keys"
     );
     Ok(())
 }
@@ -268,7 +268,7 @@ fn has_keyring(keys: &str, id: &str) -> bool {
 
 fn exec_joins_the_keyring_of_the_container(case: &Case<'_>) -> Verdict {
     has_keys()?;
-    ensure!(cfg!(target_arch = "x86_64"), "SKIP: an x86_64 machine");
+    needs!(cfg!(target_arch = "x86_64"), "an x86_64 machine");
     // keyctl(KEYCTL_GET_KEYRING_ID, KEY_SPEC_SESSION_KEYRING): 16 bits of the serial number.
     let both = "/low; a=$?; /high; echo $a $?";
     let container = case.container(with_keys().sh(&format!("({both}) > /out; sleep 60")))?;

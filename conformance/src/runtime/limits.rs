@@ -2,7 +2,7 @@
 
 use crate::case::Case;
 use crate::container::Container;
-use crate::row::{Failure, Verdict};
+use crate::row::{Verdict, lacking};
 
 /// A controller of version 1, its file there, and its file on version 2.
 pub(crate) type Limit = (&'static str, &'static str, &'static str);
@@ -29,7 +29,7 @@ pub(crate) fn version(controller: &str) -> Verdict<Version> {
     let has = |list: &str| name.is_empty() || list.split_whitespace().any(|word| word == name);
     match controllers {
         Ok(list) if has(&list) => Ok(Version::V2),
-        _ => Err(Failure(format!("SKIP: cgroup controller {controller}"))),
+        _ => Err(lacking(&format!("cgroup controller {controller}"))),
     }
 }
 

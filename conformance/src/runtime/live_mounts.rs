@@ -6,7 +6,7 @@ use testbed::{Config, Outcome};
 use super::idmap::{mapped, opened};
 use crate::case::Case;
 use crate::container::Container;
-use crate::row::{Demand, Row, Verdict, ensure, ensure_eq, row};
+use crate::row::{Demand, Row, Verdict, ensure, ensure_eq, needs, row};
 
 pub(crate) const ROWS: &[Row] = &[
     row!(
@@ -272,9 +272,9 @@ fn a_live_mount_does_not_cover_the_root(case: &Case<'_>) -> Verdict {
 }
 
 fn a_live_copy_is_charged_to_the_container(case: &Case<'_>) -> Verdict {
-    ensure!(
+    needs!(
         testbed::requires::has_cgroup_v1("memory"),
-        "SKIP: cgroup v1 controller memory"
+        "cgroup v1 controller memory"
     );
     let memory = json!({ "limit": 16_777_216, "swap": 16_777_216 });
     let config = Config::new()

@@ -5,7 +5,7 @@ use testbed::Config;
 
 use crate::case::Case;
 use crate::container::Container;
-use crate::row::{Demand, Failure, Row, Verdict, ensure, ensure_eq, row};
+use crate::row::{Demand, Failure, Row, Verdict, ensure, ensure_eq, needs, row};
 
 const CODES: &str = "a program must not have to read prose: the record of an error has a code";
 const HINTS: &str = "users ask what `exec format error` and `no such file` mean: the record tells";
@@ -207,7 +207,7 @@ fn another_architecture_is_named(case: &Case<'_>) -> Verdict {
 fn a_missing_loader_is_named(case: &Case<'_>) -> Verdict {
     let text = std::fs::read("/bin/ls")?;
     let needs = text.windows(9).any(|bytes| bytes == b"/ld-linux");
-    ensure!(needs, "SKIP: needs a /bin/ls that is linked dynamically");
+    needs!(needs, "a /bin/ls that is linked dynamically");
     let record = program(case, &text)?;
     tells(&record, &["/ld-linux"])
 }
@@ -229,7 +229,7 @@ fn a_noexec_mount_is_named(case: &Case<'_>) -> Verdict {
 
 fn an_empty_cpuset_is_named(case: &Case<'_>) -> Verdict {
     let cpuset = testbed::requires::has_cgroup_v1("cpuset");
-    ensure!(cpuset, "SKIP: needs cgroup v1 controller cpuset");
+    needs!(cpuset, "cgroup v1 controller cpuset");
     // A cgroup that has no processor gives its children none.
     let parent = format!("{}-empty", case.cgroup_prefix());
     case.sh(&format!("mkdir /sys/fs/cgroup/cpuset/{parent}"))?;

@@ -7,7 +7,7 @@ use testbed::{Config, Console};
 
 use crate::case::Case;
 use crate::container::Container;
-use crate::row::{Demand, Failure, Row, Verdict, ensure, ensure_eq, row};
+use crate::row::{Demand, Failure, Row, Verdict, ensure, ensure_eq, needs, row};
 
 pub(crate) const ROWS: &[Row] = &[
     row!(
@@ -206,7 +206,7 @@ fn an_agent_that_never_accepts_is_an_error_in_the_end(case: &Case<'_>) -> Verdic
         let socket = sys_connect(&path)?;
         let Some(socket) = socket else { break };
         waiting.push(socket);
-        ensure!(waiting.len() < 10_000, "SKIP: a listen queue with an end");
+        needs!(waiting.len() < 10_000, "a listen queue with an end");
     }
     let container = case.container(watched(case, &["mkdir"]).args(&["true"]))?;
     let run = container.command(&["run", "--bundle", &container.dir()])?;
@@ -252,9 +252,9 @@ fn a_wait_of_the_agent_can_be_made_killable(case: &Case<'_>) -> Verdict {
         .split(['.', '-'])
         .map_while(|part| part.parse::<u32>().ok());
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    ensure!(
+    needs!(
         version >= (5, 19),
-        "SKIP: Linux 5.19 (SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV)"
+        "Linux 5.19 (SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV)"
     );
     let agent = Console::listen(&case.dir().join("agent.sock"))?;
     let flags = json!([

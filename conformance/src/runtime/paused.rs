@@ -7,7 +7,7 @@ use testbed::Config;
 
 use crate::case::Case;
 use crate::container::Container;
-use crate::row::{Demand, Row, Verdict, ensure, ensure_eq, row};
+use crate::row::{Demand, Row, Verdict, ensure, ensure_eq, needs, row};
 
 pub(crate) const ROWS: &[Row] = &[
     row!(
@@ -179,9 +179,9 @@ fn list_beside_delete_succeeds(case: &Case<'_>) -> Verdict {
 
 /// `delete` killed at each of its first removals and renames, then once more in peace.
 fn a_killed_delete_still_runs_poststop_at_the_next(case: &Case<'_>) -> Verdict {
-    ensure!(
+    needs!(
         testbed::requires::is_installed("strace"),
-        "SKIP: the program strace"
+        "the program strace"
     );
     let calls = "unlink,unlinkat,rmdir,rename,renameat,renameat2";
     let mut killed = 0;

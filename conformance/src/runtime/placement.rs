@@ -5,7 +5,7 @@ use testbed::Config;
 
 use crate::case::Case;
 use crate::container::Container;
-use crate::row::{Demand, Failure, Row, Verdict, ensure, ensure_eq, row};
+use crate::row::{Demand, Failure, Row, Verdict, ensure, ensure_eq, lacking, needs, row};
 
 pub(crate) const ROWS: &[Row] = &[
     row!(
@@ -90,7 +90,7 @@ fn in_time_namespace(offsets: Value) -> Config {
 
 fn the_clocks_of_a_time_namespace_are_offset(case: &Case<'_>) -> Verdict {
     let has = std::fs::metadata("/proc/self/ns/time").is_ok();
-    ensure!(has, "SKIP: time namespaces (Linux 5.6)");
+    needs!(has, "time namespaces (Linux 5.6)");
     let offsets =
         json!({ "boottime": { "secs": 7200, "nanosecs": 5 }, "monotonic": { "secs": 3600 } });
     let script = "tr -s ' ' </proc/self/timens_offsets; cut -d. -f1 /proc/uptime";
@@ -129,7 +129,7 @@ fn clock_offsets_without_a_time_namespace_are_refused(case: &Case<'_>) -> Verdic
 
 fn a_clock_that_cannot_be_offset_is_refused(case: &Case<'_>) -> Verdict {
     let has = std::fs::metadata("/proc/self/ns/time").is_ok();
-    ensure!(has, "SKIP: time namespaces (Linux 5.6)");
+    needs!(has, "time namespaces (Linux 5.6)");
     let config = in_time_namespace(json!({ "realtime": { "secs": 1 } })).args(&["true"]);
     case.container(config)?.create()?.refuses()?;
     Ok(())
@@ -182,7 +182,7 @@ fn process_file(case: &Case<'_>, container: &Container<'_>, affinity: Value) -> 
 }
 
 fn exec_runs_on_the_processors_asked_for(case: &Case<'_>) -> Verdict {
-    ensure!(case.sh("nproc")? != "1", "SKIP: two processors");
+    needs!(case.sh("nproc")? != "1", "two processors");
     let container = case.container(Config::new().args(&["sleep", "60"]))?;
     container.up()?;
     for (affinity, wanted) in [
@@ -224,7 +224,7 @@ const MODES: [(&str, &str, &[&str]); 7] = [
 
 fn the_memory_policy_is_set_in_every_mode(case: &Case<'_>) -> Verdict {
     let has = std::fs::metadata("/proc/self/numa_maps").is_ok();
-    ensure!(has, "SKIP: a kernel with NUMA");
+    needs!(has, "a kernel with NUMA");
     let release = case.sh("uname -r")?;
     let mut numbers = release
         .split(['.', '-'])
@@ -281,7 +281,7 @@ fn a_memory_policy_that_makes_no_sense_is_refused(case: &Case<'_>) -> Verdict {
 
 fn exec_has_the_memory_policy_and_the_domain_of_the_container(case: &Case<'_>) -> Verdict {
     let has = std::fs::metadata("/proc/self/numa_maps").is_ok();
-    ensure!(has, "SKIP: a kernel with NUMA");
+    needs!(has, "a kernel with NUMA");
     let config = Config::new()
         .set(
             "/linux/memoryPolicy",
@@ -308,7 +308,7 @@ fn resctrl() -> Verdict<Option<String>> {
 }
 
 fn a_class_of_service_without_resctrl_is_refused(case: &Case<'_>) -> Verdict {
-    ensure!(resctrl()?.is_none(), "SKIP: a machine without resctrl");
+    needs!(resctrl()?.is_none(), "a machine without resctrl");
     let rdt = json!({ "closID": "dvt", "l3CacheSchema": "L3:0=f" });
     let config = Config::new().set("/linux/intelRdt", rdt).args(&["true"]);
     let refused = case.container(config)?.create()?.refuses()?;
@@ -317,7 +317,7 @@ fn a_class_of_service_without_resctrl_is_refused(case: &Case<'_>) -> Verdict {
 }
 
 fn a_class_of_service_is_made_and_removed(case: &Case<'_>) -> Verdict {
-    let place = resctrl()?.ok_or_else(|| Failure("SKIP: needs resctrl".into()))?;
+    let place = resctrl()?.ok_or_else(|| lacking("resctrl"))?;
     let rdt = json!({ "enableMonitoring": true });
     let config = Config::new()
         .set("/linux/intelRdt", rdt)

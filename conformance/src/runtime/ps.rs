@@ -6,7 +6,7 @@ use testbed::{Config, Outcome};
 
 use crate::case::Case;
 use crate::container::Container;
-use crate::row::{Demand, Row, Verdict, ensure, ensure_eq, row};
+use crate::row::{Demand, Row, Verdict, ensure, ensure_eq, needs, row};
 use crate::runtime::limits::{Version, directory, version};
 
 pub(crate) const ROWS: &[Row] = &[
@@ -107,10 +107,7 @@ fn ps_lists_processes_of_cgroups_below(case: &Case<'_>) -> Verdict {
 
 fn ps_prints_a_table_of_the_processes(case: &Case<'_>) -> Verdict {
     version("freezer")?;
-    ensure!(
-        testbed::requires::is_installed("ps"),
-        "SKIP: the program ps"
-    );
+    needs!(testbed::requires::is_installed("ps"), "the program ps");
     let container = up(case)?;
     let init = container.pid()?.to_string();
     let table = |options: &[&str]| -> Verdict<Vec<Vec<String>>> {
@@ -216,7 +213,7 @@ fn exec_stays_below_the_container_s_cgroup(case: &Case<'_>) -> Verdict {
 }
 
 fn exec_follows_an_init_that_has_moved(case: &Case<'_>) -> Verdict {
-    ensure!(version("pids")? == Version::V2, "SKIP: cgroup v2");
+    needs!(version("pids")? == Version::V2, "cgroup v2");
     let container = up(case)?;
     let own = directory(&container, "pids")?;
     let pid = container.pid()?;

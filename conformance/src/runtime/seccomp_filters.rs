@@ -5,7 +5,7 @@ use testbed::{Config, elf, requires};
 
 use crate::case::Case;
 use crate::container::Container;
-use crate::row::{Demand, Row, Verdict, ensure, ensure_eq, row};
+use crate::row::{Demand, Row, Verdict, ensure, ensure_eq, needs, row};
 
 pub(crate) const ROWS: &[Row] = &[
     row!(
@@ -119,7 +119,7 @@ fn allowing(names: &[&str]) -> Value {
 
 /// Puts a program that makes one call into the rootfs as `/call`.
 fn with_call(container: &Container<'_>, number: u32) -> Verdict {
-    ensure!(cfg!(target_arch = "x86_64"), "SKIP: an x86_64 machine");
+    needs!(cfg!(target_arch = "x86_64"), "an x86_64 machine");
     Ok(elf::x86_64_call(
         &container.bundle.in_rootfs("call"),
         number,
@@ -154,12 +154,12 @@ fn a_call_newer_than_the_profile_is_not_implemented(case: &Case<'_>) -> Verdict 
 
 /// A container whose program is 32-bit; mkdir answers ENOSPC if its filter knows i386.
 fn compatible<'a>(case: &'a Case<'_>, architectures: &[&str]) -> Verdict<Container<'a>> {
-    ensure!(cfg!(target_arch = "x86_64"), "SKIP: an x86_64 machine");
+    needs!(cfg!(target_arch = "x86_64"), "an x86_64 machine");
     let probe = case.dir().join("probe");
     // 20 is getpid, whose result is no small errno.
     elf::i386_call(&probe, 6)?;
     let runs = case.holds(&format!("{}; test $? -lt 126", probe.display()))?;
-    ensure!(runs, "SKIP: a kernel that runs 32-bit programs");
+    needs!(runs, "a kernel that runs 32-bit programs");
     let profile = json!({ "defaultAction": "SCMP_ACT_ALLOW", "architectures": architectures,
         "syscalls": [{ "names": ["mkdir"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28 }] });
     let container = case.container(filtered(profile).args(&["/call"]))?;
@@ -271,7 +271,7 @@ fn a_kept_filter_that_was_damaged_is_not_believed(case: &Case<'_>) -> Verdict {
 }
 
 fn no_seccomp_library_is_needed(case: &Case<'_>) -> Verdict {
-    ensure!(requires::is_installed("ldd"), "SKIP: the program ldd");
+    needs!(requires::is_installed("ldd"), "the program ldd");
     let said = mkdir_under_long_profile(case)?;
     ensure!(said.contains("No space left"), "mkdir says {said:?}");
     let runtime = case.subject_path()?;

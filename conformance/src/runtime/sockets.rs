@@ -7,7 +7,7 @@ use std::time::Duration;
 use testbed::{Config, Console, elf};
 
 use crate::case::Case;
-use crate::row::{Demand, Failure, Row, Verdict, ensure, ensure_eq, row};
+use crate::row::{Demand, Failure, Row, Verdict, ensure, ensure_eq, needs, row};
 
 pub(crate) const ROWS: &[Row] = &[
     row!(
@@ -97,7 +97,7 @@ fn told(manager: &UnixDatagram) -> Verdict<String> {
 }
 
 fn readiness_is_passed_on_to_the_service_manager(case: &Case<'_>) -> Verdict {
-    ensure!(cfg!(target_arch = "x86_64"), "SKIP: an x86_64 machine");
+    needs!(cfg!(target_arch = "x86_64"), "an x86_64 machine");
     let manager = UnixDatagram::bind(case.dir().join("manager.sock"))?;
     let wait =
         "echo $NOTIFY_SOCKET > /where; until test -x /send; do sleep 0.05; done; /send; sleep 60";

@@ -8,7 +8,7 @@ use testbed::{Config, Invocation, Outcome};
 
 use crate::case::Case;
 use crate::container::Container;
-use crate::row::{Demand, Failure, Row, Side, Verdict, ensure, ensure_eq, row};
+use crate::row::{Demand, Failure, Row, Side, Verdict, ensure, ensure_eq, lacking, needs, row};
 
 macro_rules! rows {
     ($(($feature:ident, $body:ident, $clause:literal)),* $(,)?) => {
@@ -90,13 +90,13 @@ pub(crate) const ROWS: &[Row] = rows![
 ];
 
 fn needs_systemd() -> Verdict {
-    ensure!(
+    needs!(
         std::path::Path::new("/run/systemd/system").exists(),
-        "SKIP: needs systemd as PID 1"
+        "systemd as PID 1"
     );
-    ensure!(
+    needs!(
         std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists(),
-        "SKIP: needs cgroup v2"
+        "cgroup v2"
     );
     Ok(())
 }
@@ -459,7 +459,7 @@ fn as_user() -> Verdict<(Vec<String>, u32)> {
         .into_iter()
         .find(|(_, uid)| *uid >= 1000 && with_bus(*uid))
     else {
-        return Err(Failure("SKIP: needs a user with a running manager".into()));
+        return Err(lacking("a user with a running manager"));
     };
     let words = [
         "runuser",

@@ -5,7 +5,7 @@ use testbed::{Config, Outcome};
 
 use crate::case::Case;
 use crate::container::Container;
-use crate::row::{Demand, Row, Verdict, ensure, ensure_eq, row};
+use crate::row::{Demand, Row, Verdict, ensure, ensure_eq, lacking, needs, row};
 use crate::runtime::limits::{Limit, Version, limit, offers, version};
 
 pub(crate) const ROWS: &[Row] = &[
@@ -236,7 +236,7 @@ fn update_sets_burst_and_idle(case: &Case<'_>) -> Verdict {
     )?;
     const BURST: Limit = ("cpu", "cpu.cfs_burst_us", "cpu.max.burst");
     const IDLE: Limit = ("cpu", "cpu.idle", "cpu.idle");
-    ensure!(offers(case, IDLE)?, "SKIP: Linux 5.15 (cpu.idle)");
+    needs!(offers(case, IDLE)?, "Linux 5.15 (cpu.idle)");
     update(&container, &["--cpu-burst", "20000"])?.succeeds()?;
     ensure_eq!(limit(&container, BURST)?, "20000", "burst");
     update(&container, &["--cpu-idle", "1"])?.succeeds()?;
@@ -334,7 +334,7 @@ fn update_leaves_devices_alone(case: &Case<'_>) -> Verdict {
 fn memory_and_swap_rise_and_fall_in_one_update(case: &Case<'_>) -> Verdict {
     let container = up(case, &[("memory", json!({ "limit": 32 * MEBIBYTE }))])?;
     const SWAP: Limit = ("memory", "memory.memsw.limit_in_bytes", "memory.swap.max");
-    ensure!(offers(case, SWAP)?, "SKIP: swap accounting");
+    needs!(offers(case, SWAP)?, "swap accounting");
     for (memory, both) in [(32, 40), (256, 300), (48, 48), (64, 128)] {
         let patch = json!({ "memory": { "limit": memory * MEBIBYTE, "swap": both * MEBIBYTE } });
         update_from(&container, &patch)?.succeeds()?;
@@ -368,7 +368,7 @@ fn update_merges_limits_of_devices(case: &Case<'_>) -> Verdict {
     let disks = case.sh("cat /sys/block/*/dev | head -2")?;
     let disks: Vec<Value> = disks.lines().filter_map(disk).collect();
     let [first, second] = disks.as_slice() else {
-        return Err(crate::row::Failure("SKIP: two block devices".into()));
+        return Err(lacking("two block devices"));
     };
     let rate = |disk: &Value, rate: u64| json!([{ "major": disk["major"], "minor": disk["minor"], "rate": rate }]);
     let given = json!({ "throttleReadIOPSDevice": rate(first, 100) });

@@ -6,7 +6,7 @@ use testbed::Config;
 
 use crate::case::Case;
 use crate::container::Container;
-use crate::row::{Demand, Failure, Row, Verdict, ensure, ensure_eq, row};
+use crate::row::{Demand, Failure, Row, Verdict, ensure, ensure_eq, needs, row};
 
 const CLAUSE: &str = "opencontainers/runc issue 1459: the exit status of a detached container";
 
@@ -34,10 +34,7 @@ fn needs_exit_info() -> Verdict {
         .split(['.', '-'])
         .map(|part| part.parse().unwrap_or(0));
     let version: (u32, u32) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    ensure!(
-        version >= (6, 15),
-        "SKIP: needs Linux 6.15 (PIDFD_INFO_EXIT)"
-    );
+    needs!(version >= (6, 15), "Linux 6.15 (PIDFD_INFO_EXIT)");
     Ok(())
 }
 
