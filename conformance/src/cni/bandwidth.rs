@@ -212,10 +212,27 @@ fn serve(case: &Case<'_>, netns: &str) -> Verdict {
 
 /// 8 Mbit/s are a million bytes per second, of which headers and the first burst change little.
 fn is_at_the_limit(case: &Case<'_>, client: Option<&Attachment>, url: &str) -> Verdict {
-    let rate = rate(case, client, url)?;
-    let within = (850_000..1_150_000).contains(&rate);
-    ensure!(within, "{rate} bytes per second instead of 1000000");
-    Ok(())
+    is_limited_to(case, 1_000_000, client, url)
+}
+
+/// No download is faster than 15 % above the limit, and of a few one comes as close from below:
+/// on a busy machine each may be as slow as it likes.
+fn is_limited_to(case: &Case<'_>, limit: u64, client: Option<&Attachment>, url: &str) -> Verdict {
+    let mut rates = Vec::new();
+    for _ in 0..5 {
+        let rate = rate(case, client, url)?;
+        ensure!(
+            rate < limit / 100 * 115,
+            "{rate} bytes per second instead of {limit}"
+        );
+        if rate > limit / 100 * 85 {
+            return Ok(());
+        }
+        rates.push(rate);
+    }
+    Err(Failure(format!(
+        "{rates:?} bytes per second instead of {limit}"
+    )))
 }
 
 fn the_container_receives_at_its_limit(case: &Case<'_>) -> Verdict {
@@ -252,10 +269,7 @@ fn each_direction_has_its_own_limit(case: &Case<'_>) -> Verdict {
     serve(case, "")?;
     is_at_the_limit(case, Some(&at), "http://10.88.0.1/file")?;
     serve(case, &at.netns)?;
-    let sent = rate(case, None, "http://10.88.0.2/file")?;
-    let within = (1_700_000..2_300_000).contains(&sent);
-    ensure!(within, "{sent} bytes per second instead of 2000000");
-    Ok(())
+    is_limited_to(case, 2_000_000, None, "http://10.88.0.2/file")
 }
 
 fn an_interface_without_a_peer_is_limited_in_both_directions(case: &Case<'_>) -> Verdict {
