@@ -210,10 +210,16 @@ impl Init<'_> {
     }
 
     /// The hooks between mounts and pivot_root: the runtime's first, then the container's.
+    ///
+    /// The runtime is asked for either: from then on a failure has poststop hooks to run.
     fn run_create_hooks(&self, rootfs: &Path) -> Result<()> {
         let hooks = &self.plan.hooks;
-        let runtime = [Moment::Prestart, Moment::CreateRuntime];
-        if runtime.iter().any(|&moment| !hooks.at(moment).is_empty()) {
+        let create = [
+            Moment::Prestart,
+            Moment::CreateRuntime,
+            Moment::CreateContainer,
+        ];
+        if create.iter().any(|&moment| !hooks.at(moment).is_empty()) {
             self.inheritance
                 .channel
                 .ask(&FromInit::RunHooks, &ToInit::HooksDone)?;

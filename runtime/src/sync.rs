@@ -15,7 +15,7 @@
 //!      |------------- Mapped ----------------->|
 //!      |<------------ ProcAround --------------|   only if it may mount no procfs: may it
 //!      |------------- Granted ---------------->|     bind the one around?
-//!      |<------------ RunHooks ----------------|   only with prestart or createRuntime hooks;
+//!      |<------------ RunHooks ----------------|   only with hooks of create: prestart, createRuntime;
 //!      |------------- HooksDone -------------->|     init then runs createContainer itself
 //!      |<------------ Limits ------------------|   only if it may not raise a limit itself
 //!      |------------- LimitsSet -------------->|
@@ -54,7 +54,7 @@ pub enum FromInit {
     MapMount(usize),
     /// No procfs can be mounted; may the one around be bound, read-only?
     ProcAround,
-    /// Run the hooks of the runtime's namespaces.
+    /// Run the hooks of the runtime's namespaces; those of the container's come next.
     RunHooks,
     /// Set the resource limits from outside.
     Limits,

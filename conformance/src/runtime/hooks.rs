@@ -447,13 +447,15 @@ fn a_failing_start_container_hook_stops_the_start(case: &Case<'_>) -> Verdict {
 }
 
 fn a_failed_create_runs_poststop(case: &Case<'_>) -> Verdict {
-    let poststop = format!("cat > {}", case.path("poststop"));
-    let config = Config::new()
-        .hook("createRuntime", "exit 9")
-        .hook("poststop", &poststop);
-    case.container(config)?.create()?.refuses()?;
-    let state: Value = serde_json::from_str(&case.read("poststop")?)?;
-    ensure_eq!(state["status"], "stopped", "status in {state}");
+    for kind in ["prestart", "createRuntime", "createContainer"] {
+        let poststop = format!("cat > {}", case.path(kind));
+        let config = Config::new()
+            .hook(kind, "exit 9")
+            .hook("poststop", &poststop);
+        case.container(config)?.create()?.refuses()?;
+        let state: Value = serde_json::from_str(&case.read(kind)?)?;
+        ensure_eq!(state["status"], "stopped", "status in {state}");
+    }
     Ok(())
 }
 
