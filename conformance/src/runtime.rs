@@ -32,6 +32,7 @@ mod nested; // less of the host than the runtime sees, and runtimes in container
 mod net_devices;
 mod notify; // seccomp with a listener
 mod older_kernel; // containers without newer system calls
+mod operations; // the letter of runtime.md
 mod paused; // containers that are paused, killed in part or at work elsewhere
 mod placement; // clocks, processors, memory
 mod process;
@@ -87,4 +88,5 @@ pub(crate) const ROWS: &[&[Row]] = &[
     help::ROWS,
     logging::ROWS,
     wait::ROWS,
+    operations::ROWS,
 ];

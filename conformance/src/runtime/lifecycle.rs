@@ -374,6 +374,7 @@ fn kill_of_a_stopped_container_is_an_error(case: &Case<'_>) -> Verdict {
         .kill("TERM")?
         .refuses()?
         .says(&["not running", "no such process"])?;
+    ensure_eq!(container.state()?["status"], "stopped", "status");
     Ok(())
 }
 
