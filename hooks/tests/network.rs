@@ -265,3 +265,60 @@ fn a_network_has_the_versions_that_all_its_plugins_speak() {
     host.fails("network create broken", "plugin tuning: VERSION: ");
     assert_eq!(host.files(), ["davit-old.conflist", "davit-web.conflist"]);
 }
+
+/// Holds the lock of all operations in the manner of one of them, while `meanwhile` runs and until it
+/// has ended.
+fn beside(host: &Host, kind: &str, meanwhile: &str) -> testbed::invocation::Running {
+    let locks = Dir::open_or_create(host.path("cache/locks"), 0o700).unwrap();
+    let _ = locks.create_new("gc", 0o600);
+    let lock = host.path("cache/locks/gc");
+    let line = format!(
+        "flock {kind} {lock} sh -c 'echo > {0}/held; {meanwhile}'",
+        host.path("")
+    );
+    let running = host.host.command(["sh", "-c", &line]).spawn().unwrap();
+    while fs::metadata(host.path("held")).is_err() {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    running
+}
+
+#[test]
+fn a_removal_waits_for_the_adds_that_have_found_the_network() {
+    let Some(host) = Host::new() else { return };
+    host.succeeds("network create web");
+    let bridge = host.networks()[0]["interface"].as_str().unwrap().to_owned();
+    host.host
+        .sh(&format!("ip link add {bridge} type bridge"))
+        .unwrap();
+    // An ADD that has its lock, and has not said yet what it attaches.
+    let meanwhile = format!(
+        "sleep 1; ls -A {}; ip -br link show {bridge}",
+        host.path("net.d")
+    );
+    let add = beside(&host, "--shared", &meanwhile);
+    host.succeeds("network rm web");
+    let seen = add.wait().unwrap().text();
+    assert!(
+        seen.contains(".davit-web.conflist.removing") && seen.contains(&bridge),
+        "{seen}"
+    );
+    assert!(host.files().is_empty(), "{:?}", host.files());
+}
+
+#[test]
+fn an_add_that_comes_behind_a_removal_goes_without_a_plugin() {
+    let Some(host) = Host::new() else { return };
+    host.succeeds("network create web");
+    let netns = host.host.netns("c1").unwrap();
+    let file = host.path("net.d/davit-web.conflist");
+    let rm = beside(&host, "--exclusive", &format!("sleep 1; rm {file}"));
+    host.fails(
+        &format!("add web {netns}"),
+        "network \"web\" was removed or changed meanwhile",
+    );
+    assert!(rm.wait().unwrap().success());
+    let log = fs::read_to_string(host.path("bin/log")).unwrap_or_default();
+    assert!(!log.contains("ADD"), "{log}");
+    assert!(fs::read_dir(host.path("cache/results")).is_err());
+}

@@ -73,11 +73,13 @@ impl Caller {
     /// a DEL, also the one that failed.
     ///
     /// One that is attached already is refused: SPEC 1.1.0 wants a DEL before a second ADD, and
-    /// the undo of the second would take down what the first made.
+    /// the undo of the second would take down what the first made. So is one to a network whose file
+    /// was taken away before the lock was held: who removes a network waits for those who hold it.
     pub fn add(&self, list: &NetworkList, conf: &RuntimeConf) -> Result<Value> {
         let held = self
             .cache
             .lock_container(&conf.attachment.container_id, self.patience)?;
+        refuse_changed(list)?;
         let known = self.cache.read(&list.name, &conf.attachment)?;
         if known.map_or(Ok(false), |known| known.is_alive())? {
             return Err(Error::AlreadyAttached {
@@ -409,6 +411,17 @@ impl CachedAttachment {
             None => true,
             Some(now) => !self.sandbox.is_empty() && now != self.sandbox,
         })
+    }
+}
+
+/// By now it may be gone, and what an ADD would make would be nobody's.
+fn refuse_changed(list: &NetworkList) -> Result<()> {
+    match &list.file {
+        Some(file) if !list.is_current() => Err(Error::Changed {
+            network: list.name.to_string(),
+            file: file.clone(),
+        }),
+        _ => Ok(()),
     }
 }
 

@@ -52,6 +52,14 @@ pub enum Error {
         /// To which network.
         network: String,
     },
+    /// The network is not any more what the caller has read.
+    #[error("network {network:?} was removed or changed meanwhile ({}): try again", .file.display())]
+    Changed {
+        /// The network.
+        network: String,
+        /// Where it was.
+        file: PathBuf,
+    },
     /// The list's version is too old for the verb.
     #[error("configuration version {version:?} does not support the {command} command")]
     TooOld {

@@ -30,6 +30,8 @@ pub struct NetworkList {
     pub plugins: Vec<PluginConfig>,
     /// The list as JSON, such that [`NetworkList::parse`] gives the same list again.
     pub bytes: Vec<u8>,
+    /// The file it is from, if it is from one.
+    pub file: Option<PathBuf>,
 }
 
 /// One plugin of a list.
@@ -110,7 +112,17 @@ impl NetworkList {
         } else {
             Self::parse_single(&bytes)
         };
-        parsed.map_err(malformed)
+        let list = parsed.map_err(malformed)?;
+        Ok(Self {
+            file: Some(file.to_owned()),
+            ..list
+        })
+    }
+
+    /// Whether the file it is from says the same still; true for what is from no file.
+    pub fn is_current(&self) -> bool {
+        let Some(file) = &self.file else { return true };
+        Self::from_file(file).is_ok_and(|now| now.bytes == self.bytes)
     }
 
     /// Parses a list. Plugins in a directory beside it, `<beside>/<name>/*.conf`, are appended
@@ -142,6 +154,7 @@ impl NetworkList {
             disable_gc: flag(list, "disableGC")?,
             plugins: inlined,
             bytes: bytes.to_owned(),
+            file: None,
         };
         if let Some(beside) = beside.filter(|_| !only_inlined) {
             parsed.append_from(&beside.join(parsed.name.as_str()), list)?;

@@ -3,10 +3,13 @@
 //! ```text
 //! 1  refuse: foreign, or attached (--force detaches)
 //! 2  the file gets a name that nobody reads, so that no ADD can begin
-//! 3  refuse again what began in between, and give the file its name back
+//! 3  wait for every ADD that has found the file; refuse again, and give the file its name back
 //! 4  bridge, host-local's directory: where nobody is left in them
 //! 5  the file
 //! ```
+//!
+//! An ADD looks for the file once more under its lock, which step 3 waits for: of the two one goes
+//! without, and no ADD makes a bridge again behind step 4. That holds for callers with this cache.
 //!
 //! Killed anywhere, it is finished by the next `rm` or `create` of that name.
 
@@ -80,10 +83,12 @@ impl Removal<'_> {
         };
         if !is_aside {
             self.dir.rename(name, &aside)?;
-            if let Err(error) = self.free_attachments() {
+        }
+        if let Err(error) = self.settle() {
+            if !is_aside {
                 self.dir.rename(&aside, name)?;
-                return Err(error);
             }
+            return Err(error);
         }
         self.remove_bridge(&known)?;
         self.remove_reservations(&known.list)?;
@@ -115,6 +120,12 @@ impl Removal<'_> {
         Ok(known
             .find(|known| known.list.name == *self.name)
             .map(|known| (known, true)))
+    }
+
+    /// Nobody has found the file and is not attached yet.
+    fn settle(&self) -> anyhow::Result<()> {
+        drop(self.caller.cache.lock_all(self.caller.patience)?);
+        self.free_attachments()
     }
 
     /// Refuses what is attached; with force it is detached.
