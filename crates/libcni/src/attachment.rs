@@ -201,6 +201,9 @@ impl Caller {
     }
 
     /// Asks every plugin whether the attachment is as its ADD left it.
+    ///
+    /// SPEC 1.1.0 section 2 wants no CHECK of what has had no ADD, or a DEL since. A cache file
+    /// that cannot be read any more is no such proof.
     pub fn check(&self, list: &NetworkList, conf: &RuntimeConf) -> Result<()> {
         if !list.has(Command::Check) {
             return Err(Error::TooOld {
@@ -214,6 +217,12 @@ impl Caller {
         let held = self
             .cache
             .lock_container(&conf.attachment.container_id, self.patience)?;
+        if !self.cache.knows(&list.name, &conf.attachment)? {
+            return Err(Error::NotAttached {
+                attachment: conf.attachment.clone(),
+                network: list.name.to_string(),
+            });
+        }
         let cached = self.cache.read(&list.name, &conf.attachment)?;
         let conf = completed(conf, cached.as_ref());
         let result = cached.and_then(|cached| in_version(cached.result, list.cni_version));

@@ -224,6 +224,16 @@ impl Cache {
         Ok(None)
     }
 
+    /// Whether an ADD left anything for it, be it damaged by now.
+    pub fn knows(&self, network: &NetworkName, attachment: &Attachment) -> Result<bool> {
+        let key = Key::of(network, attachment);
+        let told = |error| key.told("look up", error);
+        let Some(dir) = self.open_results().map_err(told)? else {
+            return Ok(false);
+        };
+        Ok(!key.files(&dir).map_err(told)?.is_empty())
+    }
+
     /// Forgets an attachment; one that is not known is no error.
     pub fn remove(&self, network: &NetworkName, attachment: &Attachment) -> Result<()> {
         let key = Key::of(network, attachment);
@@ -231,12 +241,8 @@ impl Cache {
         let Some(dir) = self.open_results().map_err(told)? else {
             return Ok(());
         };
-        for name in [key.plain(), key.escaped()] {
-            match read(&dir, &name).map_err(told)? {
-                Found::V1(other) if !key.fits(&other) => {}
-                Found::Nothing => {}
-                Found::V1(_) | Found::Bare(_) | Found::Damaged => dir.remove(name).map_err(told)?,
-            }
+        for name in key.files(&dir).map_err(told)? {
+            dir.remove(name).map_err(told)?;
         }
         Ok(())
     }
@@ -525,6 +531,21 @@ impl<'a> Key<'a> {
 
     fn fits(&self, cached: &CachedAttachment) -> bool {
         cached.network == *self.network && cached.attachment == *self.attachment
+    }
+
+    /// The names under which there is a file that is its own, or that nobody can read any more.
+    fn files(&self, dir: &Dir) -> sys::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for name in [self.plain(), self.escaped()] {
+            match read(dir, &name)? {
+                Found::V1(other) if !self.fits(&other) => {}
+                Found::Nothing => {}
+                Found::V1(_) | Found::Bare(_) | Found::Damaged => names.push(name),
+            }
+        }
+        // Most names need no escape, and then both are one.
+        names.dedup();
+        Ok(names)
     }
 
     fn bare(&self, result: Value) -> CachedAttachment {

@@ -60,6 +60,14 @@ pub enum Error {
         /// Where it was.
         file: PathBuf,
     },
+    /// Nothing in the cache says that the attachment was ever made.
+    #[error("{attachment} is not attached to network {network:?}")]
+    NotAttached {
+        /// What was asked about.
+        attachment: Attachment,
+        /// Of which network.
+        network: String,
+    },
     /// The list's version is too old for the verb.
     #[error("configuration version {version:?} does not support the {command} command")]
     TooOld {

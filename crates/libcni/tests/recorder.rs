@@ -407,6 +407,22 @@ fn check_goes_forward_with_the_cached_result() {
 }
 
 #[test]
+fn what_is_not_attached_is_not_checked() {
+    let bench = Bench::new();
+    let list = list("1.0.0", &["one"]);
+    let refused = || {
+        let error = bench.caller.check(&list, &conf("c1"));
+        matches!(error, Err(Error::NotAttached { .. }))
+    };
+    assert!(refused(), "before the ADD");
+    bench.caller.add(&list, &conf("c1")).unwrap();
+    bench.caller.check(&list, &conf("c1")).unwrap();
+    bench.caller.del(&list, &conf("c1")).unwrap();
+    assert!(refused(), "after the DEL");
+    assert_eq!(bench.order(), "ADD one, CHECK one, DEL one");
+}
+
+#[test]
 fn a_damaged_cache_hinders_neither_check_nor_del() {
     let bench = Bench::new();
     let list = list("1.0.0", &["one"]);
