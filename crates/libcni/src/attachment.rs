@@ -444,6 +444,8 @@ fn identify(netns: &str) -> Result<Option<String>> {
 /// The plugin's object with what the specification adds to it (SPEC 1.1.0 section 3).
 fn request(list: &NetworkList, plugin: &PluginConfig, extra: Map<String, Value>) -> String {
     let mut document = plugin.document.clone();
+    // They are for the caller to read: "must not be set", though Go's libcni leaves them in.
+    document.remove("capabilities");
     document.insert("name".into(), list.name.as_str().into());
     document.insert("cniVersion".into(), list.cni_version.to_string().into());
     document.extend(extra);

@@ -177,6 +177,7 @@ fn add_goes_forward_and_hands_each_result_on() {
         json!({"portMappings": [{"hostPort": 80}]})
     );
     assert!(input.get("prevResult").is_none());
+    assert!(input.get("capabilities").is_none());
     assert_eq!(
         calls[1].input["prevResult"]["ips"][0]["address"],
         "10.0.0.1/8"
