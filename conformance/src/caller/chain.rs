@@ -17,6 +17,24 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     row!(
         Caller,
+        LB09,
+        plugins_run_in_the_network_namespace_of_the_caller,
+        "SPEC section 2: the runtime must execute the plugin in the runtime's networking domain"
+    ),
+    row!(
+        Caller,
+        LB09,
+        a_second_add_without_a_del_asks_nobody,
+        "SPEC ADD: a runtime should not call ADD twice without an intervening DEL"
+    ),
+    row!(
+        Caller,
+        LB09,
+        capabilities_stay_with_the_caller,
+        "SPEC section 3: deriving the request: capabilities: must not be set"
+    ),
+    row!(
+        Caller,
         LB10,
         del_goes_backwards_with_the_cached_result,
         "SPEC section 3: del in the reverse order; prevResult is the final result of the add"
@@ -32,6 +50,12 @@ pub(crate) const ROWS: &[Row] = &[
         LB11,
         check_goes_forwards_with_the_cached_result,
         "SPEC section 3: check in the order of the list, with the final result of the add"
+    ),
+    row!(
+        Caller,
+        LB11,
+        a_check_of_what_is_not_attached_asks_nobody,
+        "SPEC CHECK: not for a container that has not been ADDed, or has been DELeted after its ADD"
     ),
     row!(
         Caller,
@@ -149,6 +173,65 @@ fn each_add_gets_the_result_before_it(case: &Case<'_>) -> Verdict {
     Ok(())
 }
 
+fn plugins_run_in_the_network_namespace_of_the_caller(case: &Case<'_>) -> Verdict {
+    let desk = Desk::new(case)?;
+    desk.configure("10.conflist", &with(&network(), "cniVersion", "1.1.0"))?;
+    let seen = case.path("seen");
+    let look = format!("readlink /proc/self/ns/net >>{seen}");
+    for name in ["one", "two"] {
+        desk.recorder.install(&Plugin::named(name).first(&look))?;
+    }
+    let own = case.sh("readlink /proc/self/ns/net")?;
+    for verb in ["add", "check", "status", "del", "gc"] {
+        desk.run(verb)?.succeeds()?;
+        let calls = case.read("seen")?;
+        let all: Vec<&str> = calls.lines().collect();
+        ensure_eq!(all, [own.as_str(); 2], "namespaces of {verb}'s plugins");
+        std::fs::remove_file(&seen)?;
+    }
+    Ok(())
+}
+
+fn a_second_add_without_a_del_asks_nobody(case: &Case<'_>) -> Verdict {
+    let desk = with_results(case)?;
+    desk.add()?;
+    desk.recorder.forget()?;
+    desk.run("add")?.refuses()?;
+    ensure_eq!(desk.recorder.asked()?.len(), 0, "calls of the second ADD");
+    // The same container may have another interface, and the first is as it was.
+    let call = desk.call("add", "net")?.env("CNI_IFNAME", "eth1");
+    case.call(&call)?.succeeds()?;
+    desk.run("check")?.succeeds()?;
+    desk.run("del")?.succeeds()?;
+    desk.add()?;
+    Ok(())
+}
+
+fn capabilities_stay_with_the_caller(case: &Case<'_>) -> Verdict {
+    let desk = Desk::new(case)?;
+    let capabilities = json!({ "portMappings": true, "bandwidth": false });
+    let one = json!({ "type": "one", "capabilities": capabilities });
+    let two = json!({ "type": "two", "capabilities": { "mac": true } });
+    desk.configure(
+        "10.conflist",
+        &with(&network(), "plugins", json!([one, two])),
+    )?;
+    let call = desk.call("add", "net")?;
+    case.call(&call.env("CAP_ARGS", r#"{"mac":"02:00:00:00:00:01"}"#))?
+        .succeeds()?;
+    for verb in ["check", "del"] {
+        desk.run(verb)?.succeeds()?;
+    }
+    let calls = desk.recorder.calls()?;
+    ensure_eq!(calls.len(), 6, "calls");
+    for call in calls {
+        let request = call.request()?;
+        let has = request.get("capabilities").is_some();
+        ensure!(!has, "{} {}: {request}", call.verb, call.plugin);
+    }
+    Ok(())
+}
+
 fn del_goes_backwards_with_the_cached_result(case: &Case<'_>) -> Verdict {
     let desk = with_results(case)?;
     desk.add()?;
@@ -209,6 +292,19 @@ fn check_goes_forwards_with_the_cached_result(case: &Case<'_>) -> Verdict {
         ["CHECK one"],
         "calls after an error"
     );
+    Ok(())
+}
+
+fn a_check_of_what_is_not_attached_asks_nobody(case: &Case<'_>) -> Verdict {
+    let desk = with_results(case)?;
+    desk.run("check")?.refuses()?;
+    ensure_eq!(desk.recorder.asked()?.len(), 0, "calls before an ADD");
+    desk.add()?;
+    desk.run("check")?.succeeds()?;
+    desk.run("del")?.succeeds()?;
+    desk.recorder.forget()?;
+    desk.run("check")?.refuses()?;
+    ensure_eq!(desk.recorder.asked()?.len(), 0, "calls after the DEL");
     Ok(())
 }
 

@@ -35,6 +35,12 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     row!(
         Caller,
+        LB02,
+        a_plugin_file_that_makes_no_sense_stops_its_network,
+        "SPEC section 1: all aggregated plugin configuration objects must be validated"
+    ),
+    row!(
+        Caller,
         LB03,
         flags_may_be_texts,
         "SPEC 1.1.0: disableCheck, disableGC, loadOnlyInlinedPlugins: boolean, or text true or false"
@@ -168,6 +174,27 @@ fn plugins_of_the_directory_follow_the_inlined_ones(case: &Case<'_>) -> Verdict 
     ensure_eq!(added_by(&desk, "net")?, beside, "none inlined");
     let request = desk.recorder.last("ADD", "two")?.request()?;
     ensure_eq!(request["own"], 7, "a key of its file");
+    Ok(())
+}
+
+fn a_plugin_file_that_makes_no_sense_stops_its_network(case: &Case<'_>) -> Verdict {
+    let desk = with_plugins(case, &["three"])?;
+    desk.configure("10.conflist", &list("net", &["one"]))?;
+    desk.configure("20.conflist", &list("other", &["one"]))?;
+    for wrong in ["{", "[]", "{}", r#"{"type":""}"#, r#"{"type":"../three"}"#] {
+        desk.configure_raw("net/10.conf", wrong)?;
+        let refused = desk.run("add")?;
+        ensure!(refused.refused(), "with {wrong}: {refused}");
+        let asked = desk.recorder.asked()?;
+        let before = asked.iter().any(|call| call.starts_with("ADD"));
+        ensure!(!before, "calls with {wrong}: {asked:?}");
+        // A neighbour has files of its own.
+        ensure_eq!(added_by(&desk, "other")?, ["ADD one"], "the other network");
+        desk.recorder.forget()?;
+    }
+    desk.configure("net/10.conf", &json!({ "type": "three" }))?;
+    let both = ["ADD one", "ADD three"];
+    ensure_eq!(added_by(&desk, "net")?, both, "once it makes sense");
     Ok(())
 }
 
