@@ -85,6 +85,22 @@ impl Clause {
         rows
     }
 
+    /// The file it stands in: `config.md`.
+    pub fn document(&self) -> &'static str {
+        self.section.split('#').next().unwrap_or_default()
+    }
+
+    /// Where it stands on the web, in the release that this table was made from.
+    pub fn link(&self) -> String {
+        let base = match self.document() {
+            "SPEC.md" | "CONVENTIONS.md" => {
+                "https://github.com/containernetworking/cni/blob/spec-v1.1.0"
+            }
+            _ => "https://github.com/opencontainers/runtime-spec/blob/v1.3.0",
+        };
+        format!("{base}/{}", self.section)
+    }
+
     /// Which subject it is about; none for a sentence that nobody judges.
     pub fn side(&self) -> Option<Side> {
         self.rows().first().map(|row| row.side)

@@ -20,15 +20,19 @@ mod container; // one container of the runtime under test
 mod features; // what runtimes are scored by
 pub mod gaps; // known-gaps.toml
 mod hook; // rows for network hooks
+mod machine; // on what a run was made
+pub mod matrix; // the published pages
 pub mod mutants; // subjects that lie in one way each
+pub mod options; // the command line
 mod plugin_features; // what directories of plugins are scored by
 mod recorder; // plugins that write down what they are asked
-pub mod report; // human, TAP, JSON
+pub mod report; // human, TAP, JUnit, JSON
 mod row; // Row, Verdict
 pub mod run; // runs rows and collects what became of them
 mod runtime; // rows for runtimes
-pub mod score; // features, subjects side by side
+pub mod score; // features and sentences, subjects side by side
 pub mod subject; // what is under test
+pub mod trial; // what became of a subject
 
 pub use row::{Row, Side};
 

@@ -30,6 +30,8 @@ pub struct Row {
     pub clause: &'static str,
     /// What it judges.
     pub side: Side,
+    /// The module that it stands in.
+    pub(crate) module: &'static str,
     pub(crate) body: fn(&Case<'_>) -> Verdict,
 }
 
@@ -37,6 +39,17 @@ impl Row {
     /// How reports and known-gaps.toml call it.
     pub fn name(&self) -> String {
         format!("{}.{}", self.id, self.promise)
+    }
+
+    /// What it is about: `runtime/hooks`.
+    pub fn topic(&self) -> String {
+        let below = self.module.split_once("::").map_or("", |(_, below)| below);
+        below.replace("::", "/")
+    }
+
+    /// Whether its name or its topic contains this text.
+    pub fn fits(&self, text: &str) -> bool {
+        self.name().contains(text) || self.topic().contains(text)
     }
 }
 
@@ -146,6 +159,7 @@ macro_rules! row {
             promise: stringify!($body),
             clause: $clause,
             side: $crate::row::Side::$side,
+            module: module_path!(),
             body: $body,
         }
     };

@@ -1,39 +1,93 @@
-//! [`Score`]: the features of runtimes, plugins, callers or hooks, one line each, subjects side by
-//! side, and their totals.
+//! [`Score`]: one ladder of the suite (the features of a side, or the sentences that bind it), one
+//! line each, subjects side by side, and their totals.
 //!
-//! A feature passes when one of its rows passed and none failed, and is skipped when the machine
+//! A line passes when one of its rows passed and none failed, and is skipped when the machine
 //! could judge none of its rows. A known gap is a failure here: the list of gaps says what is
 //! expected, not what is good.
 
 use std::fmt::{Display, Write};
 
 use crate::caller_features::{CALLER_FEATURES, HOOK_FEATURES};
+use crate::clause::{Judge, clauses};
 use crate::features::FEATURES;
 use crate::plugin_features::{PLUGIN_FEATURES, Reference};
-use crate::row::Side;
+use crate::row::{Row, Side};
 use crate::run::{End, Judged};
+
+/// What the lines of a sheet are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ladder {
+    /// The sentences of a specification ([`crate::clause`]).
+    Sentences,
+    /// The features of the tables.
+    Features,
+}
+
+impl Ladder {
+    /// Both, in the order of reports.
+    pub const ALL: [Self; 2] = [Self::Sentences, Self::Features];
+}
 
 /// The columns: what a subject is called, and what became of its rows.
 #[derive(Debug)]
 pub struct Score<'a> {
     side: Side,
+    ladder: Ladder,
     subjects: Vec<(String, &'a [Judged])>,
 }
 
+/// One line of a ladder before anybody is judged.
+struct Rung {
+    head: &'static str,
+    title: String,
+    /// Its rows: a feature's ID for all of them, or names.
+    rows: Vec<&'static str>,
+}
+
+/// One line of a sheet.
+#[derive(Debug)]
+pub struct Line {
+    /// The feature's number, or the sentence's.
+    pub head: &'static str,
+    /// What it is about.
+    pub title: String,
+    /// How each subject did.
+    pub marks: Vec<Mark>,
+}
+
+/// How a subject did in one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Mark {
+pub enum Mark {
+    /// A row passed and none failed.
     Pass,
-    Fail,
+    /// These rows failed, each with its reason if that is known.
+    Fail(Vec<String>),
+    /// The machine lacks what the rows need.
     Skip(String),
     /// No row was run for it.
     Unasked,
 }
 
+/// How many lines ended how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Kept.
+    pub passed: usize,
+    /// Not kept, or never asked.
+    pub failed: usize,
+    /// Not to be judged on this machine.
+    pub skipped: usize,
+}
+
 impl<'a> Score<'a> {
     /// A sheet of one side, without a column yet.
-    pub fn of(side: Side) -> Self {
+    pub fn of(side: Side, ladder: Ladder) -> Self {
         let subjects = Vec::new();
-        Self { side, subjects }
+        Self {
+            side,
+            ladder,
+            subjects,
+        }
     }
 
     /// Adds a column.
@@ -41,35 +95,99 @@ impl<'a> Score<'a> {
         self.subjects.push((name.to_owned(), judged));
     }
 
-    /// The sheet. A `whole` one shows features that no row asked about as failures; otherwise
-    /// (with a filter) they are left out.
+    /// What stands above it.
+    pub fn title(&self) -> &'static str {
+        match (self.ladder, self.side) {
+            (Ladder::Sentences, Side::Runtime) => {
+                "Runtimes: sentences of the runtime specification"
+            }
+            (Ladder::Sentences, Side::Cni) => "Plugins: sentences of the CNI specification",
+            (Ladder::Sentences, Side::Caller) => "Callers: sentences of the CNI specification",
+            (Ladder::Sentences, Side::Hook) => "Hooks: sentences of a specification",
+            (Ladder::Features, Side::Runtime) => "Runtimes: features",
+            (Ladder::Features, Side::Cni) => "Plugins: features",
+            (Ladder::Features, Side::Caller) => "Callers: features",
+            (Ladder::Features, Side::Hook) => "Hooks: features",
+        }
+    }
+
+    /// What the lines are.
+    pub fn ladder(&self) -> Ladder {
+        self.ladder
+    }
+
+    /// What the columns are called.
+    pub fn subjects(&self) -> impl Iterator<Item = &str> {
+        self.subjects.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// The lines. A `whole` sheet has those that no row asked about, as failures; otherwise (with
+    /// a filter) they are left out.
+    pub fn lines(&self, whole: bool) -> Vec<Line> {
+        let line = |rung: Rung| Line {
+            marks: self.marks(&rung),
+            head: rung.head,
+            title: rung.title,
+        };
+        let mut lines: Vec<Line> = rungs(self.side, self.ladder).map(line).collect();
+        lines.retain(|line| whole || line.marks.iter().any(|mark| *mark != Mark::Unasked));
+        lines
+    }
+
+    /// The totals of each column.
+    pub fn totals(&self, lines: &[Line]) -> Vec<Totals> {
+        let mut totals = vec![Totals::default(); self.subjects.len()];
+        for line in lines {
+            for (mark, total) in line.marks.iter().zip(&mut totals) {
+                match mark {
+                    Mark::Pass => total.passed += 1,
+                    Mark::Fail(_) | Mark::Unasked => total.failed += 1,
+                    Mark::Skip(_) => total.skipped += 1,
+                }
+            }
+        }
+        totals
+    }
+
+    /// The sheet for a terminal; empty if it has no line.
     pub fn written(&self, whole: bool) -> String {
+        let lines = self.lines(whole);
+        if lines.is_empty() && (whole || self.ladder == Ladder::Sentences) {
+            return String::new();
+        }
+        let width = lines.iter().map(|line| line.head.len()).max().unwrap_or(4);
+        let print = |head: &str, cells: Vec<String>, end: &str| self.row(width, head, cells, end);
         let mut text = String::new();
-        let mut totals = vec![[0_usize; 3]; self.subjects.len()];
-        for (feature, title) in features(self.side) {
-            let marks: Vec<Mark> = self.marks(feature);
-            if !whole && marks.iter().all(|mark| *mark == Mark::Unasked) {
-                continue;
-            }
-            for (mark, total) in marks.iter().zip(&mut totals) {
-                total[mark.place()] += 1;
-            }
-            let title = title + &missing(&marks);
-            text += &self.line(feature, marks.iter().map(Mark::word), &title);
+        for line in &lines {
+            let cells = line.marks.iter().map(|mark| mark.word().into()).collect();
+            text += &print(
+                line.head,
+                cells,
+                &(line.title.clone() + &missing(&line.marks)),
+            );
         }
-        text += &self.line("", self.subjects.iter().map(|(name, _)| name), "");
-        for (place, word) in ["passed", "failed", "skipped"].iter().enumerate() {
-            let numbers = totals.iter().map(|total| total[place]);
-            text += &self.line("", numbers, word);
-        }
+        text += &print(
+            "",
+            self.subjects().map(String::from).collect(),
+            self.title(),
+        );
+        let totals = self.totals(&lines);
+        let told = |of: fn(&Totals) -> usize| totals.iter().map(of).map(|n| n.to_string());
+        text += &print("", told(|total| total.passed).collect(), "passed");
+        text += &print("", told(|total| total.failed).collect(), "failed");
+        text += &print("", told(|total| total.skipped).collect(), "skipped");
         text
     }
 
     /// One line: what it is about, a word for each column, and what that means.
-    fn line(&self, head: &str, cells: impl Iterator<Item = impl Display>, end: &str) -> String {
-        let names = self.subjects.iter().map(|(name, _)| name.len());
-        let width = names.max().unwrap_or_default().max(8);
-        let mut line = format!("{head:<4}");
+    fn row(&self, head_width: usize, head: &str, cells: Vec<String>, end: impl Display) -> String {
+        let width = self
+            .subjects()
+            .map(str::len)
+            .max()
+            .unwrap_or_default()
+            .max(8);
+        let mut line = format!("{head:<head_width$}");
         for cell in cells {
             // Writing to a String cannot fail.
             let _ = write!(line, "  {cell:<width$}");
@@ -77,16 +195,47 @@ impl<'a> Score<'a> {
         format!("{line}  {end}").trim_end().to_owned() + "\n"
     }
 
-    fn marks(&self, feature: &str) -> Vec<Mark> {
+    fn marks(&self, rung: &Rung) -> Vec<Mark> {
         let of = |judged: &[Judged]| {
             let rows = judged.iter().filter(|one| one.row.side == self.side);
-            mark(rows.filter(|one| one.row.id == feature).map(|one| &one.end))
+            mark(rows.filter(|one| rung.has(one.row)))
         };
         self.subjects.iter().map(|(_, judged)| of(judged)).collect()
     }
 }
 
-/// Number and title of every feature of a sheet, which says how the reference does if there is one.
+impl Rung {
+    fn has(&self, row: &Row) -> bool {
+        self.rows.contains(&row.id) || self.rows.iter().any(|name| *name == row.name())
+    }
+}
+
+/// Every line of a ladder of a side.
+fn rungs(side: Side, ladder: Ladder) -> Box<dyn Iterator<Item = Rung>> {
+    match ladder {
+        Ladder::Sentences => Box::new(sentences(side)),
+        Ladder::Features => Box::new(features(side).into_iter().map(|(head, title)| Rung {
+            head,
+            title,
+            rows: vec![head],
+        })),
+    }
+}
+
+/// The sentences that bind a side and that somebody judges.
+fn sentences(side: Side) -> impl Iterator<Item = Rung> {
+    let bound = clauses().filter(move |clause| clause.side() == Some(side));
+    bound.map(|clause| Rung {
+        head: clause.id,
+        title: format!("{}: {}", clause.level.word(), clause.quotation),
+        rows: match clause.judge {
+            Judge::Rows(names) => names.to_vec(),
+            Judge::Nobody(_) => Vec::new(),
+        },
+    })
+}
+
+/// Number and title of every feature of a side, which says how the reference does if there is one.
 fn features(side: Side) -> Vec<(&'static str, String)> {
     let beside = |(feature, state, title): &(&'static str, Reference, &str)| match state {
         Reference::Unasked => (*feature, format!("(-) {title}")),
@@ -104,35 +253,51 @@ fn features(side: Side) -> Vec<(&'static str, String)> {
 }
 
 impl Mark {
-    fn word(&self) -> &'static str {
+    /// For a cell.
+    pub fn word(&self) -> &'static str {
         match self {
             Self::Pass => "pass",
-            Self::Fail => "FAIL",
+            Self::Fail(_) => "FAIL",
             Self::Skip(_) => "skip",
             Self::Unasked => "no row",
         }
     }
 
-    fn place(&self) -> usize {
+    /// What is behind the word, for whoever asks; empty for a pass.
+    pub fn reason(&self) -> String {
         match self {
-            Self::Pass => 0,
-            Self::Fail | Self::Unasked => 1,
-            Self::Skip(_) => 2,
+            Self::Pass => String::new(),
+            Self::Fail(rows) => rows.join("\n"),
+            Self::Skip(what) => format!("lacking: {what}"),
+            Self::Unasked => "no row was run".into(),
         }
     }
 }
 
-fn mark<'a>(ends: impl Iterator<Item = &'a End>) -> Mark {
+fn mark<'a>(rows: impl Iterator<Item = &'a Judged>) -> Mark {
     let mut mark = Mark::Unasked;
-    for end in ends {
-        mark = match (end, mark) {
-            (End::Failed { .. } | End::KnownGap(_), _) | (_, Mark::Fail) => Mark::Fail,
+    for one in rows {
+        mark = match (&one.end, mark) {
+            (End::Failed { .. } | End::KnownGap(_), Mark::Fail(mut others)) => {
+                others.push(failure(one));
+                Mark::Fail(others)
+            }
+            (End::Failed { .. } | End::KnownGap(_), _) => Mark::Fail(vec![failure(one)]),
+            (_, Mark::Fail(others)) => Mark::Fail(others),
             (End::Passed | End::GapClosed(_), _) | (_, Mark::Pass) => Mark::Pass,
             (End::Skipped(what), Mark::Unasked) => Mark::Skip(what.clone()),
             (End::Skipped(_), earlier) => earlier,
         };
     }
     mark
+}
+
+/// The row, and why, where that was looked into: what a fresh failure says is in the report.
+fn failure(one: &Judged) -> String {
+    match &one.end {
+        End::KnownGap(reason) => format!("{}: {reason}", one.row.name()),
+        _ => one.row.name(),
+    }
 }
 
 /// What the machine lacks, by the first subject that could not be judged.
@@ -172,7 +337,7 @@ mod tests {
     fn one_failing_row_fails_the_feature_and_a_known_gap_is_one() {
         let good = [judged("F049", End::Passed), judged("F049", failed())];
         let gap = [judged("F049", End::KnownGap("old".into()))];
-        let mut score = Score::of(Side::Runtime);
+        let mut score = Score::of(Side::Runtime, Ladder::Features);
         score.add("one", &good);
         score.add("two", &gap);
         let text = score.written(false);
@@ -180,26 +345,58 @@ mod tests {
         assert!(
             text.ends_with("  1         1         failed\n      0         0         skipped\n")
         );
+        let reason = score.lines(false)[0].marks[1].reason();
+        assert!(
+            reason.starts_with("F049.") && reason.ends_with(": old"),
+            "{reason}"
+        );
     }
 
     #[test]
     fn a_skip_beside_a_pass_is_a_pass_and_alone_names_what_is_missing() {
-        let ends = [End::Skipped("a bus".into()), End::Passed];
-        assert_eq!(mark(ends.iter()), Mark::Pass);
-        let alone = [judged("F049", End::Skipped("a bus".into()))];
-        let mut score = Score::of(Side::Runtime);
-        score.add("one", &alone);
+        let both = [
+            judged("F049", End::Skipped("a bus".into())),
+            judged("F049", End::Passed),
+        ];
+        assert_eq!(mark(both.iter()), Mark::Pass);
+        let mut score = Score::of(Side::Runtime, Ladder::Features);
+        score.add("one", &both[..1]);
         assert!(score.written(false).contains("(lacking: a bus)"));
     }
 
     #[test]
     fn a_whole_sheet_has_every_feature_and_an_unasked_one_is_a_failure() {
-        let mut score = Score::of(Side::Runtime);
+        let mut score = Score::of(Side::Runtime, Ladder::Features);
         score.add("one", &[]);
         let text = score.written(true);
         assert_eq!(text.lines().count(), FEATURES.len() + 4);
         assert!(text.contains("  246       failed"), "{text}");
         assert_eq!(score.written(false).lines().count(), 4);
+    }
+
+    #[test]
+    fn a_sentence_is_judged_by_its_rows() {
+        let clause = clauses()
+            .find(|clause| clause.id == "bundle.container-format.1")
+            .expect("the first sentence of all");
+        let of = |end: End| Judged {
+            row: clause.rows()[0],
+            end,
+            needs: Vec::new(),
+            took: Duration::ZERO,
+        };
+        let (good, bad) = ([of(End::Passed)], [of(failed())]);
+        let mut score = Score::of(Side::Runtime, Ladder::Sentences);
+        score.add("one", &good);
+        score.add("two", &bad);
+        let lines = score.lines(false);
+        let line = lines.iter().find(|line| line.head == clause.id);
+        let marks = &line.expect("its line").marks;
+        assert_eq!(marks[0], Mark::Pass);
+        assert_eq!(marks[1], Mark::Fail(vec![clause.rows()[0].name()]));
+        let all = score.lines(true).len();
+        let bound = clauses().filter(|clause| clause.side() == Some(Side::Runtime));
+        assert_eq!(all, bound.count());
     }
 
     #[test]
@@ -214,7 +411,7 @@ mod tests {
     #[test]
     fn a_sheet_of_plugins_says_how_the_reference_does() {
         let gap = [judged("PR13", End::KnownGap("never".into()))];
-        let mut score = Score::of(Side::Cni);
+        let mut score = Score::of(Side::Cni, Ladder::Features);
         score.add("reference", &gap);
         let text = score.written(false);
         assert!(text.starts_with("PR13  FAIL       (N) "), "{text}");

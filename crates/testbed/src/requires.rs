@@ -6,9 +6,7 @@ use std::path::Path;
 
 /// Root, for namespaces, mounts and cgroups.
 pub fn root() -> Option<()> {
-    let root = std::fs::read_to_string("/proc/self/status")
-        .is_ok_and(|status| status.lines().any(|line| line.starts_with("Uid:\t0\t0")));
-    said(root, "root")
+    said(is_root(), "root")
 }
 
 /// An executable in PATH or the system's directories.
@@ -22,6 +20,12 @@ pub fn cgroup_v1(controller: &str) -> Option<()> {
         has_cgroup_v1(controller),
         &format!("cgroup v1 controller {controller}"),
     )
+}
+
+/// Whether this process is root in its user namespace; for those who say so in their own way.
+pub fn is_root() -> bool {
+    std::fs::read_to_string("/proc/self/status")
+        .is_ok_and(|status| status.lines().any(|line| line.starts_with("Uid:\t0\t0")))
 }
 
 /// Whether `name` is an executable of the system; for those who skip in their own way.
