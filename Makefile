@@ -12,7 +12,7 @@ DAVIT   := $(CURDIR)/out/bin/davit
 prefix  ?= /usr/local
 DESTDIR ?=
 
-.PHONY: help build test test-unit test-root conformance conformance-reference prove demo demo-again demo-crash demo-names \
+.PHONY: help build test test-unit test-root conformance conformance-reference mutants matrix demo demo-again demo-crash demo-names \
         kills some-kills swap bench bench-cni storm cross test-containerd fmt fmt-check lint tidy install clean packages \
         base-packages peer-packages client-packages
 
@@ -83,8 +83,12 @@ endif
 conformance-reference: peer-packages $(SUITE) ## judge the reference plugins alone; their gaps are known
 	$(SUITE) --cni-path $(REFERENCE)
 
-prove: peer-packages $(SUITE) build ## show that every row of the suite can fail
-	$(SUITE) --runtime $$(command -v runc) --cni-path /usr/lib/cni $(CALLS) --prove
+mutants: peer-packages client-packages $(SUITE) build ## show that every row of the suite can fail: liars, each killed by its row
+	$(SUITE) --runtime $(DAVIT) --cni-path $(CURDIR)/out/cni $(CALLS) --prove --jobs 4
+
+matrix: peer-packages client-packages $(SUITE) build ## docs/matrix.md, docs/matrix.html, docs/spec-conformance.md: ours beside the peers
+	$(SUITE) --runtime $(DAVIT) --beside runc --beside crun --cni-path $(CURDIR)/out/cni --beside-cni $(REFERENCE) $(CALLS) \
+	    --matrix docs
 
 demo: base-packages build ## two containers with networks, end to end, and nothing left
 	demo/demo.sh

@@ -7,6 +7,8 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use crate::gaps::Gaps;
 use crate::row::{Row, Side};
@@ -31,6 +33,19 @@ struct Mutant {
     row: &'static str,
 }
 
+impl Mutant {
+    /// What it does to its subject.
+    fn what(&self) -> String {
+        let side = match self.side {
+            Side::Runtime => "runtime",
+            Side::Cni => "plugin",
+            Side::Caller => "caller",
+            Side::Hook => "hook",
+        };
+        format!("({side} {}: {})", self.place, self.filter)
+    }
+}
+
 const LIST: &str = include_str!("../mutants/mutants.txt");
 const RUNTIME_SCRIPT: &str = include_str!("../mutants/runtime.sh");
 const PLUGIN_SCRIPT: &str = include_str!("../mutants/plugin.sh");
@@ -47,7 +62,48 @@ pub fn prove(
     directory: &Path,
     jobs: usize,
 ) -> Result<Proof, String> {
+    let mut caught = seen_to_lie(rows, honest, directory, jobs)?;
+    // A known gap is a row that was seen to fail on a real peer.
+    caught.extend(Gaps::shipped().names().into_iter().map(|(_, row)| row));
+    let fates = fates(rows, honest, directory, jobs)?;
     let mut text = String::new();
+    for (mutant, fate) in &fates {
+        text += &format!("{:<8} {} {}\n", fate.word(), mutant.row, mutant.what());
+        if *fate == Fate::Killed {
+            caught.insert(mutant.row.into());
+        }
+    }
+    let blind: Vec<String> = rows
+        .iter()
+        .map(|row| row.name())
+        .filter(|name| !caught.contains(name))
+        .collect();
+    for name in &blind {
+        text += &format!("BLIND    {name} failed on no liar\n");
+    }
+    let count = |wanted: Fate| fates.iter().filter(|(_, fate)| *fate == wanted).count();
+    text += &format!(
+        "{} rows, {} of them seen to fail on a liar; {} mutants: {} killed, {} survived, {} not to be judged here\n",
+        rows.len(),
+        rows.len() - blind.len(),
+        fates.len(),
+        count(Fate::Killed),
+        count(Fate::Survived),
+        count(Fate::Unjudged),
+    );
+    Ok(Proof {
+        holds: count(Fate::Survived) == 0 && blind.is_empty(),
+        text,
+    })
+}
+
+/// The names of the rows that fail on one of the two liars.
+fn seen_to_lie(
+    rows: &[&'static Row],
+    honest: &Subject,
+    directory: &Path,
+    jobs: usize,
+) -> Result<BTreeSet<String>, String> {
     let mut caught = BTreeSet::new();
     for script in ["exit 0", "exit 1"] {
         let liar = liar(script, honest, directory)?;
@@ -57,53 +113,78 @@ pub fn prove(
             .filter(|one| matches!(one.end, End::Failed { .. }));
         caught.extend(failed.map(|one| one.row.name()));
     }
-    let mut blind: Vec<_> = rows
-        .iter()
-        .map(|row| row.name())
-        .filter(|name| !caught.contains(name))
-        .collect();
-    // A known gap is a row that was seen to fail on a real peer.
-    let gaps = Gaps::shipped().names();
-    blind.retain(|name| !gaps.iter().any(|(_, row)| row == name));
-    let (mut seen, mut missed) = (0, 0);
-    for mutant in list() {
-        let asked: Vec<_> = rows
-            .iter()
-            .copied()
-            .filter(|row| row.name() == mutant.row)
-            .collect();
-        if asked.is_empty() {
-            continue;
-        }
-        let subject = installed(&mutant, honest, directory)?;
-        let judged = run::run(&asked, &subject, &fresh(directory)?, jobs)?;
-        let noticed = judged
-            .iter()
-            .any(|one| matches!(one.end, End::Failed { .. }));
-        let skipped = judged.iter().any(|one| matches!(one.end, End::Skipped(_)));
-        if noticed {
-            seen += 1;
-            blind.retain(|name| name != mutant.row);
-        } else if !skipped {
-            missed += 1;
-            text += &format!(
-                "MISSED {}: {} {}\n",
-                mutant.row, mutant.place, mutant.filter
-            );
+    Ok(caught)
+}
+
+/// What became of a mutant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// Its row failed.
+    Killed,
+    /// Its row passed: a failure of the suite.
+    Survived,
+    /// This machine cannot judge its row.
+    Unjudged,
+}
+
+impl Fate {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Killed => "killed",
+            Self::Survived => "SURVIVED",
+            Self::Unjudged => "SKIP:",
         }
     }
-    text += &blind
-        .iter()
-        .map(|name| format!("BLIND  {name} failed on no liar\n"))
-        .collect::<String>();
-    text += &format!(
-        "{} rows, {} of them seen to fail on a liar; {seen} mutants caught, {missed} missed\n",
-        rows.len(),
-        rows.len() - blind.len(),
-    );
-    Ok(Proof {
-        holds: missed == 0 && blind.is_empty(),
-        text,
+}
+
+/// Runs the row of every mutant that is about one of `rows`, on `jobs` threads.
+fn fates(
+    rows: &[&'static Row],
+    honest: &Subject,
+    directory: &Path,
+    jobs: usize,
+) -> Result<Vec<(Mutant, Fate)>, String> {
+    let row_of = |mutant: &Mutant| rows.iter().copied().find(|row| row.name() == mutant.row);
+    let asked: Vec<(Mutant, &Row)> = list()
+        .into_iter()
+        .filter_map(|mutant| row_of(&mutant).map(|row| (mutant, row)))
+        .collect();
+    let (next, found) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    let Some((mutant, row)) = asked.get(number) else {
+                        break;
+                    };
+                    let fate = fate(mutant, row, honest, directory);
+                    let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+                    found.push((number, fate));
+                }
+            });
+        }
+    });
+    let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+    found.sort_by_key(|(number, _)| *number);
+    let found = found.into_iter().zip(asked);
+    found
+        .map(|((_, fate), (mutant, _))| Ok((mutant, fate?)))
+        .collect()
+}
+
+fn fate(
+    mutant: &Mutant,
+    row: &'static Row,
+    honest: &Subject,
+    directory: &Path,
+) -> Result<Fate, String> {
+    let subject = installed(mutant, honest, directory)?;
+    let judged = run::run(&[row], &subject, &fresh(directory)?, 1)?;
+    Ok(match judged.first().map(|one| &one.end) {
+        Some(End::Failed { .. }) => Fate::Killed,
+        Some(End::Skipped(_)) => Fate::Unjudged,
+        _ => Fate::Survived,
     })
 }
 
