@@ -150,7 +150,7 @@ impl<'a> Job<'a> {
         for each in &cached {
             let (attachment, netns) = (&each.attachment, &each.netns);
             ensure!(
-                !each.is_alive()?,
+                !poststop::may_live(&self.caller, each)?,
                 "{attachment} is attached already, inside {netns}"
             );
         }

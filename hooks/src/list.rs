@@ -1,6 +1,7 @@
 //! Shows what is attached, from the cache: for people a table, for programs JSON.
 
 use libcni::CachedAttachment;
+use libcni::sandbox::Life;
 use serde_json::{Value, json};
 
 use crate::args::{Format, Place};
@@ -27,10 +28,10 @@ fn to_json(cached: &CachedAttachment) -> Value {
 }
 
 fn status(cached: &CachedAttachment) -> &'static str {
-    match cached.is_dead() {
-        Ok(true) => "dead",
-        Ok(false) => "alive",
-        Err(_) => "unknown",
+    match cached.life() {
+        Ok(Some(Life::Gone)) => "dead",
+        Ok(Some(Life::There) | None) => "alive",
+        Ok(Some(Life::Unclear)) | Err(_) => "unknown",
     }
 }
 

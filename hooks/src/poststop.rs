@@ -10,6 +10,7 @@ use std::cell::RefCell;
 
 use anyhow::bail;
 use cni::{Attachment, ContainerId, NetworkName};
+use libcni::sandbox::Life;
 use libcni::{CachedAttachment, Caller, Error, NetworkList, RuntimeConf};
 use serde_json::Map;
 
@@ -72,12 +73,18 @@ pub(crate) fn detach_unknown(
     Ok(errors)
 }
 
+/// Whether the namespace of this may be there. Unlike `gc`, which must not err about any container,
+/// this goes by the time of the boot where it has nothing else.
+pub(crate) fn may_live(caller: &Caller, cached: &CachedAttachment) -> Result<bool, Error> {
+    Ok(cached.is_alive()? && !caller.cache.is_of_earlier_boot(cached)?)
+}
+
 /// Whether this is of a container of the same ID that lives: a delete that is late must not take
 /// away what a new create has made. The process of a container that has stopped is gone; a path of
 /// any other kind may lead to a namespace that outlives its container. True only as long as the
 /// container's lock is held.
-pub(crate) fn is_anothers(cached: &CachedAttachment) -> Result<bool, Error> {
-    Ok(cached.netns.starts_with("/proc/") && cached.is_alive()?)
+pub(crate) fn is_anothers(caller: &Caller, cached: &CachedAttachment) -> Result<bool, Error> {
+    Ok(cached.netns.starts_with("/proc/") && may_live(caller, cached)?)
 }
 
 /// Judged under the container's lock: a new create may have attached since the cache was read.
@@ -88,7 +95,7 @@ fn del_unless_anothers(
 ) -> Result<(), Error> {
     let is_left = RefCell::new(None);
     let may = |cached: Option<&CachedAttachment>| match cached {
-        Some(cached) if is_anothers(cached)? => {
+        Some(cached) if is_anothers(caller, cached)? => {
             *is_left.borrow_mut() = Some(told_living(cached));
             Ok(false)
         }
@@ -101,9 +108,16 @@ fn del_unless_anothers(
     Ok(())
 }
 
+/// Of [`Life::Unclear`].
+pub(crate) const UNCLEAR: &str = "it was made in another pid namespace, and who lives there cannot \
+                                  be seen from here (davit-cni del frees it)";
+
 fn told_living(cached: &CachedAttachment) -> String {
     let (attachment, netns) = (&cached.attachment, &cached.netns);
-    format!("{attachment} stays attached: the process of {netns} lives")
+    match cached.life() {
+        Ok(Some(Life::Unclear)) => format!("{attachment} stays attached: {UNCLEAR}"),
+        _ => format!("{attachment} stays attached: the process of {netns} lives"),
+    }
 }
 
 /// Removes the container's record and files, if `is_own`, and its name from its neighbours'.

@@ -19,7 +19,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
 use cni::ContainerId;
-use libcni::sandbox;
+use libcni::sandbox::{self, Life};
 use serde::{Deserialize, Serialize};
 use sys::{Dir, Errno};
 
@@ -74,8 +74,15 @@ impl Record {
 
     /// Whether the namespace it was written for is gone. What cannot be told lives.
     pub fn is_dead(&self) -> bool {
-        let now = sandbox::identify(&self.netns);
-        !self.sandbox.is_empty() && now.is_ok_and(|now| now.as_ref() != Some(&self.sandbox))
+        matches!(self.life(), Ok(Some(Life::Gone)))
+    }
+
+    /// What became of the namespace it was written for; `None` when it has none.
+    pub fn life(&self) -> sys::Result<Option<Life>> {
+        if self.sandbox.is_empty() {
+            return Ok(None);
+        }
+        sandbox::life(&self.netns, &self.sandbox).map(Some)
     }
 }
 

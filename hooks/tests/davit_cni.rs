@@ -308,6 +308,61 @@ fn a_living_container_of_the_same_id_is_left_alone() {
     );
 }
 
+impl Host {
+    /// Leaves what Go's libcni would have cached of `a`, `age` ago.
+    fn attached_by_go(&self, age: Duration) {
+        let results = Dir::open(self.root.path().join("cache/results")).unwrap();
+        let file = results.read("a-c1-eth0", 1 << 20).unwrap();
+        let mut file: Value = serde_json::from_slice(&file).unwrap();
+        file.as_object_mut().unwrap().remove("davitSandbox");
+        let bytes = file.to_string();
+        results
+            .replace("a-c1-eth0", bytes.as_bytes(), 0o600)
+            .unwrap();
+        let path = self.root.path().join("cache/results/a-c1-eth0");
+        let file = std::fs::File::open(path).unwrap();
+        file.set_modified(std::time::SystemTime::now() - age)
+            .unwrap();
+    }
+}
+
+#[test]
+fn what_another_caller_attached_before_this_boot_is_in_nobody_s_way() {
+    let host = Host::new();
+    let since_boot = sys::clock::since_boot();
+    let an_hour = Duration::from_secs(3600);
+    succeeded(&host.create_runtime("c1", json!({BOTH: "a"})));
+    host.attached_by_go(since_boot / 2);
+    host.calls();
+    // Its path leads to a process by now: of this boot it may be the container's.
+    let line = failed(&host.create_runtime("c1", json!({BOTH: "b"})));
+    assert!(line.contains("is attached already, inside"), "{line}");
+    succeeded(&host.poststop("c1", json!({BOTH: "a"})));
+    assert_eq!(host.cached(), [PathBuf::from("a-c1-eth0")]);
+    // Nobody asked `gc` about this container.
+    host.remove_file("gone.conflist");
+    host.attached_by_go(since_boot + an_hour);
+    succeeded(&host.run(&["gc"], ""));
+    assert_eq!(host.cached(), [PathBuf::from("a-c1-eth0")]);
+    Dir::open(host.root.path().join("state/containers"))
+        .unwrap()
+        .remove_all("c1")
+        .unwrap();
+    host.calls();
+    succeeded(&host.create_runtime("c1", json!({BOTH: "b"})));
+    assert_eq!(host.cached(), [PathBuf::from("b-c1-eth0")]);
+    assert_eq!(
+        host.order(),
+        ["DEL two c1/eth0", "DEL one c1/eth0", "ADD one c1/eth0"]
+    );
+    // And by poststop.
+    succeeded(&host.run(&["del", "--id", "c1", "b", ""], ""));
+    succeeded(&host.run(&["add", "--id", "c1", "a", &host.netns()], ""));
+    host.attached_by_go(since_boot + an_hour);
+    succeeded(&host.poststop("c1", json!({BOTH: "a"})));
+    assert!(host.cached().is_empty());
+}
+
 /// A process as the one of a container that `Host` does not know.
 struct Another(Child);
 

@@ -86,8 +86,16 @@ impl Host {
     }
 
     fn run_with(&self, args: &[&str], stdin: &str) -> Output {
+        self.run_under("env", args, stdin)
+    }
+
+    /// The same by a program that runs others.
+    fn run_under(&self, program: &str, args: &[&str], stdin: &str) -> Output {
         use std::io::Write;
-        let mut child = Command::new(env!("CARGO_BIN_EXE_davit-cni"))
+        let mut words = program.split(' ');
+        let mut child = Command::new(words.next().unwrap())
+            .args(words)
+            .arg(env!("CARGO_BIN_EXE_davit-cni"))
             .env("NETCONFPATH", self.path("net.d"))
             .env("CNI_PATH", self.path("bin"))
             .env("DAVIT_CNI_CACHE_DIR", self.path("cache"))
@@ -432,4 +440,104 @@ fn a_network_alone_is_cnitool_s() {
     let output = host.run_with(&["gc", "n"], "");
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert!(!host.is_cached("c1"));
+}
+
+/// Somewhere else, with a `/proc` that says so.
+const ELSEWHERE: &str = "unshare --pid --fork --kill-child --mount-proc";
+
+#[test]
+fn who_was_attached_in_another_pid_namespace_stays_while_somebody_may_live_there() {
+    let (Some(()), Some(())) = (
+        testbed::requires::root(),
+        testbed::requires::program("unshare"),
+    ) else {
+        return;
+    };
+    let mut host = Host::new();
+    let pid = host.attach("c1");
+    host.runc_knows("c1", pid, "1");
+    let root = host.path("runc");
+    let with_root = ["gc", "--grace=0", "--runtime-root", root.to_str().unwrap()];
+    host.log();
+    for args in [&["gc"][..], &with_root] {
+        let output = host.run_under(ELSEWHERE, args, "");
+        let report = text(&output.stdout) + &text(&output.stderr);
+        let expected = "kept        eth0 of c1 on n: it was made in another pid namespace";
+        assert!(
+            output.status.success() && report.contains(expected),
+            "{report}"
+        );
+    }
+    let stopped = r#"{"ociVersion":"1.2.0","id":"c1","bundle":"/b","status":"stopped",
+        "annotations":{"org.davit.networks":"n"}}"#;
+    let output = host.run_under(ELSEWHERE, &["poststop"], stopped);
+    let said = text(&output.stderr);
+    assert!(
+        output.status.success()
+            && said.contains("eth0 of c1 stays attached: it was made in another"),
+        "{said}"
+    );
+    assert!(!host.log().contains("DEL"));
+    assert!(host.is_cached("c1") && host.has("state/containers/c1/record.json"));
+    host.stop();
+    let output = host.run_with(&["gc"], "");
+    assert!(output.status.success() && !host.is_cached("c1"));
+    assert!(!host.has("state/containers/c1"));
+}
+
+#[test]
+fn who_was_attached_in_a_pid_namespace_that_has_nobody_any_more_is_dead() {
+    let (Some(()), Some(())) = (
+        testbed::requires::root(),
+        testbed::requires::program("unshare"),
+    ) else {
+        return;
+    };
+    let mut host = Host::new();
+    // The shell is process 1 there, and its child is the container's.
+    let create = r#"sleep 600 & echo '{"ociVersion":"1.2.0","id":"c1","pid":'$!',"bundle":"/b",
+        "status":"creating","annotations":{"org.davit.networks":"n"}}' | "$0" "$@" && echo && sleep 600"#;
+    let davit_cni = env!("CARGO_BIN_EXE_davit-cni");
+    let mut there = Command::new("unshare");
+    there.args([
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+        "sh",
+        "-c",
+    ]);
+    there.args([create, davit_cni, "create-runtime"]);
+    for (name, dir) in [
+        ("NETCONFPATH", "net.d"),
+        ("CNI_PATH", "bin"),
+        ("DAVIT_CNI_CACHE_DIR", "cache"),
+        ("DAVIT_CNI_STATE_DIR", "state"),
+    ] {
+        there.env(name, host.path(dir));
+    }
+    let mut there = there.stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    let stdout = there.stdout.take().unwrap();
+    host.processes.push(there);
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut line).unwrap();
+    assert!(host.is_cached("c1"));
+    let output = host.run_with(&["gc"], "");
+    assert!(output.status.success() && host.is_cached("c1"));
+    host.stop();
+    if std::fs::read_link("/proc/self/ns/pid").unwrap() != std::path::Path::new("pid:[4026531836]")
+    {
+        return testbed::requires::skipped("the machine's first pid namespace");
+    }
+    // The shell is killed as soon as its parent is, and takes its own with it.
+    for _ in 0..100 {
+        let output = host.run_with(&["gc"], "");
+        assert!(output.status.success());
+        if !host.is_cached("c1") {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    assert!(!host.is_cached("c1") && !host.has("state/containers/c1"));
+    assert!(host.log().contains("DEL c1 netns=\n"));
 }

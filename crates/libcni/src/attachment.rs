@@ -15,12 +15,13 @@ use std::time::Duration;
 
 use cni::{Attachment, Code, Command, Version};
 use serde_json::{Map, Value, json};
+use sys::SyscallError;
 
 use crate::cache::{Cache, CachedAttachment, Held};
 use crate::error::{Error, Result};
 use crate::invoke::{Call, Plugins};
 use crate::network_list::{NetworkList, PluginConfig};
-use crate::sandbox;
+use crate::sandbox::{self, Life};
 
 /// What a runtime says about one attachment.
 #[derive(Clone, Debug, PartialEq)]
@@ -311,11 +312,7 @@ impl Caller {
         let conf = RuntimeConf {
             attachment: cached.attachment.clone(),
             // A path that leads to somebody else's namespace by now must not be touched.
-            netns: if cached.is_dead()? {
-                String::new()
-            } else {
-                cached.netns.clone()
-            },
+            netns: cached.netns_now()?.to_owned(),
             args: cached.args.clone(),
             capability_args: cached.capability_args.clone(),
         };
@@ -399,9 +396,26 @@ impl CachedAttachment {
         (list.name == self.network).then_some(list)
     }
 
-    /// Whether the namespace of its ADD is there.
+    /// Whether the namespace of its ADD may be there.
     pub fn is_alive(&self) -> Result<bool> {
         Ok(!self.netns.is_empty() && !self.is_dead()?)
+    }
+
+    /// The path of its namespace, if that leads to the very one; else nothing.
+    pub fn netns_now(&self) -> Result<&str> {
+        Ok(match self.life()? {
+            Some(Life::There) => &self.netns,
+            _ => "",
+        })
+    }
+
+    /// What became of the namespace of its ADD; `None` when the file does not say which it was.
+    pub fn life(&self) -> Result<Option<Life>> {
+        if self.netns.is_empty() {
+            return Ok(None);
+        }
+        let life = sandbox::life(&self.netns, &self.sandbox);
+        life.map(Some).map_err(|source| untold(&self.netns, source))
     }
 
     /// Whether its namespace is known by a process, `/proc/<pid>/ns/net`: unless the attachment is
@@ -413,13 +427,7 @@ impl CachedAttachment {
     /// Whether the namespace of its ADD is gone: nothing is at the path, or another one is.
     /// What says nothing about its namespace is not dead; what cannot be told is an error.
     pub fn is_dead(&self) -> Result<bool> {
-        if self.netns.is_empty() {
-            return Ok(false);
-        }
-        Ok(match identify(&self.netns)? {
-            None => true,
-            Some(now) => !self.sandbox.is_empty() && now != self.sandbox,
-        })
+        Ok(self.life()? == Some(Life::Gone))
     }
 }
 
@@ -435,10 +443,14 @@ fn refuse_changed(list: &NetworkList) -> Result<()> {
 }
 
 fn identify(netns: &str) -> Result<Option<String>> {
-    sandbox::identify(netns).map_err(|source| Error::Namespace {
+    sandbox::identify(netns).map_err(|source| untold(netns, source))
+}
+
+fn untold(netns: &str, source: SyscallError) -> Error {
+    Error::Namespace {
         netns: netns.to_owned(),
         source,
-    })
+    }
 }
 
 /// The plugin's object with what the specification adds to it (SPEC 1.1.0 section 3).

@@ -93,6 +93,9 @@ const LONGEST: u64 = 16 << 20;
 
 const STRIPES: u32 = 16;
 
+/// By how much the wall clock may have been set since this boot; no machine boots in less.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(5);
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct File {
@@ -277,6 +280,21 @@ impl Cache {
             }
         }
         Ok(None)
+    }
+
+    /// Whether an attachment that does not say which namespace it had was written before this boot,
+    /// which nothing in a namespace outlives. For who is asked about this very container: where the
+    /// clock was wrong for some time after the boot, so is this.
+    pub fn is_of_earlier_boot(&self, cached: &CachedAttachment) -> Result<bool> {
+        if !cached.sandbox.is_empty() {
+            return Ok(false);
+        }
+        let booted = SystemTime::now().checked_sub(sys::clock::since_boot());
+        let booted = booted.and_then(|booted| booted.checked_sub(CLOCKS_DIFFER));
+        let written = self.written(cached)?;
+        Ok(written
+            .zip(booted)
+            .is_some_and(|(written, booted)| written < booted))
     }
 
     /// Files whose contents nobody can read, by their paths: GC leaves alone what they may stand

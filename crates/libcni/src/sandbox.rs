@@ -1,7 +1,16 @@
 //! Which namespace a path leads to, so that a path that was used again is not taken for the same.
 //!
 //! Numbers are used again: those of processes after some time, those of namespaces at once. A
-//! `/proc/<pid>/ns/net` is therefore known by the start of the process too (proc_pid_stat(5)).
+//! `/proc/<pid>/ns/net` is therefore known by the start of the process too (proc_pid_stat(5)), and
+//! by the pid namespace in which the process has that number: seen from another one, it would look
+//! gone, or be somebody else.
+//!
+//! ```text
+//! INODE                         a path of any other kind
+//! INODE@START                   /proc/<pid>/ns/net, before pid namespaces were recorded, and where
+//!                               they cannot be looked at
+//! INODE@START@PIDS              /proc/<pid>/ns/net; PIDS is the inode of the pid namespace of /proc
+//! ```
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -23,7 +32,98 @@ pub fn identify(netns: &str) -> sys::Result<Option<String>> {
         return Ok(Some(inode.to_string()));
     };
     let start = start_of_process(pid)?;
-    Ok(start.map(|start| format!("{inode}@{start}")))
+    let pids = pids_of_proc()
+        .map(|pids| format!("@{pids}"))
+        .unwrap_or_default();
+    Ok(start.map(|start| format!("{inode}@{start}{pids}")))
+}
+
+/// What became of a namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// The path leads to it.
+    There,
+    /// Nothing is at the path, or another one is.
+    Gone,
+    /// The path is of a process in another pid namespace, where somebody lives.
+    Unclear,
+}
+
+/// What became of the namespace that [`identify`] called `recorded`; with an empty text, whether
+/// there is any.
+pub fn life(netns: &str, recorded: &str) -> sys::Result<Life> {
+    if let Some(theirs) = pids_in(recorded).filter(|theirs| pids_of_proc() != Some(*theirs)) {
+        return Ok(match is_deserted(theirs) {
+            true => Life::Gone,
+            false => Life::Unclear,
+        });
+    }
+    Ok(match identify(netns)? {
+        Some(now) if recorded.is_empty() || is_same(&now, recorded) => Life::There,
+        _ => Life::Gone,
+    })
+}
+
+/// By what both know: a text may be of a time when pid namespaces were not recorded.
+fn is_same(one: &str, other: &str) -> bool {
+    let known = |text: &str| text.splitn(3, '@').take(2).map(str::to_owned).collect();
+    let (one, other): (Vec<_>, Vec<_>) = (known(one), known(other));
+    one == other
+}
+
+fn pids_in(recorded: &str) -> Option<u64> {
+    recorded.splitn(3, '@').nth(2)?.parse().ok()
+}
+
+/// The pid namespace by whose numbers `/proc` shows processes: that of the mount, which need not be
+/// ours. `None` when that cannot be looked at.
+fn pids_of_proc() -> Option<u64> {
+    match is_of_mounter("/proc/self") {
+        true => pids_of("/proc/self"),
+        false => pids_of("/proc/1"),
+    }
+}
+
+/// Whether a process is in the pid namespace of `/proc`, and in none below it: it has one number.
+fn is_of_mounter(process: &str) -> bool {
+    let status = std::fs::read_to_string(format!("{process}/status")).unwrap_or_default();
+    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    numbers.is_some_and(|numbers| numbers.split_whitespace().count() == 1)
+}
+
+/// The pid namespace of a process; `None` when it may not be looked at.
+fn pids_of(process: &str) -> Option<u64> {
+    let link = std::fs::read_link(format!("{process}/ns/pid")).ok()?;
+    let text = link.to_str()?.strip_prefix("pid:[")?.strip_suffix(']')?;
+    text.parse().ok()
+}
+
+/// The first pid namespace of a machine has this number (`PID_NS_INIT_INO` in linux/nsfs.h).
+const FIRST_PIDS: u64 = 0xEFFF_FFFC;
+
+/// Whether nobody is in a pid namespace any more, so that no process of it can come either
+/// (pid_namespaces(7)). Only the first one shows everybody; from elsewhere it cannot be told.
+fn is_deserted(pids: u64) -> bool {
+    let Ok(processes) = std::fs::read_dir("/proc") else {
+        return false;
+    };
+    if pids_of_proc() != Some(FIRST_PIDS) {
+        return false;
+    }
+    let names = processes.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let mut numbers = names.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
+    numbers.all(|number| is_elsewhere(&format!("/proc/{number}"), pids))
+}
+
+/// Whether a process is certainly not in this pid namespace below the first.
+fn is_elsewhere(process: &str, pids: u64) -> bool {
+    if is_of_mounter(process) {
+        return true;
+    }
+    match pids_of(process) {
+        Some(theirs) => theirs != pids,
+        None => !std::fs::exists(process).unwrap_or(true),
+    }
 }
 
 /// Whether the path leads to our own namespace, which no container has.
@@ -113,6 +213,27 @@ mod tests {
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!(identify(&other).unwrap(), None);
+    }
+
+    #[test]
+    fn what_was_recorded_in_another_pid_namespace_is_unclear_while_somebody_may_be_there() {
+        let own = format!("/proc/{}/ns/net", std::process::id());
+        let now = identify(&own).unwrap().unwrap();
+        let (known, pids) = now.rsplit_once('@').unwrap();
+        assert_eq!(Some(pids.parse().unwrap()), pids_of_proc());
+        assert_eq!(life(&own, &now).unwrap(), Life::There);
+        // As written before pid namespaces were, and as they can be read everywhere.
+        assert_eq!(life(&own, known).unwrap(), Life::There);
+        assert_eq!(life(&own, "").unwrap(), Life::There);
+        assert_eq!(life(&own, "7@8").unwrap(), Life::Gone);
+        assert_eq!(life(&own, &format!("7@8@{pids}")).unwrap(), Life::Gone);
+        assert_eq!(life("/proc/0/ns/net", "").unwrap(), Life::Gone);
+        let elsewhere = format!("{known}@7");
+        let expected = match pids_of_proc() == Some(FIRST_PIDS) {
+            true => Life::Gone,
+            false => Life::Unclear,
+        };
+        assert_eq!(life(&own, &elsewhere).unwrap(), expected);
     }
 
     #[test]

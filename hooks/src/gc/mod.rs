@@ -22,12 +22,12 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::anyhow;
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use libcni::{CachedAttachment, Caller, Error, Keep, NetworkList};
+use libcni::{CachedAttachment, Caller, Error, Keep, NetworkList, sandbox};
 
 use self::report::{Fate, Item, Report};
 use self::runtimes::{Life, Runtimes};
 use crate::args::{self, Format, Place};
-use crate::{Answer, too_old};
+use crate::{Answer, poststop, too_old};
 
 /// What to free.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -265,8 +265,12 @@ impl Judge<'_> {
         if is_cnitools {
             return Ok(Verdict::goes("everything of the network was asked for"));
         }
-        if cached.is_dead()? {
+        let life = cached.life()?;
+        if life == Some(sandbox::Life::Gone) {
             return Ok(Verdict::goes("its namespace is gone"));
+        }
+        if life == Some(sandbox::Life::Unclear) && !self.is_forced_upon(cached) {
+            return Ok(Verdict::stays(poststop::UNCLEAR));
         }
         let Some(runtimes) = &self.runtimes else {
             return Ok(match cached.netns.as_str() {
@@ -295,6 +299,14 @@ impl Judge<'_> {
             )));
         }
         Ok(verdict)
+    }
+
+    /// Whether somebody goes who cannot be seen. The pids that runtimes remember may be of that
+    /// other namespace too, so it must be one whom no runtime knows.
+    fn is_forced_upon(&self, cached: &CachedAttachment) -> bool {
+        let id = cached.attachment.container_id.as_str();
+        let life = self.runtimes.as_ref().map(|runtimes| runtimes.life(id));
+        self.options.is_forced && life == Some(Life::Unknown)
     }
 
     /// Whether something of this time may belong to a container that is just being made.

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
+use libcni::sandbox;
 use sys::{Dir, Errno};
 
 use super::report::{Fate, Item, Report};
@@ -17,6 +18,7 @@ use super::runtimes::Life;
 use super::{Judge, Verdict};
 use crate::args::Place;
 use crate::neighbours;
+use crate::poststop::UNCLEAR;
 use crate::record::{self, CONTAINERS, RECORD, writer_of};
 
 /// How long files wait for their container: `davit run` was killed behind `inject`, or somebody
@@ -107,12 +109,12 @@ impl Judge<'_> {
         if is_attached {
             return Ok(Some(Verdict::stays("its container is attached")));
         }
-        match record::read(dir, id)? {
-            Some(record) if record.is_dead() => {
-                return Ok(Some(Verdict::goes("its namespace is gone")));
-            }
+        let record = record::read(dir, id)?;
+        match record.map_or(Ok(None), |record| record.life())? {
+            Some(sandbox::Life::Gone) => return Ok(Some(Verdict::goes("its namespace is gone"))),
+            Some(sandbox::Life::Unclear) => return Ok(Some(Verdict::stays(UNCLEAR))),
             // Perhaps a create that has not attached anything yet.
-            Some(record) if !record.sandbox.is_empty() && self.runtimes.is_none() => {
+            Some(sandbox::Life::There) if self.runtimes.is_none() => {
                 return Ok(Some(Verdict::stays("its namespace is there")));
             }
             _ => {}

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use libcni::CachedAttachment;
+use libcni::sandbox::Life;
 use netlink::route::MAIN_TABLE;
 use netlink::{Link, Socket};
 use owner::{Owner, Stamp};
@@ -16,6 +17,7 @@ use sys::{Dir, Errno, NetNs};
 use super::rules::{self, Own, Seen};
 use super::{Attachment, Bridge, Container, Interface, Options, Port, View, Which};
 use crate::args::Place;
+use crate::poststop::UNCLEAR;
 use crate::record::{CONTAINERS, RECORD};
 
 /// The host as it is, looked at once.
@@ -156,10 +158,11 @@ impl Host {
             .map(|ip| ip.address.to_string())
             .collect();
         let mut peer = None;
-        view.status = match cached.is_dead() {
-            Ok(true) => "dead".into(),
-            Ok(false) if cached.netns.is_empty() => "unknown: it does not say its namespace".into(),
-            Ok(false) => "alive".into(),
+        view.status = match cached.life() {
+            Ok(Some(Life::Gone)) => "dead".into(),
+            Ok(None) => "unknown: it does not say its namespace".into(),
+            Ok(Some(Life::Unclear)) => format!("unknown: {UNCLEAR}"),
+            Ok(Some(Life::There)) => "alive".into(),
             Err(error) => format!("unknown: {error}"),
         };
         if view.status == "alive" {

@@ -113,7 +113,7 @@ fn create(
     for each in &cached {
         let (attachment, netns) = (&each.attachment, &each.netns);
         ensure!(
-            !poststop::is_anothers(each)?,
+            !poststop::is_anothers(&caller, each)?,
             "{attachment} is attached already, inside {netns}"
         );
     }
@@ -177,7 +177,7 @@ fn leave(place: &Place, caller: &libcni::Caller, container: &Container) -> anyho
         .cache
         .lock_container(&container.cni_id, caller.patience)?;
     for each in poststop::cached(caller, &container.cni_id)? {
-        if poststop::is_anothers(&each)? {
+        if poststop::is_anothers(caller, &each)? {
             return Ok(());
         }
     }

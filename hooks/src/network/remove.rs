@@ -157,14 +157,9 @@ impl Removal<'_> {
             Some(list) => list,
             None => NetworkList::load(&self.place.net_dir, self.name.as_str())?,
         };
-        let alive = cached.is_alive().unwrap_or(false);
         let conf = RuntimeConf {
             attachment: cached.attachment.clone(),
-            netns: if alive {
-                cached.netns.clone()
-            } else {
-                String::new()
-            },
+            netns: cached.netns_now().unwrap_or_default().to_owned(),
             args: Vec::new(),
             capability_args: Map::new(),
         };
