@@ -163,7 +163,8 @@ impl Environment {
     }
 }
 
-/// A present but wrong variable ends the walk at once; missing ones are told together.
+/// A present but wrong variable ends the walk at once; missing ones are told together. Either way
+/// the message has the variable's name, behind which the reference's words stand.
 fn check_variables(command: Command, text: impl Fn(&str) -> String) -> Result<(), Error> {
     let mut missing = Vec::new();
     for variable in VARIABLES
@@ -172,7 +173,7 @@ fn check_variables(command: Command, text: impl Fn(&str) -> String) -> Result<()
     {
         match text(variable.name).as_str() {
             "" => missing.push(variable.name),
-            text => (variable.check)(text)?,
+            text => (variable.check)(text).map_err(|error| error.context(variable.name))?,
         }
     }
     if missing.is_empty() {
@@ -314,7 +315,7 @@ impl Request {
         Ok(match command {
             // The kernel would put a number in its place, and nobody would find the link again.
             Command::Add if attachment.ifname.as_str().contains('%') => {
-                let msg = "interface name contains %, which the kernel replaces";
+                let msg = "CNI_IFNAME: interface name contains %, which the kernel replaces";
                 return Err(Error::environment(msg).details(attachment.ifname.as_str()));
             }
             Command::Add => Self::Add(AddRequest {
@@ -460,9 +461,10 @@ mod tests {
     #[test]
     fn a_wrong_variable_is_told_before_a_missing_one() {
         let error = environment(&[("CNI_NETNS", ""), ("CNI_CONTAINERID", "../x")]).unwrap_err();
-        assert_eq!(error.msg, "invalid characters in containerID");
+        let wanted = "CNI_CONTAINERID: invalid characters in containerID";
+        assert_eq!(error.msg, wanted);
         let error = environment(&[("CNI_CONTAINERID", ""), ("CNI_IFNAME", "..")]).unwrap_err();
-        assert_eq!(error.msg, "interface name is . or ..");
+        assert_eq!(error.msg, "CNI_IFNAME: interface name is . or ..");
     }
 
     #[test]
