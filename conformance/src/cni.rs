@@ -7,6 +7,7 @@ mod bridge;
 mod bridge_faults;
 mod bridge_vlan;
 mod crowd;
+mod delegation;
 mod dhcp;
 mod dummy;
 mod every_plugin;
@@ -19,6 +20,7 @@ mod macvlan;
 mod portmap;
 mod protocol;
 mod ptp;
+mod results;
 mod sbr;
 mod staged;
 mod static_ipam;
@@ -32,6 +34,8 @@ mod vrf;
 pub(crate) const ROWS: &[&[Row]] = &[
     protocol::ROWS,
     every_plugin::ROWS,
+    delegation::ROWS,
+    results::ROWS,
     bridge::ROWS,
     bridge_faults::ROWS,
     bridge_vlan::ROWS,

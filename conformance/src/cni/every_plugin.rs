@@ -21,6 +21,36 @@ const SAME_VERSION: &str = "SPEC Success: cniVersion: the same version supplied 
 pub(crate) const ROWS: &[Row] = &[
     row!(
         Cni,
+        PR04,
+        every_invalid_variable_is_named,
+        "SPEC error 4: the error message must contain the names of invalid variables"
+    ),
+    row!(
+        Cni,
+        PR07,
+        a_taken_interface_name_is_refused_by_every_plugin,
+        "SPEC ADD: if an interface of the requested name already exists, the plugin must return with an error"
+    ),
+    row!(
+        Cni,
+        PR14,
+        an_unknown_field_is_passed_over_or_named,
+        "SPEC error 2: the error message must contain the key and value of the unsupported field"
+    ),
+    row!(
+        Cni,
+        PR25,
+        every_plugin_ignores_args_it_does_not_know,
+        "CONVENTIONS: args: plugins that don't understand that data should just ignore it"
+    ),
+    row!(
+        Cni,
+        HL30,
+        whatever_status_says_the_other_verbs_are_served,
+        "SPEC STATUS: plugins should always expect other operations even if STATUS returns an error"
+    ),
+    row!(
+        Cni,
         PR12,
         success_prints_one_document,
         "SPEC ADD: the plugin must output a result object"
@@ -153,6 +183,92 @@ fn answers_in_every_version(case: &Case<'_>, plugin: &Plugin) -> Verdict {
             ensure_eq!(family, wanted, "ips[].version of {result}");
         }
         case.del(&at, &conf)?;
+    }
+    Ok(())
+}
+
+fn every_invalid_variable_is_named(case: &Case<'_>) -> Verdict {
+    for plugin in present(case)? {
+        let good = case.sandbox(&format!("c-{}", plugin.name))?;
+        let conf = plugin.conf(case, &good, "1.0.0");
+        let mut bad = [good.clone(), good.clone()];
+        bad[0].id = "../c".into();
+        bad[1].ifname = "a/b".into();
+        for (at, name) in bad.iter().zip(["CNI_CONTAINERID", "CNI_IFNAME"]) {
+            let error = case.cni("ADD", at, &conf)?.refused_with(&[4])?;
+            let message = error["msg"].as_str().unwrap_or_default();
+            ensure!(message.contains(name), "{name} in {message:?}");
+        }
+    }
+    Ok(())
+}
+
+fn a_taken_interface_name_is_refused_by_every_plugin(case: &Case<'_>) -> Verdict {
+    for plugin in serviceable(case)?.into_iter().filter(|one| one.delegates()) {
+        let at = plugin.stage(case, &format!("c-{}", plugin.name))?;
+        let conf = plugin.conf(case, &at, "1.0.0");
+        let look = "cat /sys/class/net/eth0/ifindex /sys/class/net/eth0/address";
+        let look = format!("ip netns exec {} {look}", at.id);
+        case.inside(&at, "ip link add eth0 type veth peer name eth0p")?;
+        let there = case.sh(&look)?;
+        case.cni("ADD", &at, &conf)?.error()?;
+        ensure_eq!(case.sh(&look)?, there, "eth0 after {}", plugin.name);
+        // Without it the same is served.
+        case.inside(&at, "ip link del eth0")?;
+        case.add(&at, &conf)?;
+        case.del(&at, &conf)?;
+    }
+    Ok(())
+}
+
+fn an_unknown_field_is_passed_over_or_named(case: &Case<'_>) -> Verdict {
+    for plugin in serviceable(case)? {
+        let at = plugin.stage(case, &format!("c-{}", plugin.name))?;
+        let conf = plugin.conf(case, &at, "1.0.0");
+        let odd = with(&conf, "noSuchField", "of-no-meaning");
+        let call = case.cni("ADD", &at, &odd)?;
+        if call.run()?.success() {
+            continue;
+        }
+        // Not the second time around: the first may have been half done.
+        case.cni("DEL", &at, &odd)?.run()?;
+        let error = call.refused_with(&[2])?.to_string();
+        let named = error.contains("noSuchField") && error.contains("of-no-meaning");
+        ensure!(
+            named,
+            "{} does not say what it does not support: {error}",
+            plugin.name
+        );
+    }
+    Ok(())
+}
+
+fn every_plugin_ignores_args_it_does_not_know(case: &Case<'_>) -> Verdict {
+    for plugin in serviceable(case)? {
+        let at = plugin.stage(case, &format!("c-{}", plugin.name))?;
+        let conf = plugin.conf(case, &at, "1.0.0");
+        let labels = json!([{ "key": "app", "value": "myapp" }]);
+        let args = json!({ "cni": { "labels": labels, "x": null }, "else": [{ "y": 1 }] });
+        let told = case.add(&at, &with(&conf, "args", args.clone()))?;
+        ensure!(!addresses(&told).is_empty(), "{}: {told}", plugin.name);
+        case.del(&at, &with(&with_prev(&conf, &told), "args", args))?;
+    }
+    Ok(())
+}
+
+fn whatever_status_says_the_other_verbs_are_served(case: &Case<'_>) -> Verdict {
+    for plugin in serviceable(case)?.into_iter().filter(|one| one.delegates()) {
+        let at = plugin.stage(case, &format!("c-{}", plugin.name))?;
+        let mut conf = plugin.conf(case, &at, "1.1.0");
+        conf["ipam"]["rangeStart"] = "10.77.0.9".into();
+        conf["ipam"]["rangeEnd"] = "10.77.0.9".into();
+        let added = with_prev(&conf, &case.add(&at, &conf)?);
+        case.cni("STATUS", &at, &conf)?.error()?;
+        case.cni("CHECK", &at, &added)?.silent()?;
+        case.cni("STATUS", &at, &conf)?.error()?;
+        case.del(&at, &added)?;
+        case.add(&at, &conf)?;
+        case.del(&at, &added)?;
     }
     Ok(())
 }

@@ -308,7 +308,7 @@ fn an_unknown_verb_is_code_4(case: &Case<'_>) -> Verdict {
 
 fn a_bad_container_id_is_code_4(case: &Case<'_>) -> Verdict {
     let good = case.sandbox("c1")?;
-    for id in ["../x", "a/b", "é", "-a", "a\n", ".a", "a b"] {
+    for id in ["", "../x", "a/b", "é", "-a", "a\n", ".a", "a b"] {
         let bad = Attachment {
             id: id.into(),
             ..good.clone()
