@@ -5,7 +5,7 @@
 //! jq: a property of config.json (or of the plugin's stdin) on its way in, or the answer on its
 //! way out. They are listed in `mutants/mutants.txt`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -62,7 +62,7 @@ pub fn prove(
     directory: &Path,
     jobs: usize,
 ) -> Result<Proof, String> {
-    let mut caught = seen_to_lie(rows, honest, directory, jobs)?;
+    let (mut caught, unjudged) = seen_to_lie(rows, honest, directory, jobs)?;
     // A known gap is a row that was seen to fail on a real peer.
     caught.extend(Gaps::shipped().names().into_iter().map(|(_, row)| row));
     let fates = fates(rows, honest, directory, jobs)?;
@@ -76,16 +76,22 @@ pub fn prove(
     let blind: Vec<String> = rows
         .iter()
         .map(|row| row.name())
-        .filter(|name| !caught.contains(name))
+        .filter(|name| !caught.contains(name) && !unjudged.contains_key(name))
         .collect();
+    let unseen = unjudged.iter().filter(|(name, _)| !caught.contains(*name));
+    for (name, lack) in unseen.clone() {
+        text += &format!("SKIP: {lack} ({name})\n");
+    }
     for name in &blind {
         text += &format!("BLIND    {name} failed on no liar\n");
     }
     let count = |wanted: Fate| fates.iter().filter(|(_, fate)| *fate == wanted).count();
     text += &format!(
-        "{} rows, {} of them seen to fail on a liar; {} mutants: {} killed, {} survived, {} not to be judged here\n",
+        "{} rows: {} seen to fail, {} blind, {} skipped; {} mutants: {} killed, {} survived, {} skipped\n",
         rows.len(),
-        rows.len() - blind.len(),
+        rows.len() - blind.len() - unseen.clone().count(),
+        blind.len(),
+        unseen.count(),
         fates.len(),
         count(Fate::Killed),
         count(Fate::Survived),
@@ -97,23 +103,27 @@ pub fn prove(
     })
 }
 
-/// The names of the rows that fail on one of the two liars.
+/// The names of the rows that fail on one of the two liars, and those that this machine cannot
+/// judge, with what it lacks.
 fn seen_to_lie(
     rows: &[&'static Row],
     honest: &Subject,
     directory: &Path,
     jobs: usize,
-) -> Result<BTreeSet<String>, String> {
-    let mut caught = BTreeSet::new();
+) -> Result<(BTreeSet<String>, BTreeMap<String, String>), String> {
+    let (mut caught, mut unjudged) = (BTreeSet::new(), BTreeMap::new());
     for script in ["exit 0", "exit 1"] {
         let liar = liar(script, honest, directory)?;
         let judged = run::run(rows, &liar, &fresh(directory)?, jobs)?;
-        let failed = judged
-            .iter()
-            .filter(|one| matches!(one.end, End::Failed { .. }));
-        caught.extend(failed.map(|one| one.row.name()));
+        for one in &judged {
+            match &one.end {
+                End::Failed { .. } => _ = caught.insert(one.row.name()),
+                End::Skipped(lack) => _ = unjudged.insert(one.row.name(), lack.clone()),
+                _ => {}
+            }
+        }
     }
-    Ok(caught)
+    Ok((caught, unjudged))
 }
 
 /// What became of a mutant.
