@@ -1,4 +1,5 @@
-//! GC: what this network has on record, or in rules that name their owner, without being valid.
+//! GC: what killed writers left, and what this network has on record, or in rules that name their
+//! owner, without being valid.
 
 use cni::{Attempt, Code, Error, GcRequest};
 use firewall::nftables::Nftables;
@@ -41,6 +42,8 @@ fn release_all(
     network: &str,
     is_valid: impl Fn(&str) -> bool,
 ) -> Result<(), Error> {
+    let swept = records.sweep();
+    swept.attempt(Code::IO, || "sweep the records".into())?;
     let stale = records.stale(network, is_valid);
     let stale = stale.attempt(Code::IO, || "list the records".into())?;
     first_error(stale.into_iter().map(|Found { path, record }| {

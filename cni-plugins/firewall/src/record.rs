@@ -197,6 +197,21 @@ impl Records {
         Ok(stale.filter_map(found).collect())
     }
 
+    /// Removes files that killed writers have left. One in a bridge's directory would be somebody
+    /// who wants its policy for ever.
+    pub(crate) fn sweep(&self) -> Result<()> {
+        self.attachments.remove_abandoned()?;
+        self.addresses.remove_abandoned()?;
+        for bridge in self.bridges.names()? {
+            match self.bridges.open_dir(&bridge) {
+                // Its last has just left.
+                Err(error) if error.errno() == Errno::ENOENT => {}
+                dir => dir?.remove_abandoned()?,
+            }
+        }
+        Ok(())
+    }
+
     /// Leaves a bridge; true when nobody else is there. Without a directory there is nobody
     /// either: an earlier DEL left, and failed before the bridge's rules were gone.
     pub(crate) fn leave(&self, bridge: &str, token: &str) -> Result<bool> {
@@ -294,6 +309,21 @@ mod tests {
         assert!(!records.leave("br0", "one").unwrap());
         assert!(records.leave("br0", "two").unwrap());
         assert!(records.leave("br0", "two").unwrap());
+        std::fs::remove_dir_all(place).unwrap();
+    }
+
+    #[test]
+    fn a_killed_writer_is_nobody_in_a_bridge() {
+        let (place, records) = records("firewall-sweep");
+        records.join("br0", "one", Policy::Isolated).unwrap();
+        let bridge = records.bridges.open_dir("br0").unwrap();
+        for dir in [&records.attachments, &records.addresses, &bridge] {
+            dir.create_new(".two.2000000000.0.tmp", 0o600).unwrap();
+        }
+        records.sweep().unwrap();
+        assert!(records.attachments.names().unwrap().is_empty());
+        assert!(records.addresses.names().unwrap().is_empty());
+        assert!(records.leave("br0", "one").unwrap());
         std::fs::remove_dir_all(place).unwrap();
     }
 

@@ -131,6 +131,12 @@ impl Claims {
         }
     }
 
+    /// Removes files that killed writers have left.
+    pub(crate) fn sweep(&self) -> Result<(), Error> {
+        let swept = self.0.remove_abandoned();
+        swept.attempt(Code::PLUGIN, || format!("sweep {DIRECTORY}"))
+    }
+
     /// The devices that an owner has claimed.
     pub(crate) fn of_owner(&self, token: &str) -> Result<Vec<String>, Error> {
         let all = self.all()?.into_iter();

@@ -41,6 +41,7 @@ pub(crate) fn gc(request: &GcRequest) -> Result<(), Error> {
     let tokens = tokens(network, valid);
     let mut steps = Vec::new();
     if let Some(claims) = Claims::existing()? {
+        steps.push(claims.sweep());
         for (token, device) in claims.all()? {
             let stamp = Stamp {
                 token,

@@ -24,6 +24,7 @@ pub(crate) fn gc(request: &GcRequest) -> Result<(), Error> {
         Err(error) if error.errno() == Errno::ENOENT => return Ok(()),
         opened => opened.attempt(Code::IO, what)?,
     };
+    directory.remove_abandoned().attempt(Code::IO, what)?;
     let stale = |name: &std::ffi::OsStr| {
         let token = name.to_str()?.strip_suffix(".json")?;
         let stamp = Stamp {

@@ -22,6 +22,7 @@ pub(crate) fn gc(request: &GcRequest) -> Result<(), Error> {
         Err(error) if error.errno() == Errno::ENOENT => return Ok(()),
         opened => opened.attempt(Code::IO, what)?,
     };
+    directory.remove_abandoned().attempt(Code::IO, what)?;
     let names = directory.names().attempt(Code::IO, what)?;
     first_error(names.into_iter().map(|name| {
         // One that is gone, or no file, is nobody's record.

@@ -137,6 +137,17 @@ impl Dir {
         self.replace_by_rename(name.as_ref(), contents, mode, |_| Ok(()))
     }
 
+    /// Removes what processes that were killed in [`Self::replace`] have left. Files of a process
+    /// that is there stay, whoever that is.
+    pub fn remove_abandoned(&self) -> Result<()> {
+        for name in self.names()? {
+            if writer_of(&name).is_some_and(has_ended) {
+                tolerate(self.remove(&name), &[Errno::ENOENT])?;
+            }
+        }
+        Ok(())
+    }
+
     fn replace_by_rename(
         &self,
         name: &OsStr,
@@ -459,6 +470,23 @@ fn component<'a>(name: &'a OsStr, call: &str) -> Result<&'a OsStr> {
     }
 }
 
+/// The process in the name of a file on its way to another, `.NAME.PID.COUNT.tmp`.
+fn writer_of(name: &OsStr) -> Option<u32> {
+    let rest = name.to_str()?.strip_prefix('.')?.strip_suffix(".tmp")?;
+    let (rest, count) = rest.rsplit_once('.')?;
+    count.parse::<u32>().ok()?;
+    rest.rsplit_once('.')?.1.parse().ok()
+}
+
+/// Whether a process is gone, or dead and not waited for: then it has no executable any more.
+fn has_ended(pid: u32) -> bool {
+    let executable = std::fs::read_link(format!("/proc/{pid}/exe"));
+    let errno = executable.err().and_then(|error| error.raw_os_error());
+    [Errno::ENOENT, Errno::ESRCH]
+        .map(|errno| Some(errno as i32))
+        .contains(&errno)
+}
+
 /// A name that no other thread or process of ours uses at the same time.
 fn temporary_name(name: &OsStr) -> OsString {
     static COUNTER: AtomicU32 = AtomicU32::new(0);
@@ -493,6 +521,29 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let dir = Dir::open(root.path()).unwrap();
         (root, dir)
+    }
+
+    #[test]
+    fn what_killed_writers_have_left_is_removed_and_nothing_else() {
+        let (_root, dir) = temporary();
+        let mut kept = [
+            format!(".mine.{}.0.tmp", std::process::id()),
+            ".tmp".to_owned(),
+            "a.2000000000.0.tmp".to_owned(),
+            ".a.2000000000.x.tmp".to_owned(),
+        ];
+        for name in kept
+            .iter()
+            .map(String::as_str)
+            .chain([".a.2000000000.0.tmp", ".b.json.2000000000.7.tmp"])
+        {
+            dir.create_new(name, 0o600).unwrap();
+        }
+        dir.remove_abandoned().unwrap();
+        let mut names = dir.names().unwrap();
+        names.sort();
+        kept.sort();
+        assert_eq!(names, kept.map(OsString::from));
     }
 
     #[test]
