@@ -150,7 +150,7 @@ impl Wanted {
             },
             files: found.optional(FILES, directory)?,
         };
-        ports::refuse_twins(&wanted.ports).with_context(|| format!("annotation {PORTS}"))?;
+        ports::check(&wanted.ports).with_context(|| format!("annotation {PORTS}"))?;
         let first_ip = found.optional(IP, ip)?;
         let first_mac = found.optional(MAC, mac)?;
         wanted.set_first(first_ip, first_mac)?;

@@ -429,6 +429,18 @@ mod tests {
     }
 
     #[test]
+    fn a_slip_of_the_pen_is_told_what_is_near() {
+        for (line, near) in [
+            ("davit-cni chek front /n", "'check'"),
+            ("davit-cni network creat front", "'create'"),
+            ("davit-cni add --idd c1 front /n", "'--id'"),
+        ] {
+            let told = parsed(line).unwrap_err().to_string();
+            assert!(told.contains("tip: ") && told.contains(near), "{told}");
+        }
+    }
+
+    #[test]
     fn directories_are_flags_of_every_command() {
         for line in [
             "davit-cni --net-dir /n --cni-path /a:/b --cache-dir /c --state-dir /s --log /l poststop",

@@ -3,7 +3,7 @@
 //!
 //! What an address, a port or a name means is `annotations`; running one list is `libcni`'s part.
 
-use anyhow::{Context, anyhow, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use cni::{Attachment, ContainerId};
 use libcni::{CachedAttachment, Caller, NetworkList, RuntimeConf};
 use serde_json::{Map, Value, json};
@@ -53,6 +53,9 @@ pub fn plan(
         wanted.ports.is_empty() || publisher.is_some(),
         "annotation {PORTS}: no network of the container has the capability portMappings"
     );
+    if let Some(index) = publisher {
+        refuse_family(&lists[index], &wanted.networks[index], &wanted.ports)?;
+    }
     let steps = lists.into_iter().zip(&wanted.networks).enumerate();
     let step = |(index, (list, network)): (usize, (NetworkList, &WantedNetwork))| {
         let mut conf = RuntimeConf {
@@ -78,6 +81,31 @@ pub fn plan(
 fn has(list: &NetworkList, capability: &str) -> bool {
     let mut plugins = list.plugins.iter();
     plugins.any(|plugin| plugin.capabilities.get(capability) == Some(&true))
+}
+
+/// Refuses to publish at an address of a family in which the container will have none, as far as
+/// the list's address plugins tell: the plugin would make no rule, and say nothing.
+fn refuse_family(
+    list: &NetworkList,
+    network: &WantedNetwork,
+    ports: &[ports::Port],
+) -> anyhow::Result<()> {
+    let Some(nets) = crate::network::all_nets(list) else {
+        return Ok(());
+    };
+    let has = |is_ipv4: bool| {
+        let mut asked = network.ips.iter().map(std::net::IpAddr::is_ipv4);
+        asked.any(|v4| v4 == is_ipv4) || nets.iter().any(|net| net.addr().is_ipv4() == is_ipv4)
+    };
+    let mut addresses = ports.iter().filter_map(|port| port.host_ip);
+    if let Some(ip) = addresses.find(|ip| !has(ip.is_ipv4())) {
+        let family = if ip.is_ipv4() { "IPv4" } else { "IPv6" };
+        bail!(
+            "annotation {PORTS}: {ip}: network {:?} gives its containers no {family} addresses",
+            list.name.as_str()
+        );
+    }
+    Ok(())
 }
 
 /// `CNI_ARGS` can hold one address, and host-local reads it there in every version.
@@ -267,6 +295,40 @@ mod tests {
             error.starts_with("annotation org.davit.ports: no network"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_family_that_the_network_lacks_is_told() {
+        let with_ipam = |ipams: &[Value]| {
+            let mut list = list("a", &["ips", "portMappings"]);
+            for (plugin, ipam) in list.plugins.iter_mut().zip(ipams) {
+                plugin.document.insert("ipam".into(), ipam.clone());
+            }
+            list
+        };
+        let publish = |ipams: &[Value], networks: &str, port: &str| {
+            planned(
+                vec![with_ipam(ipams)],
+                &[(NETWORKS, networks), (PORTS, port)],
+            )
+            .map(drop)
+        };
+        let v4 = json!({"type": "host-local", "ranges": [[{"subnet": "10.1.0.0/24"}]]});
+        let error = publish(std::slice::from_ref(&v4), "a", "[fd00::1]:80:80").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "annotation org.davit.ports: fd00::1: network \"a\" gives its containers no IPv6 addresses"
+        );
+        publish(std::slice::from_ref(&v4), "a", "192.0.2.1:80:80").unwrap();
+        publish(
+            std::slice::from_ref(&v4),
+            "a:ip=10.1.0.9,ip=fd05::9",
+            "[fd00::1]:80:80",
+        )
+        .unwrap();
+        // Who gives addresses from elsewhere may give any.
+        let dhcp = json!({"type": "dhcp"});
+        publish(&[v4, dhcp], "a", "[fd00::1]:80:80").unwrap();
     }
 
     #[test]

@@ -65,7 +65,7 @@ impl<'a> Job<'a> {
         let plan = plan(place, state, wanted, &netns)?;
         if !plan.is_empty() {
             privileges::refuse_rootless(!wanted.ports.is_empty())?;
-            host_ports::refuse_taken(&wanted.ports)?;
+            host_ports::refuse(&wanted.ports).with_context(|| format!("annotation {PORTS}"))?;
         }
         let records = Records::new(&place.state_dir);
         let name = wanted.name.clone().unwrap_or_else(|| state.id.to_string());

@@ -12,20 +12,21 @@ mod bundle; // the bundle's directory: config.json, and what gives it back
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow, bail, ensure};
+use anyhow::{Context, anyhow, ensure};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use cni::ContainerId;
-use libcni::{Error, NetworkList};
+use libcni::NetworkList;
 use serde_json::{Value, json};
 use sys::{Dir, Errno};
 
 use self::additions::Additions;
 use self::bundle::{Bundle, Undo};
-use crate::annotations::{self, Wanted};
+use crate::annotations::{self, PORTS, Wanted};
 use crate::args::Place;
 use crate::attach::{self, Subject};
-use crate::privileges;
 use crate::record::{RECORD, Records};
+use crate::remedy::with_remedy;
+use crate::{host_ports, privileges};
 
 /// What is asked for.
 #[derive(Debug, PartialEq, Eq)]
@@ -196,7 +197,7 @@ pub fn run(place: &Place, options: &Options) -> anyhow::Result<String> {
         None => bundle.files(),
     };
     additions(place, options, &config, &files)?.add(&mut config)?;
-    check(place, options, &config).map_err(|error| options.named(&error))?;
+    check(place, options, &config).map_err(|error| options.named(&with_remedy(error)))?;
     let new = bundle::written_like(&text, &config)?;
     let dir = match &options.id {
         Some(_) => Dir::open_or_create(&files, 0o755)?,
@@ -312,28 +313,19 @@ fn check(place: &Place, options: &Options, config: &Value) -> anyhow::Result<()>
         serde_json::from_value(annotations).context("config.json /annotations")?;
     let wanted = Wanted::parse(&annotations)?;
     ensure!(!wanted.networks.is_empty(), "no network: give --network");
+    if options.id.is_some() {
+        // It is to run here and now.
+        host_ports::refuse(&wanted.ports).with_context(|| format!("annotation {PORTS}"))?;
+    }
     let lists = wanted.networks.iter();
-    let lists = lists.map(|network| load(place, network.name.as_str()));
+    let lists = lists.map(|network| NetworkList::load(&place.net_dir, network.name.as_str()));
     let unnamed = || "container".parse();
     let subject = Subject {
         id: options.id.clone().map_or_else(unnamed, Ok)?,
         netns: String::new(),
         args: Vec::new(),
     };
-    attach::plan(lists.collect::<anyhow::Result<_>>()?, &wanted, &subject).map(drop)
-}
-
-fn load(place: &Place, name: &str) -> anyhow::Result<NetworkList> {
-    let error = match NetworkList::load(&place.net_dir, name) {
-        Err(error @ Error::UnknownNetwork { .. }) => error,
-        other => return Ok(other?),
-    };
-    let (known, _) = NetworkList::load_all(&place.net_dir)?;
-    let known: Vec<_> = known.iter().map(|list| list.name.as_str()).collect();
-    if known.is_empty() {
-        bail!("{error}; `davit-cni network create {name}` makes it");
-    }
-    bail!("{error}; there are {}", known.join(", "))
+    attach::plan(lists.collect::<Result<_, _>>()?, &wanted, &subject).map(drop)
 }
 
 /// Makes what is not there: a container that lives has its own mounted. They are the hooks' to

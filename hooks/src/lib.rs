@@ -26,6 +26,7 @@ pub mod ports; // pure: what is published
 pub mod poststop; // the hook that detaches
 pub mod privileges; // whether anything can be attached at all
 pub mod record; // the state directory: what is known of a container with names
+pub mod remedy; // what can be done about an error
 pub mod resolv_conf; // what is in a container's resolv.conf
 pub mod state; // the OCI state on standard input
 pub mod timings; // how long each step of a hook took
@@ -66,6 +67,10 @@ impl From<String> for Answer {
 
 /// Runs one operation.
 pub fn run(invocation: Invocation, stdin: impl Read) -> anyhow::Result<Answer> {
+    perform(invocation, stdin).map_err(remedy::with_remedy)
+}
+
+fn perform(invocation: Invocation, stdin: impl Read) -> anyhow::Result<Answer> {
     let Invocation { place, operation } = invocation;
     let text = match operation {
         Operation::Gc(options) => return gc::run(&place, &options),

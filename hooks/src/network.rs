@@ -11,6 +11,7 @@ mod remove; // take one away, with all that is its own
 mod subnet; // which addresses are taken, and a subnet that is not
 
 pub use create::{Driver, Options};
+pub(crate) use directory::all_nets;
 
 use std::net::IpAddr;
 
@@ -63,10 +64,14 @@ pub fn command() -> Command {
             create_command(),
             Command::new("rm")
                 .about("remove networks, with their bridges")
-                .args([names, force.short('f')]),
+                .args([names, force.short('f')])
+                .after_help("Example:\n  davit-cni network rm front back"),
             Command::new("ls")
                 .about("show networks")
-                .arg(args::output(&["table", "json"])),
+                .arg(args::output(&["table", "json"]))
+                .after_help(
+                    "Example:\n  davit-cni network ls --output json | jq '.[] | select(.name == \"front\")'",
+                ),
         ])
         .after_help(
             "Example:\n  davit-cni network create front --subnet 10.5.0.0/24\n  \
@@ -100,6 +105,11 @@ fn create_command() -> Command {
             driver.help("what connects them"),
             parent.help("host interface of a macvlan or ipvlan network"),
         ])
+        .after_help(
+            "Examples:\n  davit-cni network create front\n  \
+             davit-cni network create back --subnet 10.5.0.0/24 --ipv6 --internal\n  \
+             davit-cni network create lan -d macvlan --parent eth0 --subnet 192.0.2.0/24",
+        )
 }
 
 fn name() -> Arg {

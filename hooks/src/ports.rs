@@ -113,8 +113,31 @@ pub fn mappings(ports: &[Port]) -> Value {
     ports.iter().map(Port::to_json).collect()
 }
 
+/// Each is a rule of the firewall, or several, and is looked at for every new connection.
+pub const MOST: usize = 1000;
+
+/// Refuses what cannot be published, whatever the host is.
+pub fn check(ports: &[Port]) -> anyhow::Result<()> {
+    ensure!(
+        ports.len() <= MOST,
+        "{} ports: more than {MOST}, which are rules of the firewall each; publish fewer, or share the \
+         host's network namespace",
+        ports.len()
+    );
+    for port in ports {
+        let is_loopback = port.host_ip == Some(Ipv6Addr::LOCALHOST.into());
+        ensure!(
+            !is_loopback,
+            "[::1]:{}: the kernel routes nothing from ::1 into a container; publish at 127.0.0.1, or at an \
+             address of an interface",
+            port.host_port
+        );
+    }
+    refuse_twins(ports)
+}
+
 /// Refuses ports of which two want the same.
-pub fn refuse_twins(ports: &[Port]) -> anyhow::Result<()> {
+fn refuse_twins(ports: &[Port]) -> anyhow::Result<()> {
     let mut seen: HashMap<(Protocol, u16), Vec<&Port>> = HashMap::new();
     for port in ports {
         let same = seen.entry((port.protocol, port.host_port)).or_default();
@@ -146,6 +169,13 @@ fn range(text: &str) -> anyhow::Result<Vec<u16>> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     let (first, last) = (number(first)?, number(last)?);
     ensure!(first <= last, "range {text:?} ends before it begins");
+    let count = usize::from(last - first) + 1;
+    // More than one piece may have is refused before it is spread out.
+    ensure!(
+        count <= MOST,
+        "range {text:?} has {count} ports: more than {MOST}, which are rules of the firewall each; \
+         publish fewer, or share the host's network namespace"
+    );
     Ok((first..=last).collect())
 }
 
@@ -183,6 +213,27 @@ mod tests {
         ] {
             assert_eq!(read(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn what_no_host_can_publish_is_refused_with_its_reason() {
+        let read = |texts: &[&str]| {
+            let ports = texts.iter().map(|text| Port::parse_range(text));
+            ports
+                .collect::<anyhow::Result<Vec<_>>>()
+                .map(|all| all.concat())
+        };
+        let error = read(&["1-65535:1-65535"]).unwrap_err().to_string();
+        assert!(error.contains("has 65535 ports: more than 1000"), "{error}");
+        let two = read(&["1-1000:1-1000", "2000:1"]).unwrap();
+        let error = check(&two).unwrap_err().to_string();
+        assert!(error.starts_with("1001 ports: more than 1000"), "{error}");
+        check(&two[..1000]).unwrap();
+        let error = check(&read(&["[::1]:80:80"]).unwrap())
+            .unwrap_err()
+            .to_string();
+        assert!(error.starts_with("[::1]:80: the kernel"), "{error}");
+        check(&read(&["[::2]:80:80", "127.0.0.1:80:80"]).unwrap()).unwrap();
     }
 
     #[test]

@@ -183,7 +183,12 @@ fn a_network_goes_with_what_is_its_own() {
              touch {reservations}/lock {reservations}/last_reserved_ip.0 {reservations}/10.4.0.2"
         ))
         .unwrap();
+    host.fails(
+        &format!("check web {netns}"),
+        "is not attached to network \"web\"",
+    );
     host.succeeds(&format!("add web {netns}"));
+    host.succeeds(&format!("check web {netns}"));
     host.fails("network rm web", "attached: eth0 of cnitool-");
     assert_eq!(host.files(), ["davit-web.conflist"]);
     host.succeeds("network rm --force web");

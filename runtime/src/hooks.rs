@@ -10,6 +10,7 @@ use sys::Errno;
 use sys::child::{Excess, Finished, StandardError, Terms};
 
 use crate::fault::{Code, Fault};
+use crate::networks;
 use crate::plan::{Hook, Moment};
 
 /// How much of each output of a hook is kept for the error message, in bytes.
@@ -57,7 +58,7 @@ pub fn run(hook: &Hook, surroundings: &Surroundings<'_>) -> Result<()> {
         excess: Excess::Dropped,
     };
     match sys::child::run(&mut command, surroundings.state, terms) {
-        Ok(finished) => judge(&finished),
+        Ok(finished) => judge(hook, &finished),
         Err(error) if error.errno() == Errno::ETIMEDOUT => {
             let limit = hook.timeout.unwrap_or_default().as_secs_f64();
             let text = format!("hook ran past specified timeout of {limit:.1}s");
@@ -68,7 +69,7 @@ pub fn run(hook: &Hook, surroundings: &Surroundings<'_>) -> Result<()> {
 }
 
 /// The wording is runc's, up to the blank at the end: callers look for it.
-fn judge(finished: &Finished) -> Result<()> {
+fn judge(hook: &Hook, finished: &Finished) -> Result<()> {
     let status = finished.status;
     if status.success() {
         return Ok(());
@@ -79,10 +80,14 @@ fn judge(finished: &Finished) -> Result<()> {
         (None, None) => status.to_string(),
     };
     let (stdout, stderr) = (said(&finished.stdout), said(&finished.stderr));
-    bail!(Fault::new(
-        Code::Hook,
-        format!("{how}, stdout: {stdout}, stderr: {stderr}")
-    ))
+    let text = format!("{how}, stdout: {stdout}, stderr: {stderr}");
+    let fault = Fault::new(Code::Hook, text);
+    bail!(
+        match hook.path.file_name() == Some(networks::PROGRAM.as_ref()) {
+            true => fault.hint(networks::HINT),
+            false => fault,
+        }
+    )
 }
 
 fn said(output: &[u8]) -> String {
@@ -123,6 +128,24 @@ mod tests {
     #[test]
     fn a_hook_need_not_read_its_state() {
         run_it(&hook("exec true", None), &vec![b'x'; 300_000]).unwrap();
+    }
+
+    #[test]
+    fn a_hook_that_is_davit_cni_has_a_remedy_of_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("davit-cni");
+        std::os::unix::fs::symlink("/bin/sh", &path).unwrap();
+        for (path, part) in [
+            (path, "`davit-cni status NETWORK`"),
+            ("/bin/sh".into(), "run the hook by hand"),
+        ] {
+            let hook = Hook {
+                path,
+                ..hook("exit 7", None)
+            };
+            let fault = Fault::of(&run_it(&hook, b"{}").unwrap_err());
+            assert!(fault.remedy().contains(part), "{}", fault.remedy());
+        }
     }
 
     #[test]

@@ -36,7 +36,10 @@ impl Networks {
     }
 }
 
-const PROGRAM: &str = "davit-cni";
+pub(crate) const PROGRAM: &str = "davit-cni";
+/// Of a hook that is davit-cni: nobody has its state at hand to run it again.
+pub(crate) const HINT: &str = "it names the network; `davit-cni status NETWORK` asks its plugins, \
+                               `davit-cni list` shows who is attached";
 /// It reads a few files.
 const PATIENCE: Duration = Duration::from_secs(60);
 const LONGEST_CONFIG: usize = 64 << 20;

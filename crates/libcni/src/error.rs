@@ -2,19 +2,21 @@
 
 use std::path::PathBuf;
 
-use cni::{Attachment, Code, Command};
+use cni::{Attachment, Code, Command, NetworkName};
 use sys::SyscallError;
 
 /// An error of this crate.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No configuration has this name.
-    #[error("no network {name:?} in {dir}{}", also(.broken), dir = .dir.display())]
+    #[error("no network {name:?} in {dir}; {}{}", there_are(.known), also(.broken), dir = .dir.display())]
     UnknownNetwork {
         /// The name that was looked for.
         name: String,
         /// Where.
         dir: PathBuf,
+        /// Those that are there.
+        known: Vec<NetworkName>,
         /// Files that might have been it and could not be read.
         broken: Vec<Error>,
     },
@@ -133,6 +135,14 @@ fn joined(errors: &[Error]) -> String {
         .map(Error::to_string)
         .collect::<Vec<_>>()
         .join("; ")
+}
+
+fn there_are(known: &[NetworkName]) -> String {
+    let names: Vec<_> = known.iter().map(NetworkName::as_str).collect();
+    match names.join(", ").as_str() {
+        "" => "there is none".into(),
+        names => format!("there are {names}"),
+    }
 }
 
 fn also(broken: &[Error]) -> String {

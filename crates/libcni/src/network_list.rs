@@ -62,17 +62,19 @@ impl NetworkList {
     /// The network `name` from the configurations in `dir`.
     pub fn load(dir: &Path, name: &str) -> Result<Self> {
         let wanted: NetworkName = name.parse().map_err(Error::Name)?;
-        let mut broken = Vec::new();
+        let (mut known, mut broken) = (Vec::new(), Vec::new());
         for file in files(dir)? {
             match Self::from_file(&file) {
                 Ok(list) if list.name == wanted => return Ok(list),
-                Ok(_) => {}
+                Ok(list) if known.contains(&list.name) => {}
+                Ok(list) => known.push(list.name),
                 Err(error) => broken.push(error),
             }
         }
         Err(Error::UnknownNetwork {
             name: name.to_owned(),
             dir: dir.to_owned(),
+            known,
             broken,
         })
     }

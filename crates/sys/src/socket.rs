@@ -161,10 +161,20 @@ pub enum Transport {
     Sctp,
 }
 
-/// Whether somebody has this port of an address already, in the calling thread's network
-/// namespace. It is bound and let go of, never listened at. An address or a transport that the
-/// host does not have is nobody's.
-pub fn is_taken(transport: Transport, address: SocketAddr) -> Result<bool> {
+/// What a port of an address is to this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PortUse {
+    /// Nobody has it; nor has anybody a transport that the host does not know.
+    Free,
+    /// Somebody has it.
+    Taken,
+    /// The host has no such address.
+    NoAddress,
+}
+
+/// What this port of an address is in the calling thread's network namespace. It is bound and let
+/// go of, never listened at.
+pub fn port_use(transport: Transport, address: SocketAddr) -> Result<PortUse> {
     let family = match address {
         SocketAddr::V4(_) => AddressFamily::Inet,
         SocketAddr::V6(_) => AddressFamily::Inet6,
@@ -178,7 +188,7 @@ pub fn is_taken(transport: Transport, address: SocketAddr) -> Result<bool> {
     let made = nix::sys::socket::socket(family, kind, SockFlag::SOCK_CLOEXEC, protocol);
     let socket = match made {
         Err(Errno::EAFNOSUPPORT | Errno::EPROTONOSUPPORT | Errno::ESOCKTNOSUPPORT) => {
-            return Ok(false);
+            return Ok(PortUse::Free);
         }
         made => made.call(|| call("socket"))?,
     };
@@ -190,8 +200,9 @@ pub fn is_taken(transport: Transport, address: SocketAddr) -> Result<bool> {
         setsockopt(&socket, sockopt::ReuseAddr, &true).call(|| call("setsockopt"))?;
     }
     match bind(&socket, address) {
-        Ok(()) | Err(Errno::EADDRNOTAVAIL) => Ok(false),
-        Err(Errno::EADDRINUSE) => Ok(true),
+        Ok(()) => Ok(PortUse::Free),
+        Err(Errno::EADDRNOTAVAIL) => Ok(PortUse::NoAddress),
+        Err(Errno::EADDRINUSE) => Ok(PortUse::Taken),
         Err(errno) => Err(SyscallError::new(call("bind"), errno)),
     }
 }

@@ -225,7 +225,7 @@ impl<'a> Annotations<'a> {
         };
         let ports = mappings.iter().map(port);
         let ports = ports.collect::<anyhow::Result<Vec<_>>>()?;
-        ports::refuse_twins(&ports).context("published ports")?;
+        ports::check(&ports).context("published ports")?;
         Ok(ports)
     }
 }

@@ -106,7 +106,7 @@ fn create(
     let plan = plan(place, container, &netns)?;
     if !plan.is_empty() {
         privileges::refuse_rootless(!container.wanted.ports.is_empty())?;
-        host_ports::refuse_taken(&container.wanted.ports)?;
+        host_ports::refuse(&container.wanted.ports)?;
     }
     let caller = place.caller();
     let cached = poststop::cached(&caller, &container.cni_id)?;

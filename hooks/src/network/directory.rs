@@ -87,10 +87,20 @@ impl Known {
 
     /// The subnets of its address plugins, in every form that those know.
     pub(super) fn nets(&self) -> Vec<IpNet> {
-        let plugins = self.list.plugins.iter();
-        let ipams = plugins.filter_map(|plugin| plugin.document.get("ipam"));
-        ipams.flat_map(nets_of).collect()
+        ipams(&self.list).flat_map(nets_of).collect()
     }
+}
+
+/// The same of a list in which every address plugin says of itself what it gives, else `None`.
+pub(crate) fn all_nets(list: &NetworkList) -> Option<Vec<IpNet>> {
+    let each: Vec<_> = ipams(list).map(nets_of).collect();
+    let all_tell = !each.is_empty() && each.iter().all(|nets| !nets.is_empty());
+    all_tell.then(|| each.concat())
+}
+
+fn ipams(list: &NetworkList) -> impl Iterator<Item = &Value> {
+    let plugins = list.plugins.iter();
+    plugins.filter_map(|plugin| plugin.document.get("ipam"))
 }
 
 fn nets_of(ipam: &Value) -> Vec<IpNet> {
