@@ -170,10 +170,22 @@ impl<'a> Job<'a> {
         self.record.networks = self.memberships(attached);
         self.record.hosts = extra_hosts(&self.wanted.hosts, attached)?;
         timings.step("own files", || self.write_own_files(attached))?;
-        self.records.write(&self.state.id, &self.record)?;
+        self.complete_record()?;
         timings.step("hosts files", || {
             neighbours::refresh(&self.place.state_dir, self.state.id.as_str())
         })
+    }
+
+    /// The claim becomes whole, unless a delete or another create has taken its place meanwhile.
+    fn complete_record(&self) -> anyhow::Result<()> {
+        let (id, caller) = (&self.state.id, &self.caller);
+        let _held = caller.cache.lock_container(id, caller.patience)?;
+        let claimed = self.records.read(id)?;
+        ensure!(
+            claimed.is_some_and(|claimed| claimed.sandbox == self.record.sandbox),
+            "container {id} was deleted while it was attached"
+        );
+        self.records.write(id, &self.record)
     }
 
     fn memberships(&self, attached: &[Attached]) -> Vec<Membership> {

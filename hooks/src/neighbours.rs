@@ -16,6 +16,9 @@ use crate::kept_files::{HOSTS, KeptFiles};
 use crate::record::{Record, Records};
 use crate::turns::{Turns, Unserved};
 
+/// The queue of those who want a round, below the state directory.
+pub(crate) const QUEUE: &str = "hosts";
+
 /// A round takes milliseconds; this is for a host that stands still.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -23,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// else wants it; an error is told if it was that container's file.
 pub fn refresh(state_dir: &Path, who: &str) -> anyhow::Result<()> {
     let records = Records::new(state_dir);
-    let turns = Turns::open(&state_dir.join("hosts"));
+    let turns = Turns::open(&state_dir.join(QUEUE));
     let mut own = None;
     let round = || {
         let failed = round(&records)?;

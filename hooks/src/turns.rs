@@ -88,6 +88,15 @@ impl Turns {
     }
 }
 
+/// Whether this is the name of a wish.
+pub(crate) fn is_wish(name: &str) -> bool {
+    let number = |text: &str| text.parse::<u32>().is_ok();
+    let maker = name
+        .rsplit_once('~')
+        .and_then(|(_, rest)| rest.split_once('-'));
+    maker.is_some_and(|(pid, count)| number(pid) && number(count))
+}
+
 fn is_gone(dir: &Dir, wish: &str) -> sys::Result<bool> {
     match dir.stat(wish) {
         Err(error) if error.errno() == Errno::ENOENT => Ok(true),

@@ -541,3 +541,24 @@ fn who_was_attached_in_a_pid_namespace_that_has_nobody_any_more_is_dead() {
     assert!(!host.is_cached("c1") && !host.has("state/containers/c1"));
     assert!(host.log().contains("DEL c1 netns=\n"));
 }
+
+#[test]
+fn wishes_of_those_who_were_killed_go_and_those_of_the_waiting_stay() {
+    let host = Host::new();
+    for name in ["c1~7-0", "c2~7-0", "lock", "other"] {
+        host.file(&format!("state/nerdctl/0a1b/{name}"), "");
+    }
+    for name in ["c1~7-0", "lock", "other"] {
+        host.make_old(&format!("state/nerdctl/0a1b/{name}"));
+    }
+    let (_, report) = host.gc(&["--dry-run"]);
+    assert!(
+        report.contains("c1~7-0") && host.has("state/nerdctl/0a1b/c1~7-0"),
+        "{report}"
+    );
+    let output = host.run_with(&["gc"], "");
+    assert!(output.status.success());
+    let there = ["c1~7-0", "c2~7-0", "lock", "other"]
+        .map(|name| host.has(&format!("state/nerdctl/0a1b/{name}")));
+    assert_eq!(there, [false, true, true, true]);
+}

@@ -428,3 +428,86 @@ fn nerdctl_gets_its_pid_file() {
     succeeded(&host.nerdctl("createRuntime", "c1", pid, &more));
     assert_eq!(host.text("pid"), pid.to_string());
 }
+
+const STORE: &str = "store/etchosts/default";
+
+/// Of two with names, the second is forgotten by a postStop that is killed before it tells anybody.
+#[test]
+fn a_second_post_stop_of_nerdctl_s_tells_what_a_killed_one_has_not() {
+    let mut host = Host::new();
+    host.answer("default-c1", "eth0", &[("10.1.0.2/24", "10.1.0.1")]);
+    host.answer("default-c2", "eth0", &[("10.1.0.3/24", "10.1.0.1")]);
+    for id in ["c1", "c2"] {
+        let pid = host.begin();
+        succeeded(&host.nerdctl("createRuntime", id, pid, &[]));
+    }
+    host.end_last();
+    let (hosts, meta) = (format!("{STORE}/c1/hosts"), format!("{STORE}/c2/meta.json"));
+    assert!(host.text(&hosts).contains("10.1.0.3"));
+    std::fs::rename(
+        host.path(&meta),
+        host.path(&format!("{STORE}/c2/.meta.json.gone")),
+    )
+    .unwrap();
+    succeeded(&host.nerdctl("postStop", "c2", 0, &[]));
+    let text = host.text(&hosts);
+    assert!(
+        text.contains("10.1.0.2") && !text.contains("10.1.0.3"),
+        "{text}"
+    );
+    let left = std::fs::read_dir(host.path(&format!("{STORE}/c2"))).unwrap();
+    let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["hosts"]);
+}
+
+#[test]
+fn a_late_post_stop_of_nerdctl_s_leaves_the_name_of_who_lives() {
+    let mut host = Host::new();
+    host.answer("default-c1", "eth0", &[("10.1.0.2/24", "10.1.0.1")]);
+    let pid = host.begin();
+    succeeded(&host.nerdctl("createRuntime", "c1", pid, &[]));
+    succeeded(&host.nerdctl("postStop", "c1", 0, &[]));
+    assert!(host.has(&format!("{STORE}/c1/meta.json")));
+    host.end();
+    succeeded(&host.nerdctl("postStop", "c1", 0, &[]));
+    assert!(!host.has(&format!("{STORE}/c1/meta.json")));
+}
+
+#[test]
+fn a_create_of_nerdctl_s_that_fails_forgets_its_dead_predecessor_s_name() {
+    let mut host = Host::new();
+    for (id, address) in [("c1", "10.1.0.2/24"), ("c2", "10.1.0.3/24")] {
+        host.answer(&format!("default-{id}"), "eth0", &[(address, "10.1.0.1")]);
+        let pid = host.begin();
+        succeeded(&host.nerdctl("createRuntime", id, pid, &[]));
+    }
+    host.end_last();
+    let pid = host.begin();
+    host.file("bin", "two-ADD.sh", "exit 1", 0o644);
+    failed(
+        &host.nerdctl("createRuntime", "c2", pid, &[]),
+        "plugin type=\"two\"",
+    );
+    assert!(!host.has(&format!("{STORE}/c2/meta.json")));
+    let hosts = host.text(&format!("{STORE}/c1/hosts"));
+    assert!(!hosts.contains("10.1.0.3"), "{hosts}");
+    assert_eq!(host.cached(), 1);
+}
+
+#[test]
+fn a_create_does_not_write_over_the_record_of_who_has_taken_its_place() {
+    let mut host = Host::new();
+    let record = host.path("state/containers/c1/record.json");
+    let replace = format!(
+        r#"sed -i 's/"sandbox":"[^"]*"/"sandbox":"1@2"/' {}"#,
+        record.display()
+    );
+    host.file("bin", "two-ADD.sh", &replace, 0o644);
+    let pid = host.begin();
+    let created = host.create("c1", pid, json!({NETWORKS: "a"}));
+    failed(&created, "container c1 was deleted while it was attached");
+    let record: Value =
+        serde_json::from_str(&host.text("state/containers/c1/record.json")).unwrap();
+    assert_eq!(record["sandbox"], "1@2");
+    assert_eq!(host.cached(), 0);
+}

@@ -17,13 +17,16 @@ use super::report::{Fate, Item, Report};
 use super::runtimes::Life;
 use super::{Judge, Verdict};
 use crate::args::Place;
-use crate::neighbours;
 use crate::poststop::UNCLEAR;
 use crate::record::{self, CONTAINERS, RECORD, writer_of};
+use crate::{neighbours, nerdctl, turns};
 
 /// How long files wait for their container: `davit run` was killed behind `inject`, or somebody
 /// injects now and runs later.
 const INJECTED: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Nobody waits so long for a turn.
+const ABANDONED: Duration = Duration::from_secs(60 * 60);
 
 pub(super) fn run(place: &Place, judge: &Judge<'_>, report: &mut Report) -> anyhow::Result<()> {
     // Nobody attaches or detaches until this is done; a dry run makes no lock.
@@ -36,6 +39,11 @@ pub(super) fn run(place: &Place, judge: &Judge<'_>, report: &mut Report) -> anyh
     let containers = place.state_dir.join(CONTAINERS);
     sweep_records(&containers, judge, report)?;
     sweep_temporary(&containers, judge, report)?;
+    sweep_wishes(&place.state_dir.join(neighbours::QUEUE), judge, report)?;
+    let queues = place.state_dir.join(nerdctl::QUEUES);
+    for queue in open(&queues)?.map_or(Ok(Vec::new()), |dir| dir.names())? {
+        sweep_wishes(&queues.join(queue), judge, report)?;
+    }
     drop(held);
     if !is_dry && open(&containers)?.is_some() {
         // The dead are nobody's neighbours any more, also those of a poststop that was killed.
@@ -186,6 +194,31 @@ fn sweep_temporary(path: &Path, judge: &Judge<'_>, report: &mut Report) -> anyho
                 .items
                 .push(item.because(format!("its writer, process {pid}, was killed")));
         }
+    }
+    Ok(())
+}
+
+/// Wishes in a queue whose makers have given up long ago, whatever pid namespace they were in.
+fn sweep_wishes(path: &Path, judge: &Judge<'_>, report: &mut Report) -> anyhow::Result<()> {
+    let Some(dir) = open(path)? else {
+        return Ok(());
+    };
+    for name in dir.names()? {
+        let is_wish = name.to_str().is_some_and(turns::is_wish);
+        let Some(stat) = dir.stat(&name).ok().filter(|_| is_wish) else {
+            continue;
+        };
+        if judge.age(moment(stat.st_mtime)) < ABANDONED {
+            continue;
+        }
+        let fate = match judge.options.is_dry {
+            true => Fate::WouldGo,
+            false => remove(report, "wish", || dir.remove(&name)),
+        };
+        let item = Item::file(path.join(&name), fate);
+        report
+            .items
+            .push(item.because("who made it has given up".to_owned()));
     }
     Ok(())
 }

@@ -57,6 +57,9 @@ struct Meta {
 }
 
 const META: &str = "meta.json";
+/// The same of one that is forgotten, until everybody's file says so. nerdctl looks for no such name.
+const GONE: &str = ".meta.json.gone";
+const STORE: &str = "nerdctl's store of names";
 const LONGEST: u64 = 4 << 20;
 const PATIENCE: Duration = Duration::from_secs(60);
 const DEFAULT_NETWORK: &str = "bridge";
@@ -73,7 +76,7 @@ impl Store {
         let digest: String = digest.iter().take(8).map(|b| format!("{b:02x}")).collect();
         Self {
             dir,
-            queue: place.state_dir.join("nerdctl").join(digest),
+            queue: place.state_dir.join(super::QUEUES).join(digest),
         }
     }
 
@@ -90,28 +93,40 @@ impl Store {
         self.refresh(container)
     }
 
-    /// Makes it unknown; a container that is not known is no error.
-    pub(super) fn leave(&self, container: &Container) -> anyhow::Result<()> {
-        match self.forget(container)? {
-            true => self.refresh(container),
-            false => Ok(()),
+    /// Makes it unknown to who looks next; whether somebody's file may have it still: it was known,
+    /// or one who made it unknown was killed before [`Self::tell`] had ended.
+    pub(super) fn forget(&self, container: &Container) -> anyhow::Result<bool> {
+        let Some(dir) = self.own_dir(container)? else {
+            return Ok(false);
+        };
+        match dir.rename(META, GONE) {
+            Err(error) if error.errno() == Errno::ENOENT => {}
+            renamed => renamed.context(STORE)?,
+        }
+        match dir.stat(GONE) {
+            Err(error) if error.errno() == Errno::ENOENT => Ok(false),
+            found => found.map(|_| true).context(STORE),
         }
     }
 
-    /// Makes it unknown to who looks next; whether it was known.
-    pub(super) fn forget(&self, container: &Container) -> anyhow::Result<bool> {
-        let removed = Dir::open(&self.dir)
-            .and_then(|all| all.open_dir(container.id.as_str()))
-            .and_then(|dir| dir.remove(META));
-        match removed {
-            Err(error) if error.errno() == Errno::ENOENT => Ok(false),
-            Err(error) => Err(error).context("nerdctl's store of names"),
-            Ok(()) => Ok(true),
+    /// Takes one that was forgotten out of everybody's file.
+    pub(super) fn tell(&self, container: &Container) -> anyhow::Result<()> {
+        self.refresh(container)?;
+        match self.own_dir(container)?.map(|dir| dir.remove(GONE)) {
+            Some(Err(error)) if error.errno() != Errno::ENOENT => Err(error).context(STORE),
+            _ => Ok(()),
+        }
+    }
+
+    fn own_dir(&self, container: &Container) -> anyhow::Result<Option<Dir>> {
+        match Dir::open(&self.dir).and_then(|all| all.open_dir(container.id.as_str())) {
+            Err(error) if error.errno() == Errno::ENOENT => Ok(None),
+            opened => opened.map(Some).context(STORE),
         }
     }
 
     /// Writes everybody's file anew.
-    pub(super) fn refresh(&self, container: &Container) -> anyhow::Result<()> {
+    fn refresh(&self, container: &Container) -> anyhow::Result<()> {
         let turns = Turns::open(&self.queue)?;
         let who = container.id.as_str();
         let mut own = None;

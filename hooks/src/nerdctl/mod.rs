@@ -22,6 +22,9 @@ use crate::state::State;
 use crate::timings::Timings;
 use crate::{host_ports, poststop, privileges};
 
+/// The queues of all stores, below the state directory.
+pub(crate) const QUEUES: &str = "nerdctl";
+
 /// When the container is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -123,27 +126,26 @@ fn create(
         return Ok(());
     }
     let attached = attach::attach(&caller, &plan, timings);
-    let attached = attached
-        .map_err(|error| attach::with_stuck(error, "left by an earlier container", &stale))?;
+    let attached = attached.map_err(|error| {
+        let error = attach::with_stuck(error, "left by an earlier container", &stale);
+        undo(place, container, (&[], error), timings)
+    })?;
     let store = Store::of(place, container);
     let named = timings.step("hosts files", || store.join(container, &attached));
-    named.map_err(|error| undo(&caller, &store, container, (&attached, error), timings))
+    named.map_err(|error| undo(place, container, (&attached, error), timings))
 }
 
+/// What is known by this ID is of a dead predecessor, or ours, unless another lives by now.
 fn undo(
-    caller: &libcni::Caller,
-    store: &Store,
+    place: &Place,
     container: &Container,
     (attached, error): (&[Attached], anyhow::Error),
     timings: &mut Timings,
 ) -> anyhow::Error {
-    let mut stuck = attach::detach(caller, attached, timings);
-    stuck.extend(
-        store
-            .leave(container)
-            .err()
-            .map(|error| format!("{error:#}")),
-    );
+    let caller = place.caller();
+    let mut stuck = attach::detach(&caller, attached, timings);
+    let left = leave(place, &caller, container);
+    stuck.extend(left.err().map(|error| format!("{error:#}")));
     attach::with_stuck(error, "undo", &stuck)
 }
 
@@ -184,7 +186,7 @@ fn leave(place: &Place, caller: &libcni::Caller, container: &Container) -> anyho
     let was_there = store.forget(container)?;
     drop(held);
     match was_there {
-        true => store.refresh(container),
+        true => store.tell(container),
         false => Ok(()),
     }
 }
