@@ -99,8 +99,11 @@ impl Pool {
         let ipam = ipam.ok_or_else(|| Error::config("IPAM config missing 'ipam' key"))?;
         let cni_args = Args::parse(&invocation.args, &["IP"])?;
         let mut texts = runtime_config.ips;
+        // CONVENTIONS: with an equivalent key in args, the field of CNI_ARGS must be ignored.
+        if args.cni.ips.is_empty() {
+            texts.extend(cni_args.value("IP").map(str::to_owned));
+        }
         texts.extend(args.cni.ips);
-        texts.extend(cni_args.value("IP").map(str::to_owned));
         let mut sets = runtime_config.ip_ranges;
         sets.extend(ipam.legacy_range().map(|range| vec![range]));
         sets.extend(ipam.ranges);
@@ -220,20 +223,26 @@ pub(crate) mod tests {
         );
     }
 
+    fn requested(cni_args: &str, rest: &str) -> Vec<String> {
+        let subnet = r#""ipam":{"subnet":"10.1.0.0/24"}"#;
+        let pool = pool(cni_args, &format!("{subnet}{rest}")).unwrap();
+        pool.requested.iter().map(IpAddr::to_string).collect()
+    }
+
     #[test]
-    fn requests_of_all_three_ways_are_added_together() {
-        let pool = pool(
-            "IP=10.1.0.4/24",
-            r#""ipam":{"subnet":"10.1.0.0/24"},"runtimeConfig":{"ips":["10.1.0.2/16"]},
-               "args":{"cni":{"ips":["10.1.0.3","10.1.0.2"]}}"#,
-        );
-        let requested: Vec<String> = pool
-            .unwrap()
-            .requested
-            .iter()
-            .map(IpAddr::to_string)
-            .collect();
-        assert_eq!(requested, ["10.1.0.2", "10.1.0.3", "10.1.0.4"]);
+    fn requests_of_the_runtime_are_added_to_the_others() {
+        let runtime = r#","runtimeConfig":{"ips":["10.1.0.2/16"]}"#;
+        let of_both = ["10.1.0.2", "10.1.0.4"];
+        assert_eq!(requested("IP=10.1.0.4/24", runtime), of_both);
+        let args = r#","args":{"cni":{"ips":["10.1.0.3","10.1.0.2"]}}"#;
+        let of_both = ["10.1.0.2", "10.1.0.3"];
+        assert_eq!(requested("", &format!("{runtime}{args}")), of_both);
+    }
+
+    #[test]
+    fn requests_in_args_take_the_place_of_cni_args() {
+        let args = r#","args":{"cni":{"ips":["10.1.0.3"]}}"#;
+        assert_eq!(requested("IP=10.1.0.4", args), ["10.1.0.3"]);
     }
 
     #[test]

@@ -60,7 +60,7 @@ unless one is given.",
         (
             "runtimeConfig.ips, args.cni.ips, CNI_ARGS IP",
             "list of addresses",
-            "addresses that the container wants",
+            "addresses that the container wants; args.cni.ips take the place of CNI_ARGS",
         ),
     ],
     example: r#"{
