@@ -129,6 +129,12 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     row!(
         Cni,
+        BR18,
+        args_take_the_place_of_cni_args,
+        "CONVENTIONS: CNI_ARGS: if args has an equivalent key, the plugin must ignore the field"
+    ),
+    row!(
+        Cni,
         BR20,
         the_container_interface_can_stay_down,
         "bridge: disableContainerInterface"
@@ -599,6 +605,17 @@ fn macspoofchk_drops_a_foreign_address_and_goes_with_del(case: &Case<'_>) -> Ver
         !case.sh("nft list ruleset")?.contains("c1-eth0"),
         "rules left"
     );
+    Ok(())
+}
+
+fn args_take_the_place_of_cni_args(case: &Case<'_>) -> Verdict {
+    let at = case.sandbox("c1")?;
+    let args = json!({ "cni": { "mac": "02:00:00:00:00:02" } });
+    let call = case.cni("ADD", &at, &with(&conf(case), "args", args))?;
+    call.env("CNI_ARGS", "IgnoreUnknown=1;MAC=02:00:00:00:00:01")
+        .result()?;
+    let link = case.inside(&at, "ip -o link show eth0")?;
+    ensure!(link.contains("02:00:00:00:00:02"), "{link}");
     Ok(())
 }
 

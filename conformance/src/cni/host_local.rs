@@ -54,6 +54,12 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     row!(
         Cni,
+        HL07,
+        args_take_the_place_of_cni_args,
+        "CONVENTIONS: CNI_ARGS: if args has an equivalent key, the plugin must ignore the field"
+    ),
+    row!(
+        Cni,
         HL08,
         a_request_that_cannot_be_met_is_refused,
         "host-local: the gateway, a taken address, one outside every range"
@@ -405,6 +411,15 @@ fn an_address_can_be_requested_in_three_ways(case: &Case<'_>) -> Verdict {
         "10.77.0.3",
         "runtimeConfig.ips"
     );
+    Ok(())
+}
+
+fn args_take_the_place_of_cni_args(case: &Case<'_>) -> Verdict {
+    let args = json!({ "cni": { "ips": ["10.77.0.6"] } });
+    let call = case.cni("ADD", &at("a"), &with(&small(case), "args", args))?;
+    let result = call.env("CNI_ARGS", "IP=10.77.0.4").result()?;
+    ensure_eq!(addresses(&result), ["10.77.0.6/29"], "address");
+    ensure_eq!(reserved(case, "net")?, ["10.77.0.6"], "reservations");
     Ok(())
 }
 

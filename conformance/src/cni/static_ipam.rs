@@ -34,6 +34,12 @@ pub(crate) const ROWS: &[Row] = &[
     row!(
         Cni,
         ST01,
+        args_take_the_place_of_cni_args,
+        "CONVENTIONS: CNI_ARGS: if args has an equivalent key, the plugin must ignore the field"
+    ),
+    row!(
+        Cni,
+        ST01,
         what_is_no_address_is_refused_in_known_words,
         "static: expected to be in CIDR notation"
     ),
@@ -196,6 +202,14 @@ fn addresses_of_args_and_of_the_runtime_replace_the_others(case: &Case<'_>) -> V
         ["10.79.0.7/24", "fd79::7/64"],
         "runtimeConfig.ips"
     );
+    Ok(())
+}
+
+fn args_take_the_place_of_cni_args(case: &Case<'_>) -> Verdict {
+    let args = json!({ "cni": { "ips": ["10.78.0.6/24"] } });
+    let call = case.cni("ADD", &at("a"), &with(&one(case), "args", args))?;
+    let result = call.env("CNI_ARGS", "IP=10.78.0.4/24").result()?;
+    ensure_eq!(addresses(&result), ["10.78.0.6/24"], "address");
     Ok(())
 }
 
