@@ -15,6 +15,7 @@ mod caller; // rows for callers of plugins
 mod caller_features; // what callers and hooks are scored by
 mod case; // what a row gets: a fresh private host, a directory, the subject
 pub mod clause; // the sentences of the specifications
+mod client; // programs that call runtimes and plugins
 mod cni; // rows for plugins
 mod container; // one container of the runtime under test
 mod features; // what runtimes are scored by

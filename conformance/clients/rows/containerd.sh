@@ -1,25 +1,10 @@
 # containerd and ctr with RUNTIME inside a private host: sh containerd.sh RUNTIME DIR PARENT IMAGE.sh
 set -eu
 runtime=$1 dir=$2 parent=$3
-fail() { echo "containerd: $*" >&2; tail -n 20 "$dir/log" >&2; exit 1; }
-cat >"$dir/config.toml" <<END
-version = 2
-root = "$dir/root"
-state = "$dir/run"
-disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"]
-[grpc]
-  address = "$dir/s"
-[ttrpc]
-  address = "$dir/s.ttrpc"
-END
+. "${4%/*}/daemon.sh"
 tool() { ctr --address "$dir/s" --namespace "${parent#/}" "$@"; }
 run() { tool run --runc-binary "$runtime" --runc-root "$dir/runtime" "$@"; }
-containerd --config "$dir/config.toml" >"$dir/log" 2>&1 &
-daemon=$!
-for _ in $(seq 150); do timeout 2 ctr --address "$dir/s" version >/dev/null 2>&1 && break; sleep 0.1; done
-sh "$4" localhost/busybox:latest "$dir/image.tar"
-tool images import "$dir/image.tar" >/dev/null || fail import
-image=localhost/busybox:latest
+start_containerd "$4"
 [ "$(run --rm $image first echo seen)" = seen ] || fail run
 status=0; run --rm $image fails sh -c 'exit 42' || status=$?
 [ "$status" -eq 42 ] || fail "run: status $status instead of 42"
@@ -34,5 +19,4 @@ tool task kill --signal SIGKILL one || fail kill
 for _ in $(seq 50); do tool task ls | grep -q 'one .*STOPPED' && break; sleep 0.1; done
 tool task rm one >/dev/null 2>&1 || fail 'task rm'
 tool container rm one || fail 'container rm'
-kill "$daemon"
-wait
+stop_containerd

@@ -3,7 +3,7 @@
 set -eu
 [ -n "${CTR_INSIDE:-}" ] || CTR_INSIDE=1 exec unshare -m --propagation private sh "$0" "$@"
 runtime=$1 dir=$2 namespace=$3
-fail() { echo "ctr --cni: $*" >&2; tail -n 20 "$dir/log" >&2; exit 1; }
+. "${4%/*}/daemon.sh"
 mkdir -p "$dir/etc" "$dir/etc.work"
 mount -t overlay -o "lowerdir=/etc,upperdir=$dir/etc,workdir=$dir/etc.work" etc /etc
 mount -t tmpfs tmpfs /opt
@@ -20,16 +20,6 @@ END
 }
 conf 20-second.conflist second0 10.89.9.0/24
 conf 10-first.conflist first0 10.89.8.0/24
-cat >"$dir/config.toml" <<END
-version = 2
-root = "$dir/root"
-state = "$dir/run"
-disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"]
-[grpc]
-  address = "$dir/s"
-[ttrpc]
-  address = "$dir/s.ttrpc"
-END
 tool() { ctr --address "$dir/s" --namespace "$namespace" "$@"; }
 run() { tool run --runc-binary "$runtime" --runc-root "$dir/runtime" --cni "$@"; }
 # What an attachment may leave: addresses, links other than the bridge, rules that name somebody.
@@ -40,12 +30,7 @@ left() {
     nft list ruleset 2>/dev/null | grep -o "$namespace-[a-z]*" || true
     ls /var/lib/cni/results 2>/dev/null | grep "$namespace" || true
 }
-containerd --config "$dir/config.toml" >"$dir/log" 2>&1 &
-daemon=$!
-for _ in $(seq 150); do timeout 2 ctr --address "$dir/s" version >/dev/null 2>&1 && break; sleep 0.1; done
-sh "$4" localhost/busybox:latest "$dir/image.tar"
-tool images import "$dir/image.tar" >/dev/null || fail import
-image=localhost/busybox:latest
+start_containerd "$4"
 run --rm $image once ip -4 addr show eth0 >"$dir/seen" || fail run
 grep -q 'inet 10\.89\.8\.' "$dir/seen" || fail "not on the first network: $(cat "$dir/seen")"
 [ -z "$(left)" ] || fail "left by run --rm: $(left)"
@@ -55,5 +40,4 @@ tool task kill --signal SIGKILL stays || fail kill
 for _ in $(seq 50); do tool task ls | grep -q 'stays .*STOPPED' && break; sleep 0.1; done
 tool task rm stays >/dev/null 2>&1 || fail 'task rm'
 tool container rm stays || fail 'container rm'
-kill "$daemon"
-wait
+stop_containerd

@@ -3,12 +3,11 @@
 //! The scripts in `clients/rows` run the real client, unchanged, on the private host of the row.
 //! Suites that are not ours to carry are named and skipped.
 
-use std::time::Duration;
-
 use serde_json::json;
-use testbed::{Config, requires};
+use testbed::Config;
 
 use crate::case::Case;
+use crate::client::Client;
 use crate::row::{Demand, Row, Side, Verdict, ensure, ensure_eq, lacking, row};
 
 pub(crate) const ROWS: &[Row] = &[
@@ -80,13 +79,9 @@ pub(crate) const ROWS: &[Row] = &[
     ),
 ];
 
-const IMAGE: &str = include_str!("../../clients/image.sh");
 const DOCKER: &str = include_str!("../../clients/rows/docker.sh");
 const CONTAINERD: &str = include_str!("../../clients/rows/containerd.sh");
 const PODMAN: &str = include_str!("../../clients/rows/podman.sh");
-
-/// A client needs its time to start.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 fn info_names_the_kernel_and_the_cgroups(case: &Case<'_>) -> Verdict {
     let told = case.call(&case.bare_runtime(&["info"])?)?.succeeds()?;
@@ -120,33 +115,19 @@ fn the_validation_of_runtime_tools_passes(_: &Case<'_>) -> Verdict {
     Err(lacking("the validation programs of runtime-tools"))
 }
 
-/// Runs a client's script in the row's host, with the runtime and a cgroup of the row's own.
+/// Runs a client's script with the runtime and a cgroup of the row's own.
 fn client(case: &Case<'_>, programs: &[&str], script: &str, parent: &str) -> Verdict {
-    for program in programs {
-        if !requires::is_installed(program) {
-            return Err(lacking(&format!("the program {program}")));
-        }
-    }
     let Some(runtime) = case.subject.path(Side::Runtime) else {
         return Err(lacking("a runtime"));
     };
-    let dir = case.path("client");
-    std::fs::create_dir(&dir)?;
-    std::fs::write(case.dir().join("script"), script)?;
-    std::fs::write(case.dir().join("image.sh"), IMAGE)?;
-    let words = [
-        "sh".to_owned(),
-        case.path("script"),
-        runtime.to_string_lossy().into_owned(),
-        dir,
-        parent.to_owned(),
-        case.path("image.sh"),
-    ];
-    let call = case
-        .with_subject_env(case.host.command(words))
-        .deadline(PATIENCE);
-    case.call(&call)?.succeeds()?;
-    Ok(())
+    Client {
+        programs,
+        script,
+        runtime: &runtime.to_string_lossy(),
+        parent,
+        more: &[],
+    }
+    .run(case)
 }
 
 fn docker_runs_it(case: &Case<'_>) -> Verdict {
