@@ -175,7 +175,8 @@ fn names_of_records_and_beginnings_of_ids_are_understood() {
         .as_str()
         .unwrap()
         .to_owned();
-    let record = json!({"name": "web", "hostname": "web.local", "networks":
+    let record = json!({"id": id, "name": "web", "hostname": "web.local", "netns": netns,
+        "sandbox": "", "files": "/f", "networks":
         [{"network": "front", "ifname": "eth0", "addresses": [], "aliases": ["www"]}]});
     host.file(
         &format!("state/containers/{id}/record.json"),

@@ -18,7 +18,7 @@ use super::rules::{self, Own, Seen};
 use super::{Attachment, Bridge, Container, Interface, Options, Port, View, Which};
 use crate::args::Place;
 use crate::poststop::UNCLEAR;
-use crate::record::{CONTAINERS, RECORD};
+use crate::record::{Membership, Record, Records};
 
 /// The host as it is, looked at once.
 struct Host {
@@ -44,7 +44,7 @@ pub fn look(place: &Place, options: &Options) -> anyhow::Result<View> {
     for each in &cached {
         let id = each.attachment.container_id.as_str();
         let record = host.record(id);
-        let attachment = host.attachment(each, &record);
+        let attachment = host.attachment(each, record.as_ref());
         if let Some(name) = &attachment.bridge
             && view.bridges.iter().all(|bridge| bridge.link.name != *name)
         {
@@ -54,8 +54,11 @@ pub fn look(place: &Place, options: &Options) -> anyhow::Result<View> {
             Some(known) => known.attachments.push(attachment),
             None => view.containers.push(Container {
                 id: id.to_owned(),
-                name: text(&record, "name"),
-                hostname: text(&record, "hostname"),
+                name: record
+                    .as_ref()
+                    .map(|own| own.name.clone())
+                    .unwrap_or_default(),
+                hostname: record.map(|own| own.hostname).unwrap_or_default(),
                 attachments: vec![attachment],
             }),
         }
@@ -106,7 +109,7 @@ fn resolve(place: &Place, cached: &[CachedAttachment], wanted: &str) -> anyhow::
     if ids.contains(&wanted) {
         return Ok(wanted.to_owned());
     }
-    let named = |id: &&&str| text(&record(&place.state_dir, id), "name") == wanted;
+    let named = |id: &&&str| record(&place.state_dir, id).is_some_and(|own| own.name == wanted);
     let begins = |id: &&&str| id.starts_with(wanted);
     let meant: Vec<&&str> = match ids.iter().filter(named).collect::<Vec<_>>() {
         none if none.is_empty() => ids.iter().filter(begins).collect(),
@@ -119,12 +122,12 @@ fn resolve(place: &Place, cached: &[CachedAttachment], wanted: &str) -> anyhow::
     }
 }
 
-/// A container's record, written by the hook; null without one, or with one that nobody can read.
-fn record(state_dir: &Path, id: &str) -> Value {
-    let dir = Dir::open(state_dir.join(CONTAINERS).join(id));
-    let bytes = dir.and_then(|dir| dir.read(RECORD, 1 << 20));
-    let json = bytes.map(|bytes| serde_json::from_slice(&bytes).unwrap_or_default());
-    json.unwrap_or_default()
+/// A container's record, written by the hook; none also where nobody can read it.
+fn record(state_dir: &Path, id: &str) -> Option<Record> {
+    Records::new(state_dir)
+        .read(&id.parse().ok()?)
+        .ok()
+        .flatten()
 }
 
 fn text(json: &Value, key: &str) -> String {
@@ -133,11 +136,11 @@ fn text(json: &Value, key: &str) -> String {
 }
 
 impl Host {
-    fn record(&self, id: &str) -> Value {
+    fn record(&self, id: &str) -> Option<Record> {
         record(&self.state_dir, id)
     }
 
-    fn attachment(&mut self, cached: &CachedAttachment, record: &Value) -> Attachment {
+    fn attachment(&mut self, cached: &CachedAttachment, record: Option<&Record>) -> Attachment {
         let names = &cached.attachment;
         let owner = Owner::new(
             cached.network.as_str(),
@@ -149,7 +152,7 @@ impl Host {
             network: owner.network.clone(),
             ifname: owner.ifname.clone(),
             netns: cached.netns.clone(),
-            aliases: aliases(record, &owner),
+            aliases: record.map(|own| aliases(own, &owner)).unwrap_or_default(),
             ..Attachment::default()
         };
         view.expected = expected
@@ -396,14 +399,10 @@ fn result_of(cached: &CachedAttachment) -> cni::Result {
     result.unwrap_or_default()
 }
 
-fn aliases(record: &Value, owner: &Owner) -> Vec<String> {
-    let networks = record.get("networks").and_then(Value::as_array);
-    let own =
-        |one: &&Value| text(one, "network") == owner.network && text(one, "ifname") == owner.ifname;
-    let own = networks.into_iter().flatten().find(own);
-    let aliases = own.and_then(|one| one.get("aliases")?.as_array());
-    let names = aliases.into_iter().flatten().filter_map(Value::as_str);
-    names.map(str::to_owned).collect()
+fn aliases(record: &Record, owner: &Owner) -> Vec<String> {
+    let own = |one: &&Membership| one.network == owner.network && one.ifname == owner.ifname;
+    let own = record.networks.iter().find(own);
+    own.map(|one| one.aliases.clone()).unwrap_or_default()
 }
 
 fn port(mapping: &Value) -> Port {

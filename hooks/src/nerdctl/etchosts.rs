@@ -10,7 +10,8 @@
 //! ```
 //! The names with a network are left out on the default network, as nerdctl does. Everything
 //! happens under nerdctl's own lock, a flock(2) of the namespace's directory. A hosts file stays
-//! when its container stops: a restart mounts it again.
+//! when its container stops: a restart mounts it again. `.meta.json.gone` beside it is what a killed
+//! stop has left to the next.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
