@@ -71,18 +71,20 @@ impl<'a> Lan<'a> {
         self.case.sh(script).map(drop)
     }
 
-    /// Starts the subject's daemon and waits until its socket is there.
+    /// Starts the subject's daemon and waits until it listens. That the socket is there says
+    /// nothing: a killed daemon leaves its own.
     pub(crate) fn daemon(&self, flags: &str) -> Verdict {
         self.spawn_daemon("", flags)?;
         let socket = self.socket();
         let script = format!(
             "for i in {PATIENCE}; do
-                 [ -S {socket} ] && exit 0; kill -0 $(cat /run/daemon) || exit 1; sleep 0.1
+                 grep -q '00010000 .* {socket}$' /proc/net/unix && exit 0
+                 kill -0 $(cat /run/daemon) || exit 1; sleep 0.1
              done; exit 1"
         );
         ensure!(
             self.case.holds(&script)?,
-            "no socket: {}",
+            "nobody listens: {}",
             self.daemon_log()?
         );
         Ok(())
