@@ -118,7 +118,7 @@ impl Container {
 
     /// Its cgroups.
     pub fn cgroup(&self) -> Result<Cgroup> {
-        Ok(Cgroup::from_saved(&self.record()?.cgroup_paths))
+        Ok(self.record()?.cgroup())
     }
 
     /// The configuration as it was at create.
@@ -214,12 +214,12 @@ pub fn destroy(
         None => {}
         // No process was ever in them.
         Some(record) if record.stage == Stage::Claiming => {
-            Cgroup::from_saved(&record.cgroup_paths).remove_unused();
+            record.cgroup().remove_unused();
         }
         Some(record) => {
             let ended = end_processes(record);
             stop_unit(record);
-            let removed = Cgroup::from_saved(&record.cgroup_paths).remove();
+            let removed = record.cgroup().remove();
             ended?;
             removed.context("remove its cgroups")?;
             record
@@ -293,7 +293,7 @@ pub fn end_processes(record: &Record) -> Result<()> {
             other => other?,
         }
     }
-    let cgroup = Cgroup::from_saved(&record.cgroup_paths);
+    let cgroup = record.cgroup();
     // Those that share init's pid namespace with nobody die with it; others are found here, and
     // so is the init of a create that was killed before it could write its pid down.
     cgroup
@@ -358,6 +358,7 @@ pub(crate) mod tests {
             owner: 0,
             annotations: BTreeMap::new(),
             cgroup_paths: BTreeMap::new(),
+            lent_cgroups: Vec::new(),
             systemd_unit: None,
             systemd_user: false,
             namespace_paths: BTreeMap::new(),

@@ -194,6 +194,7 @@ fn new_record(
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect(),
         cgroup_paths: cgroups.saved_paths(),
+        lent_cgroups: cgroups.lent_paths(),
         systemd_unit: unit.map(|unit| unit.name.clone()),
         systemd_user: service.is_some_and(|service| service.unit().user),
         namespace_paths: BTreeMap::new(),
@@ -232,6 +233,7 @@ pub fn record_from_config(state: &StateDir) -> Result<Record> {
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect(),
         cgroup_paths: cgroups.saved_paths(),
+        lent_cgroups: Vec::new(),
         systemd_unit: None,
         systemd_user: false,
         namespace_paths: BTreeMap::new(),

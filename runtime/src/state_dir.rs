@@ -33,6 +33,7 @@ use serde::{Deserialize, Serialize};
 use sys::dir::{Lock, LockKind};
 use sys::{Dir, Errno};
 
+use crate::cgroup::Cgroup;
 use crate::cgroup::systemd::Existing;
 use crate::container_id::ContainerId;
 use crate::fault::{Code, Fault};
@@ -87,6 +88,9 @@ pub struct Record {
     pub annotations: BTreeMap<String, String>,
     /// Where its cgroups are: controller to directory, `""` for version 2.
     pub cgroup_paths: BTreeMap<String, PathBuf>,
+    /// Those of them that were there before it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lent_cgroups: Vec<PathBuf>,
     /// The unit of systemd that is around its cgroups.
     #[serde(default)]
     pub systemd_unit: Option<String>,
@@ -120,6 +124,11 @@ impl Record {
             bundle: self.bundle.clone(),
             annotations: self.annotations.clone(),
         }
+    }
+
+    /// Its cgroups, of which those that were there before stay when it goes.
+    pub fn cgroup(&self) -> Cgroup {
+        Cgroup::from_saved(&self.cgroup_paths).sparing(&self.lent_cgroups)
     }
 
     /// The unit of systemd that is around its cgroups.

@@ -33,6 +33,8 @@ pub(super) struct Group {
     pub(super) path: PathBuf,
     /// Whether systemd puts init there.
     managed: bool,
+    /// Whether it was there before the container, and stays after it.
+    lent: bool,
 }
 
 /// What may be given away where the kernel (before 4.15) has no list.
@@ -67,6 +69,7 @@ impl Cgroup {
             controllers: planned.controllers.clone(),
             path: planned.path(),
             managed: planned.managed,
+            lent: false,
         });
         Ok(Self {
             groups: groups.collect(),
@@ -110,11 +113,21 @@ impl Cgroup {
                         controllers,
                         path: path.clone(),
                         managed: false,
+                        lent: false,
                     });
                 }
             }
         }
         Self { groups }
+    }
+
+    /// With those of `lent` as somebody else's: the container leaves them as it found them.
+    #[must_use]
+    pub fn sparing(mut self, lent: &[PathBuf]) -> Self {
+        for group in &mut self.groups {
+            group.lent = lent.contains(&group.path);
+        }
+        self
     }
 
     /// What [`Cgroup::from_saved`] takes; the shape of runc's `cgroup_paths`.
@@ -418,6 +431,12 @@ impl Cgroup {
         let Some(parent) = present(open(parent))? else {
             return Ok(());
         };
+        if group.lent {
+            return match present(parent.open_dir(name).map_err(Error::from))? {
+                Some(dir) => self.empty(group, &dir, start),
+                None => Ok(()),
+            };
+        }
         let mut pause = Pause::new();
         loop {
             match parent.remove_dir(name) {
@@ -436,12 +455,27 @@ impl Cgroup {
         }
     }
 
+    /// Removes what is below a cgroup that was lent; the container's processes made it.
+    fn empty(&self, group: &Group, dir: &Dir, start: Instant) -> Result<(), Error> {
+        let mut pause = Pause::new();
+        loop {
+            remove_below(dir)?;
+            if children(dir)?.is_empty() {
+                return Ok(());
+            }
+            if start.elapsed() > REMOVE_PATIENCE {
+                return Err(self.late(group, "removable", REMOVE_PATIENCE));
+            }
+            pause.wait();
+        }
+    }
+
     /// Removes those directories that nobody lives in, touching nothing below them.
     ///
     /// For a creation that was killed half way: some of the paths may lead to cgroups of
     /// somebody else, and those are not empty.
     pub fn remove_unused(&self) {
-        for group in &self.groups {
+        for group in self.groups.iter().filter(|group| !group.lent) {
             if let (Some(parent), Some(name)) = (group.path.parent(), group.path.file_name()) {
                 // ENOENT, EBUSY and ENOTEMPTY all say that nothing here is ours.
                 let _ = Dir::open(parent).and_then(|parent| parent.remove_dir(name));

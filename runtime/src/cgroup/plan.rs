@@ -253,6 +253,16 @@ impl Plan {
         paths
     }
 
+    /// Which of them are there already, and so are not the container's to remove (runtime.md,
+    /// "Delete": what was not created by the container MUST NOT be deleted).
+    pub fn lent_paths(&self) -> Vec<PathBuf> {
+        let made_here = self.groups.iter().filter(|group| !group.managed);
+        made_here
+            .map(PlannedGroup::path)
+            .filter(|path| path.symlink_metadata().is_ok())
+            .collect()
+    }
+
     fn empty(hierarchies: &Hierarchies, below: &Below) -> Self {
         let group = |version, hierarchy: &Hierarchy| {
             let below = below.resolve(hierarchy, hierarchies.is_unified());
