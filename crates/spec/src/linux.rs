@@ -50,11 +50,11 @@ object! {
     #[derive(Copy)]
     LinuxIdMapping {
         /// First id in the container.
-        copy container_id: u32 = "containerID";
+        copy container_id: u32 = required "containerID";
         /// First id on the host.
-        copy host_id: u32 = "hostID";
+        copy host_id: u32 = required "hostID";
         /// How many.
-        copy size: u32 = "size";
+        copy size: u32 = required "size";
     }
 }
 
@@ -90,10 +90,10 @@ object! {
         view path: PathBuf = required "path";
         /// Its type.
         copy typ: LinuxDeviceType = required "type";
-        /// Major number.
-        copy major: i64 = "major";
-        /// Minor number.
-        copy minor: i64 = "minor";
+        /// Major number; a fifo has none.
+        copy major: Option<i64> = "major";
+        /// Minor number; a fifo has none.
+        copy minor: Option<i64> = "minor";
         /// Permission bits.
         copy file_mode: Option<u32> = "fileMode";
         /// Owner.

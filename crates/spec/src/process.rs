@@ -9,8 +9,8 @@ object! {
         copy terminal: Option<bool> = "terminal";
         /// Initial size of the terminal.
         copy console_size: Option<ConsoleSize> = "consoleSize";
-        /// Who it runs as; root if absent.
-        view user: User = "user";
+        /// Who it runs as.
+        view named_user: Option<User> = "user";
         /// argv.
         view args: Option<Vec<String>> = "args", set_args;
         /// `NAME=VALUE`.
@@ -43,9 +43,9 @@ object! {
     #[derive(Copy)]
     ConsoleSize {
         /// Rows.
-        copy height: u64 = "height";
+        copy height: u64 = required "height";
         /// Columns.
-        copy width: u64 = "width";
+        copy width: u64 = required "width";
     }
 }
 
@@ -53,13 +53,27 @@ object! {
     /// Ids as the container counts.
     User {
         /// User id.
-        copy uid: u32 = "uid";
+        copy uid: u32 = required "uid";
         /// Group id.
-        copy gid: u32 = "gid";
+        copy gid: u32 = required "gid";
         /// umask(2).
         copy umask: Option<u32> = "umask";
         /// Supplementary groups.
         view additional_gids: Option<Vec<u32>> = "additionalGids";
+    }
+}
+
+static ROOT: User = User {
+    uid: 0,
+    gid: 0,
+    umask: None,
+    additional_gids: None,
+};
+
+impl Process {
+    /// Who it runs as: root if nobody is named. A user without an id is nobody.
+    pub fn user(&self) -> &User {
+        self.named_user.as_ref().unwrap_or(&ROOT)
     }
 }
 
@@ -102,9 +116,9 @@ object! {
         /// `RLIMIT_*`.
         view typ: String = required "type";
         /// Ceiling of the soft limit.
-        copy hard: u64 = "hard";
+        copy hard: u64 = required "hard";
         /// What is enforced.
-        copy soft: u64 = "soft";
+        copy soft: u64 = required "soft";
     }
 }
 
@@ -114,7 +128,7 @@ object! {
         /// Class.
         copy class: IOPriorityClass = required "class";
         /// Level within the class.
-        copy priority: i64 = "priority";
+        copy priority: i64 = required "priority";
     }
 }
 

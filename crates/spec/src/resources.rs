@@ -33,7 +33,7 @@ object! {
     /// A rule about devices.
     LinuxDeviceCgroup {
         /// Whether it permits.
-        copy allow: bool = "allow";
+        copy allow: bool = required "allow";
         /// To which type it applies.
         copy typ: Option<LinuxDeviceType> = "type";
         /// Major number; -1 is all.
@@ -128,9 +128,9 @@ object! {
     #[derive(Copy)]
     LinuxWeightDevice {
         /// Major number.
-        copy major: i64 = "major";
+        copy major: i64 = required "major";
         /// Minor number.
-        copy minor: i64 = "minor";
+        copy minor: i64 = required "minor";
         /// Relative weight.
         copy weight: Option<u16> = "weight";
         /// Relative weight against child cgroups.
@@ -143,11 +143,11 @@ object! {
     #[derive(Copy)]
     LinuxThrottleDevice {
         /// Major number.
-        copy major: i64 = "major";
+        copy major: i64 = required "major";
         /// Minor number.
-        copy minor: i64 = "minor";
+        copy minor: i64 = required "minor";
         /// Per second.
-        copy rate: u64 = "rate";
+        copy rate: u64 = required "rate";
     }
 }
 
@@ -157,7 +157,7 @@ object! {
         /// As in `hugetlb.<size>.limit_in_bytes`.
         view page_size: String = required "pageSize";
         /// Bytes.
-        copy limit: u64 = "limit";
+        copy limit: u64 = required "limit";
     }
 }
 
@@ -177,7 +177,7 @@ object! {
         /// Name of the interface.
         view name: String = required "name";
         /// Priority.
-        copy priority: u32 = "priority";
+        copy priority: u32 = required "priority";
     }
 }
 

@@ -41,9 +41,9 @@ object! {
     #[derive(Copy)]
     LinuxSeccompArg {
         /// Which argument, from 0.
-        copy index: usize = "index";
+        copy index: usize = required "index";
         /// What it is compared with.
-        copy value: u64 = "value";
+        copy value: u64 = required "value";
         /// For a masked comparison: the value after masking.
         copy value_two: Option<u64> = "valueTwo";
         /// Comparison.

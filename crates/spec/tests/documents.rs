@@ -137,7 +137,11 @@ fn what_is_required_is_said() {
         "/ociVersion",
         "/root/path",
         "/process/cwd",
+        "/process/user/uid",
+        "/process/user/gid",
         "/process/rlimits/0/type",
+        "/process/rlimits/0/soft",
+        "/process/ioPriority/priority",
         "/mounts/0/destination",
         "/hooks/poststop/0/path",
         "/linux/namespaces/1/type",
@@ -145,7 +149,10 @@ fn what_is_required_is_said() {
         "/linux/seccomp/defaultAction",
         "/linux/seccomp/syscalls/0/names",
         "/linux/seccomp/syscalls/0/action",
+        "/linux/seccomp/syscalls/0/args/0/index",
         "/linux/seccomp/syscalls/0/args/0/op",
+        "/linux/uidMappings/0/hostID",
+        "/linux/resources/devices/0/allow",
         "/linux/memoryPolicy/mode",
         "/linux/personality/domain",
     ];
@@ -160,7 +167,7 @@ fn what_is_required_is_said() {
 
 #[test]
 fn all_problems_are_found_at_once() {
-    let text = r#"{"ociVersion":1,"process":{"args":["a",2],"user":{"uid":-1}},
+    let text = r#"{"ociVersion":1,"process":{"args":["a",2],"user":{"uid":-1,"gid":0}},
         "linux":{"namespaces":[{"type":"moon"},{"type":"pid"},{}]}}"#;
     let problems = oci::from_str::<Spec>(text).unwrap_err();
     let found: Vec<_> = problems.iter().map(ToString::to_string).collect();

@@ -148,6 +148,7 @@ fn substitute(pointer: &str) -> Option<Value> {
         "/process" => json!({"cwd": "/", "args": ["true"]}),
         "/process/args" => json!(["true"]),
         "/process/cwd" => json!("/"),
+        "/process/user/uid" | "/process/user/gid" => json!(0),
         // A directory that every host has; nothing is done to it.
         "/root" => json!({"path": "/proc"}),
         "/root/path" => json!("/proc"),

@@ -74,7 +74,7 @@ fn twenty_one_errors_are_twenty_one_pointers() {
         (
             "/process/rlimits",
             json!([
-                {"type": "RLIMIT_NOFILE", "soft": 2, "hard": 1}, {"type": "RLIMIT_SOCKETS"},
+                {"type": "RLIMIT_NOFILE", "soft": 2, "hard": 1}, {"type": "RLIMIT_SOCKETS", "soft": 1, "hard": 1},
             ]),
         ),
         (
@@ -146,7 +146,7 @@ fn every_refusal_of_create_is_in_the_report() {
         ("/process/selinuxLabel", json!("a:b:c:d")),
         (
             "/linux/resources",
-            json!({"memory": {"swap": 1}, "hugepageLimits": [{"pageSize": "2MiB"}]}),
+            json!({"memory": {"swap": 1}, "hugepageLimits": [{"pageSize": "2MiB", "limit": 1}]}),
         ),
         ("/linux/cgroupsPath", json!("/../x")),
         ("/linux/memoryPolicy", json!({"mode": "MPOL_BIND"})),

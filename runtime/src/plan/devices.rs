@@ -90,9 +90,15 @@ fn node(device: &LinuxDevice, pointer: String) -> Result<DeviceNode> {
             ));
         }
     };
-    let number = |value: i64, name: &str| {
-        u64::try_from(value)
-            .map_err(|_| Refusal::new(format!("{pointer}/{name}"), format!("{value} is negative")))
+    let number = |value: Option<i64>, name: &str| {
+        let refusal = |reason: String| Refusal::new(format!("{pointer}/{name}"), reason);
+        match value {
+            None if kind == SFlag::S_IFIFO => Ok(0),
+            None => Err(refusal("is required".into())),
+            Some(value) => {
+                u64::try_from(value).map_err(|_| refusal(format!("{value} is negative")))
+            }
+        }
     };
     let path = clean(device.path());
     if path == Path::new("/") {
@@ -122,6 +128,14 @@ mod tests {
 
     fn check(json: &str) -> Result<Vec<DeviceNode>> {
         plan(&oci::from_str::<Vec<LinuxDevice>>(json).unwrap())
+    }
+
+    #[test]
+    fn only_a_fifo_has_no_numbers() {
+        let fifo = check(r#"[{"path":"/run/fifo","type":"p"}]"#).unwrap();
+        assert_eq!(fifo.last().unwrap().kind, SFlag::S_IFIFO);
+        let refusal = check(r#"[{"path":"/dev/x","type":"c","major":1}]"#).unwrap_err();
+        assert_eq!(refusal.pointer, "/linux/devices/0/minor");
     }
 
     #[test]

@@ -495,7 +495,7 @@ mod tests {
     use super::*;
 
     fn check(json: &str) -> Result<Process> {
-        let mut value = serde_json::json!({"user":{}, "cwd":"/", "args":["x"]});
+        let mut value = serde_json::json!({"cwd":"/", "args":["x"]});
         let more: serde_json::Value = serde_json::from_str(json).unwrap();
         for (key, member) in more.as_object().unwrap() {
             value[key] = member.clone();
@@ -528,11 +528,11 @@ mod tests {
         let twice = r#"{"rlimits":[{"type":"RLIMIT_CPU","soft":1,"hard":1},{"type":"RLIMIT_CPU","soft":1,"hard":1}]}"#;
         assert_eq!(refused(twice), "/process/rlimits/1/type");
         assert_eq!(
-            refused(r#"{"user":{"uid":4294967295}}"#),
+            refused(r#"{"user":{"uid":4294967295,"gid":0}}"#),
             "/process/user/uid"
         );
         assert_eq!(
-            refused(r#"{"user":{"gid":2147483648}}"#),
+            refused(r#"{"user":{"uid":0,"gid":2147483648}}"#),
             "/process/user/gid"
         );
         assert_eq!(refused(r#"{"oomScoreAdj":1001}"#), "/process/oomScoreAdj");
