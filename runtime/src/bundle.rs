@@ -87,14 +87,32 @@ fn wrong(problems: impl std::fmt::Display) -> Fault {
     Fault::new(Code::Config, format!("config.json {problems}"))
 }
 
-/// Refuses what another major version of the specification may mean otherwise.
+/// Refuses what is no version, and what another major version may mean otherwise; and, as it is
+/// nowhere else read, an annotation without a key.
 pub fn check_version(spec: &Spec) -> plan::refusal::Result<()> {
     let version = spec.version();
-    if version.split('.').next() == Some("1") {
-        return Ok(());
+    let wrong = |reason: &str| {
+        let reason = format!("{version:?} is not {reason}");
+        Err(Refusal::new("/ociVersion", reason))
+    };
+    if !is_semantic(version) {
+        return wrong("a version in the format of SemVer 2.0.0");
     }
-    let reason = format!("{version:?} is not a 1.x version, which this runtime knows");
-    Err(Refusal::new("/ociVersion", reason))
+    if version.split('.').next() != Some("1") {
+        return wrong("a 1.x version, which this runtime knows");
+    }
+    let annotations = spec.annotations().as_ref();
+    if annotations.is_some_and(|all| all.contains_key("")) {
+        return Err(Refusal::new("/annotations/", "a key must not be empty"));
+    }
+    Ok(())
+}
+
+/// Three numbers; what follows a `-` or `+` is for people.
+fn is_semantic(version: &str) -> bool {
+    let core = version.split(['-', '+']).next().unwrap_or_default();
+    let number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    core.split('.').count() == 3 && core.split('.').all(number)
 }
 
 /// Reads no more of a config.json than its hooks.

@@ -39,13 +39,13 @@ object! {
 }
 
 object! {
-    /// Size of a terminal, in characters.
+    /// Size of a terminal, in characters; without one it is ignored, whatever it says.
     #[derive(Copy)]
     ConsoleSize {
         /// Rows.
-        copy height: u64 = required "height";
+        copy height: Option<u64> = "height";
         /// Columns.
-        copy width: u64 = required "width";
+        copy width: Option<u64> = "width";
     }
 }
 

@@ -277,6 +277,11 @@ impl FsContext {
             options.push((key.to_owned(), value.map(str::to_owned)));
             return Ok(());
         }
+        // fsconfig(2) has no word for MS_I_VERSION. File systems that count versions do so unasked
+        // wherever there is an fsconfig to use, but for ext4 before Linux 6.1.
+        if (key, value) == ("iversion", None) {
+            return Ok(());
+        }
         let command = if value.is_some() {
             FSCONFIG_SET_STRING
         } else {

@@ -128,6 +128,8 @@ enum Meaning {
     TargetLink,
     /// A flag of the superblock, known to the kernel by this name.
     Superblock(&'static str),
+    /// Takes such a flag back: of two that exclude each other the last holds (mount(8)).
+    NoSuperblock(&'static str),
     Nothing,
 }
 
@@ -178,8 +180,11 @@ fn meaning(option: &str) -> Option<Meaning> {
         "strictatime" => atime(attr::STRICTATIME),
         // relatime is the kernel's default, which clearing the others brings back.
         "relatime" | "atime" | "nostrictatime" => atime(attr::RELATIME),
-        "norelatime" | "defaults" | "async" | "silent" | "loud" | "nomand" | "noiversion"
-        | "nolazytime" => Meaning::Nothing,
+        "norelatime" | "defaults" | "silent" | "loud" => Meaning::Nothing,
+        "async" => Meaning::NoSuperblock("sync"),
+        "nomand" => Meaning::NoSuperblock("mand"),
+        "nolazytime" => Meaning::NoSuperblock("lazytime"),
+        "noiversion" => Meaning::NoSuperblock("iversion"),
         "sync" => Meaning::Superblock("sync"),
         "dirsync" => Meaning::Superblock("dirsync"),
         "mand" => Meaning::Superblock("mand"),
@@ -334,6 +339,7 @@ fn read_options(options: &[String]) -> Options<'_> {
             Some(Meaning::SourceLink) => read.source_link = Link::Itself,
             Some(Meaning::TargetLink) => read.target_link = Link::Itself,
             Some(Meaning::Superblock(flag)) => read.superblock.push(flag),
+            Some(Meaning::NoSuperblock(flag)) => read.superblock.retain(|set| *set != flag),
             Some(Meaning::Nothing) => {}
             None => {
                 let value = value.map(str::to_owned);

@@ -87,10 +87,7 @@ impl Process {
             env: environment(process.env().as_deref().unwrap_or_default(), at)?,
             cwd: working_directory(process.cwd(), at)?,
             terminal: process.terminal().unwrap_or(false),
-            console_size: process.console_size().map(|size| WindowSize {
-                rows: size.height().min(u16::MAX.into()) as u16,
-                columns: size.width().min(u16::MAX.into()) as u16,
-            }),
+            console_size: console_size(process, at)?,
             uid: user.uid(),
             gid: user.gid(),
             additional_gids: user.additional_gids().clone().unwrap_or_default(),
@@ -124,6 +121,27 @@ impl Process {
             .find(|entry| prefixed(entry) && entry.as_bytes().get(name.len()) == Some(&b'='))?;
         Some(&entry.as_bytes()[name.len() + 1..])
     }
+}
+
+/// The size of the terminal, if there is one: otherwise the property is to be ignored.
+fn console_size(process: &oci::Process, at: &str) -> Result<Option<WindowSize>> {
+    let Some(size) = process
+        .console_size()
+        .filter(|_| process.terminal() == Some(true))
+    else {
+        return Ok(None);
+    };
+    let cells = |value: Option<u64>, name: &str| match value {
+        Some(value) => Ok(value.min(u16::MAX.into()) as u16),
+        None => Err(Refusal::new(
+            format!("{at}/consoleSize/{name}"),
+            "is required",
+        )),
+    };
+    Ok(Some(WindowSize {
+        rows: cells(size.height(), "height")?,
+        columns: cells(size.width(), "width")?,
+    }))
 }
 
 /// Ids above 2^31 - 1 are refused as runc does it; the highest means "leave as it is" to the
