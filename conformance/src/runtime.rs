@@ -9,6 +9,7 @@ mod check; // what can be known before anything runs
 mod checkpoint; // by CRIU: images, and back
 mod cli;
 mod clients; // under the programs that call it, and inside itself
+mod configuration; // what any configuration may and must not say
 mod devices;
 mod events;
 mod exec; // what a second process takes from the container
@@ -17,6 +18,7 @@ mod executable; // what a container reaches of the runtime itself
 mod help; // help, manuals, spellings of options
 mod hooks;
 mod hooks_around; // where hooks run, and when they are not due
+mod hooks_placed; // where each kind is looked for, and its moment
 mod identity; // pids that come again, parents that go
 mod idmap;
 mod labels; // security modules, keyrings, handlers
@@ -33,10 +35,12 @@ mod net_devices;
 mod notify; // seccomp with a listener
 mod older_kernel; // containers without newer system calls
 mod operations; // the letter of runtime.md
+mod option_table; // mount options, one by one
 mod paused; // containers that are paused, killed in part or at work elsewhere
 mod placement; // clocks, processors, memory
 mod process;
 mod ps; // and what exec does about cgroups and pauses
+mod required; // what a configuration must have
 mod rootless;
 mod seccomp_filters; // whole profiles
 mod security;
@@ -89,4 +93,8 @@ pub(crate) const ROWS: &[&[Row]] = &[
     logging::ROWS,
     wait::ROWS,
     operations::ROWS,
+    configuration::ROWS,
+    hooks_placed::ROWS,
+    option_table::ROWS,
+    required::ROWS,
 ];

@@ -46,6 +46,12 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     row!(
         Runtime,
+        S134,
+        ridmap_takes_the_mappings_of_the_mount,
+        "config.md: ridmap: if uidMappings or gidMappings are specified, the runtime MUST use those values"
+    ),
+    row!(
+        Runtime,
         F134,
         idmap_takes_mappings_in_the_option,
         "crun(1): idmap=uids=0-1-10#10-11-10;gids=0-100-10, and @ for ids of the container"
@@ -174,6 +180,18 @@ fn ridmap_reaches_submounts_and_idmap_does_not(case: &Case<'_>) -> Verdict {
             "owner below a submount with {option}"
         );
     }
+    Ok(())
+}
+
+fn ridmap_takes_the_mappings_of_the_mount(case: &Case<'_>) -> Verdict {
+    let directory = source(case)?;
+    let entry = mount("/data", &directory, &["rbind", "ridmap"], &[(1000, 0, 10)]);
+    let script = "stat -c %u:%g /data/file /data/sub/deep";
+    let output = case
+        .container(Config::new().push("/mounts", entry).sh(script))?
+        .output()?;
+    let words: Vec<_> = output.split_whitespace().collect();
+    ensure_eq!(words, ["5:5", "6:6"], "owners in the mount and below");
     Ok(())
 }
 
