@@ -26,6 +26,7 @@ pub struct Bridge;
 
 impl Plugin for Bridge {
     const NAME: &'static str = "bridge";
+    const ANSWERS_ITS_OWN: bool = true;
     const MANUAL: cni_plugin::Manual = manual::MANUAL;
 
     fn add(request: &AddRequest, claim: &mut Claim) -> Result<cni::Result, Error> {

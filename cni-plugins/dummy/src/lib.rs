@@ -18,6 +18,7 @@ pub struct Dummy;
 
 impl Plugin for Dummy {
     const NAME: &'static str = "dummy";
+    const ANSWERS_ITS_OWN: bool = true;
     const MANUAL: cni_plugin::Manual = manual::MANUAL;
 
     fn add(request: &AddRequest, claim: &mut Claim) -> Result<cni::Result, Error> {

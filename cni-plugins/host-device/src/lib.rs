@@ -25,6 +25,7 @@ pub struct HostDevice;
 
 impl Plugin for HostDevice {
     const NAME: &'static str = "host-device";
+    const ANSWERS_ITS_OWN: bool = true;
     const MANUAL: cni_plugin::Manual = manual::MANUAL;
 
     fn add(request: &AddRequest, claim: &mut Claim) -> Result<cni::Result, Error> {

@@ -22,6 +22,7 @@ pub struct Macvlan;
 
 impl Plugin for Macvlan {
     const NAME: &'static str = "macvlan";
+    const ANSWERS_ITS_OWN: bool = true;
     const MANUAL: cni_plugin::Manual = manual::MANUAL;
 
     fn add(request: &AddRequest, claim: &mut Claim) -> Result<cni::Result, Error> {

@@ -27,6 +27,7 @@ pub struct Tap;
 
 impl Plugin for Tap {
     const NAME: &'static str = "tap";
+    const ANSWERS_ITS_OWN: bool = true;
     const MANUAL: cni_plugin::Manual = manual::MANUAL;
 
     fn add(request: &AddRequest, claim: &mut Claim) -> Result<cni::Result, Error> {

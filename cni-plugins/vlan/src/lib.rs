@@ -24,6 +24,7 @@ pub struct Vlan;
 
 impl Plugin for Vlan {
     const NAME: &'static str = "vlan";
+    const ANSWERS_ITS_OWN: bool = true;
     const MANUAL: cni_plugin::Manual = manual::MANUAL;
 
     fn add(request: &AddRequest, claim: &mut Claim) -> Result<cni::Result, Error> {

@@ -15,6 +15,10 @@ pub trait Plugin {
     /// The versions it speaks.
     const VERSIONS: &'static [Version] = Version::ALL;
 
+    /// Whether [`Plugin::add`] answers what it has made, and nothing of prevResult: the framework
+    /// puts that in front (SPEC ADD: it must be passed through, or modified).
+    const ANSWERS_ITS_OWN: bool = false;
+
     /// What it tells a person who asks for `--help`.
     const MANUAL: Manual;
 

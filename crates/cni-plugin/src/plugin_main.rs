@@ -271,7 +271,9 @@ fn execute<P: Plugin>(request: Request, log: &mut Log<'_>) -> Result<Answer, Err
 fn attach<P: Plugin>(request: AddRequest, log: &mut Log<'_>) -> Result<Answer, Error> {
     let mut claim = Claim::default();
     let version = request.invocation.config.cni_version;
-    let added = P::add(&request, &mut claim).and_then(|result| result.to_json(version));
+    let before = before::<P>(&request.invocation.config)?;
+    let added = P::add(&request, &mut claim);
+    let added = added.and_then(|result| result.after(before).to_json(version));
     let result = added.inspect_err(|_| undo::<P>(&request, &claim, log))?;
     for warning in claim.warnings() {
         log.trouble(&format!("warning: {warning}"));
@@ -281,6 +283,14 @@ fn attach<P: Plugin>(request: AddRequest, log: &mut Log<'_>) -> Result<Answer, E
         claim,
         result,
     })))
+}
+
+/// What the plugins before this one answered, for one that does not look at it. A list has more
+/// than one plugin since 0.3.0.
+fn before<P: Plugin>(config: &cni::NetworkConfig) -> Result<cni::Result, Error> {
+    let has_any = P::ANSWERS_ITS_OWN && config.cni_version >= Version::V0_3_0;
+    let previous = if has_any { config.prev_result()? } else { None };
+    Ok(previous.unwrap_or_default())
 }
 
 /// Without a claim there is nothing of this ADD: what is there belongs to an earlier one, which

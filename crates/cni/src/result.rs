@@ -195,6 +195,23 @@ pub fn version_of(json: &Value) -> std::result::Result<Option<Version>, Error> {
 }
 
 impl Result {
+    /// This behind what the plugins before answered, whose interfaces keep their indices. Name
+    /// resolution is this one's, if it says anything of it.
+    #[must_use]
+    pub fn after(mut self, mut previous: Self) -> Self {
+        let before = previous.interfaces.len();
+        for ip in &mut self.ips {
+            ip.interface = ip.interface.map(|index| index + before);
+        }
+        previous.interfaces.append(&mut self.interfaces);
+        previous.ips.append(&mut self.ips);
+        previous.routes.append(&mut self.routes);
+        if !self.dns.is_empty() {
+            previous.dns = self.dns;
+        }
+        previous
+    }
+
     /// Reads a result written in `version`.
     pub fn from_json(json: &Value, version: Version) -> std::result::Result<Self, Error> {
         let wrong = |error: go_json::DecodeError| {
@@ -372,6 +389,32 @@ mod tests {
             "dns": {"nameservers": ["10.0.0.1"], "search": ["a"], "options": ["b"], "domain": "c"},
         });
         Result::from_json(&json, Version::V1_1_0).unwrap()
+    }
+
+    #[test]
+    fn what_was_answered_before_comes_first_and_keeps_its_indices() {
+        let read = |json: &Value| Result::from_json(json, Version::V1_0_0).unwrap();
+        let one = |name: &str, address: &str| {
+            let ip = json!({"address": address, "interface": 0});
+            json!({"interfaces": [{"name": name}], "ips": [ip], "routes": [{"dst": address}]})
+        };
+        let (before, own) = (one("net1", "10.0.0.0/8"), one("eth0", "11.0.0.0/8"));
+        let mut before = read(&before);
+        before.dns.domain = "before".into();
+        let both = read(&own).after(before.clone());
+        let names: Vec<&str> = both
+            .interfaces
+            .iter()
+            .map(|one| one.name.as_str())
+            .collect();
+        assert_eq!(names, ["net1", "eth0"]);
+        let indices: Vec<_> = both.ips.iter().map(|ip| ip.interface).collect();
+        assert_eq!(indices, [Some(0), Some(1)]);
+        assert_eq!((both.routes.len(), both.dns.domain.as_str()), (2, "before"));
+        let mut own = read(&own);
+        own.dns.domain = "own".into();
+        assert_eq!(own.clone().after(before).dns.domain, "own");
+        assert_eq!(own.clone().after(Result::default()), own);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! CHECK: is the container's link still as ADD left it? Looks, and changes nothing.
 
-use cni::{CheckRequest, Code, Error, Interface};
+use cni::{CheckRequest, Code, Error, Interface, IpConfig};
 use ipnet::IpNet;
 use netlink::Link;
 use netlink::route::{MAIN_TABLE, Route};
@@ -16,8 +16,10 @@ pub fn wrong(msg: impl Into<String>) -> Error {
 
 /// The container's link beside what prevResult says of it.
 pub struct View {
-    /// What ADD answered.
+    /// What ADD answered: all interfaces, and the addresses of this link alone.
     pub previous: cni::Result,
+    /// Links of other plugins of the list in the container, with their addresses in prevResult.
+    others: Vec<(u32, Vec<IpConfig>)>,
     /// The container's namespace.
     pub sandbox: Sandbox,
     /// The link.
@@ -28,13 +30,20 @@ impl View {
     /// Opens the namespace and finds the link.
     pub fn open(request: &CheckRequest) -> Result<Self, Error> {
         let previous = request.invocation.config.prev_result()?;
-        let previous = previous.ok_or_else(|| Error::config("Required prevResult missing"))?;
+        let mut previous = previous.ok_or_else(|| Error::config("Required prevResult missing"))?;
         let mut sandbox = Sandbox::open(&request.netns)?;
         let ifname = request.attachment.ifname.as_str();
         let link = sandbox.link(ifname)?;
         let link = link.ok_or_else(|| wrong(format!("link {ifname:?} is missing")))?;
+        let others = others(&previous, ifname, &mut sandbox)?;
+        let interfaces = &previous.interfaces;
+        previous.ips.retain(|ip| {
+            let of = ip.interface.and_then(|index| interfaces.get(index));
+            of.is_none_or(|each| each.name == ifname && !each.sandbox.is_empty())
+        });
         Ok(Self {
             previous,
+            others,
             sandbox,
             link,
         })
@@ -93,14 +102,8 @@ impl View {
 
     /// The addresses that prevResult gives the link.
     pub fn addresses(&self) -> Vec<IpNet> {
-        let is_ours = |index: Option<usize>| {
-            let interface = index.and_then(|index| self.previous.interfaces.get(index));
-            interface.is_none_or(|each| each.name == self.link.name && !each.sandbox.is_empty())
-        };
         let ips = self.previous.ips.iter();
-        ips.filter(|ip| is_ours(ip.interface))
-            .map(|ip| ip.address)
-            .collect()
+        ips.map(|ip| ip.address).collect()
     }
 
     /// Every address is there, with its prefix length.
@@ -116,18 +119,44 @@ impl View {
         Ok(())
     }
 
-    /// Every route is there, over this link and with what prevResult says of it.
+    /// Every route is there, over this link and with what prevResult says of it; or over the link
+    /// of another plugin of the list, which may have made it.
     pub fn check_routes(&mut self) -> Result<(), Error> {
         let present = on_host(self.sandbox.route.routes(), || "list routes".into())?;
         for route in &self.previous.routes {
-            let wanted = kernel_route(route, &self.previous.ips, self.link.index);
-            if !present.iter().any(|found| is_as(found, &wanted)) {
+            let leads = |link: u32, ips: &[IpConfig]| {
+                let wanted = kernel_route(route, ips, link);
+                present.iter().any(|found| is_as(found, &wanted))
+            };
+            let mut others = self.others.iter();
+            if !leads(self.link.index, &self.previous.ips)
+                && !others.any(|(link, ips)| leads(*link, ips))
+            {
                 let msg = format!("route to {} is missing or differs", route.dst);
                 return Err(wrong(msg));
             }
         }
         Ok(())
     }
+}
+
+/// What prevResult puts into the container beside `ifname`, as far as it is there.
+fn others(
+    previous: &cni::Result,
+    ifname: &str,
+    sandbox: &mut Sandbox,
+) -> Result<Vec<(u32, Vec<IpConfig>)>, Error> {
+    let mut found = Vec::new();
+    for (index, other) in previous.interfaces.iter().enumerate() {
+        if other.sandbox != sandbox.path || other.name == ifname {
+            continue;
+        }
+        if let Some(link) = sandbox.link(&other.name)? {
+            let ips = previous.ips.iter().filter(|ip| ip.interface == Some(index));
+            found.push((link.index, ips.cloned().collect()));
+        }
+    }
+    Ok(found)
 }
 
 /// Whether a route of the container is one that was asked for: what was not given may be anything.
