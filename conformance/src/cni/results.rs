@@ -23,6 +23,12 @@ pub(crate) const ROWS: &[Row] = &[
     row!(
         Cni,
         PR32,
+        every_interface_plugin_keeps_the_result_before_it,
+        "SPEC ADD: it MUST handle prevResult by either passing it through, or modifying it"
+    ),
+    row!(
+        Cni,
+        PR32,
         a_later_plugin_s_changes_are_no_damage,
         "SPEC CHECK: must allow for a later chained plugin to have modified resources on ADD"
     ),
@@ -97,6 +103,59 @@ fn every_chained_plugin_passes_the_result_on(case: &Case<'_>) -> Verdict {
         let (told, wanted) = (names(&result), names(&given));
         let starts = told.starts_with(&wanted);
         ensure!(starts, "{}: interfaces {told:?}", plugin.name);
+    }
+    Ok(())
+}
+
+/// The interface of another plugin that stands before it in the list.
+fn every_interface_plugin_keeps_the_result_before_it(case: &Case<'_>) -> Verdict {
+    // ipvlan takes its link from the result before it: that is a row of its own.
+    let makes = |one: &&Plugin| one.delegates() && one.name != "ipvlan";
+    for plugin in serviceable(case)?.into_iter().filter(makes) {
+        let at = plugin.stage(case, &format!("c-{}", plugin.name))?;
+        case.inside(
+            &at,
+            "ip link add net1 type veth peer name net1p; ip link set net1p up
+             ip link set net1 up; ip addr add 10.55.0.5/24 dev net1
+             ip route add 10.56.0.0/16 via 10.55.0.1 dev net1",
+        )?;
+        let given = json!({
+            "cniVersion": "1.0.0",
+            "interfaces": [{ "name": "net1", "sandbox": at.netns }],
+            "ips": [{ "address": "10.55.0.5/24", "interface": 0 }],
+            "routes": [{ "dst": "10.56.0.0/16", "gw": "10.55.0.1" }],
+            "dns": { "nameservers": ["10.55.0.53"] }
+        });
+        let conf = with_prev(&plugin.conf(case, &at, "1.0.0"), &given);
+        let result = case.add(&at, &conf)?;
+        let (index, _) = inside(&result, &at)?;
+        let all = |key: &str| result[key].as_array().cloned().unwrap_or_default();
+        let kept = |key: &str, value: &Value| {
+            let is_there = all(key).contains(value);
+            ensure!(is_there, "{} lost {value} of {key}: {result}", plugin.name);
+            Ok(())
+        };
+        kept("routes", &given["routes"][0])?;
+        let has = all("interfaces").iter().any(|one| one["name"] == "net1");
+        ensure!(has, "{} lost net1: {result}", plugin.name);
+        for ip in all("ips") {
+            let of = ip["interface"].as_u64().unwrap_or(99) as usize;
+            let name = &result["interfaces"][of]["name"];
+            let wanted = if ip["address"] == "10.55.0.5/24" {
+                "net1"
+            } else {
+                at.ifname.as_str()
+            };
+            ensure_eq!(*name, wanted, "{}: whose is {ip} in {result}", plugin.name);
+        }
+        let count = all("ips").len();
+        ensure_eq!(count, 2, "{}: ips of {result} beside {index}", plugin.name);
+        // Nor is what another plugin made missing to its CHECK.
+        let checked = with_prev(&conf, &result);
+        case.cni("CHECK", &at, &checked)?.silent()?;
+        case.inside(&at, "ip addr flush dev eth0")?;
+        case.cni("CHECK", &at, &checked)?.error()?;
+        case.del(&at, &checked)?;
     }
     Ok(())
 }
