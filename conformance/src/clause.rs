@@ -77,11 +77,7 @@ impl Clause {
             return Vec::new();
         };
         let mut rows = crate::rows();
-        rows.retain(|row| {
-            names
-                .iter()
-                .any(|name| *name == row.id || *name == row.name())
-        });
+        rows.retain(|row| names.iter().any(|name| row.answers_to(name)));
         rows
     }
 

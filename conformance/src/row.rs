@@ -41,6 +41,12 @@ impl Row {
         format!("{}.{}", self.id, self.promise)
     }
 
+    /// Whether this is its name, or the feature that it belongs to.
+    pub(crate) fn answers_to(&self, name: &str) -> bool {
+        let rest = name.strip_prefix(self.id);
+        rest.is_some_and(|rest| rest.is_empty() || rest.strip_prefix('.') == Some(self.promise))
+    }
+
     /// What it is about: `runtime/hooks`.
     pub fn topic(&self) -> String {
         let below = self.module.split_once("::").map_or("", |(_, below)| below);

@@ -437,5 +437,6 @@ pub(super) const CLAUSES: &[Clause] = &[
         "F186.a_cgroup_with_processes_is_refused_or_kept",
         "F186.a_v2_cgroup_with_processes_is_kept",
         "S061.delete_leaves_what_the_container_only_used",
+        "S061.delete_leaves_a_cgroup_that_was_there_before",
     ),
 ];
