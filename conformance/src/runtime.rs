@@ -47,6 +47,7 @@ mod security;
 mod sockets; // of service managers and engines
 mod streams; // whose stdio and console are
 mod systemd; // cgroups made by systemd
+mod to_the_letter; // what no feature of the tables is about
 mod update;
 mod wait; // exit statuses of detached containers
 
@@ -94,6 +95,7 @@ pub(crate) const ROWS: &[&[Row]] = &[
     wait::ROWS,
     operations::ROWS,
     configuration::ROWS,
+    to_the_letter::ROWS,
     hooks_placed::ROWS,
     option_table::ROWS,
     required::ROWS,

@@ -1,5 +1,165 @@
 //! Clauses of features.md and features-linux.md: what a runtime says of itself.
 
-use super::Clause;
+use super::{Clause, clause};
 
-pub(super) const CLAUSES: &[Clause] = &[];
+pub(super) const CLAUSES: &[Clause] = &[
+    clause!(
+        "features.features-structure.1",
+        "features.md#features-structure",
+        Should,
+        "the content of the Features structure SHOULD be determined on the compilation time of the runtime, not on the execution time",
+        nobody: "how it is made: from outside only its content is seen"
+    ),
+    clause!(
+        "features.features-structure.2",
+        "features.md#features-structure",
+        MustNot,
+        "The `null` value MUST NOT be confused with an empty value such as `0`, `false`, `\"\"`, `[]`, and",
+        nobody: "callers, who read the structure"
+    ),
+    clause!(
+        "features.specification-version.1",
+        "features.md#specification-version",
+        Must,
+        "`ociVersionMin` (string, REQUIRED) The minimum recognized version",
+        "F012.features_fits_the_schema",
+    ),
+    clause!(
+        "features.specification-version.2",
+        "features.md#specification-version",
+        Must,
+        "`ociVersionMin` [...] The runtime MUST accept this value as the `ociVersion` property of `config.json`",
+        "S012.both_versions_of_features_are_accepted",
+    ),
+    clause!(
+        "features.specification-version.3",
+        "features.md#specification-version",
+        Must,
+        "`ociVersionMax` (string, REQUIRED) The maximum recognized version",
+        "F012.features_fits_the_schema",
+    ),
+    clause!(
+        "features.specification-version.4",
+        "features.md#specification-version",
+        Must,
+        "`ociVersionMax` [...] The runtime MUST accept this value as the `ociVersion` property of `config.json`",
+        "S012.both_versions_of_features_are_accepted",
+    ),
+    clause!(
+        "features.specification-version.5",
+        "features.md#specification-version",
+        MustNot,
+        "The value MUST NOT be less than the value of the `ociVersionMin` property",
+        "S012.both_versions_of_features_are_accepted",
+    ),
+    clause!(
+        "features.specification-version.6",
+        "features.md#specification-version",
+        MustNot,
+        "The Features structure MUST NOT contain properties that are not defined in this version",
+        "F012.features_fits_the_schema",
+    ),
+    clause!(
+        "features.hooks.1",
+        "features.md#hooks",
+        Must,
+        "The runtime MUST support the elements in this array as the `hooks` property of `config.json`",
+        "F072.the_path_of_a_prestart_hook_is_the_host_s",
+        "F073.the_path_of_a_create_runtime_hook_is_the_host_s",
+        "F074.the_path_of_a_create_container_hook_is_the_host_s",
+        "F075.the_path_of_a_start_container_hook_is_the_container_s",
+        "F076.the_path_of_a_poststart_hook_is_the_host_s",
+        "F077.the_path_of_a_poststop_hook_is_the_host_s",
+    ),
+    clause!(
+        "features.mount-options.1",
+        "features.md#mount-options",
+        Must,
+        "The runtime MUST recognize the elements in this array as the `options` of `mounts` objects in `config.json`",
+        "S012.every_listed_option_is_recognized",
+    ),
+    clause!(
+        "features.mount-options.2",
+        "features.md#mount-options",
+        ShouldNot,
+        "Linux: this array SHOULD NOT contain filesystem-specific mount options",
+        "S012.no_option_of_a_file_system_is_listed",
+    ),
+    clause!(
+        "features.annotations.1",
+        "features.md#annotations",
+        Must,
+        "Annotations MUST be a key-value map that follows the same convention as the Key and Values of the `annotations` property of `config.json`",
+        "F012.features_fits_the_schema",
+    ),
+    clause!(
+        "features-linux.namespaces.1",
+        "features-linux.md#namespaces",
+        Must,
+        "The runtime MUST recognize the elements in this array as the `type` of `linux.namespaces` objects in `config.json`",
+        "S012.every_listed_namespace_is_recognized",
+    ),
+    clause!(
+        "features-linux.capabilities.1",
+        "features-linux.md#capabilities",
+        Must,
+        "The runtime MUST recognize the elements in this array in the `process.capabilities` object of `config.json`",
+        "S012.every_listed_capability_is_recognized",
+    ),
+    clause!(
+        "features-linux.seccomp.1",
+        "features-linux.md#seccomp",
+        Must,
+        "`actions` [...] The runtime MUST recognize the elements in this array",
+        "S012.every_listed_word_of_seccomp_is_recognized",
+    ),
+    clause!(
+        "features-linux.seccomp.2",
+        "features-linux.md#seccomp",
+        Must,
+        "`operators` [...] The runtime MUST recognize the elements in this array",
+        "S012.every_listed_word_of_seccomp_is_recognized",
+    ),
+    clause!(
+        "features-linux.seccomp.3",
+        "features-linux.md#seccomp",
+        Must,
+        "`archs` [...] The runtime MUST recognize the elements in this array",
+        "S012.every_listed_word_of_seccomp_is_recognized",
+    ),
+    clause!(
+        "features-linux.seccomp.4",
+        "features-linux.md#seccomp",
+        Must,
+        "`knownFlags` [...] The runtime MUST recognize the elements in this array",
+        "F207.the_flags_of_seccomp_are_taken_and_others_refused",
+    ),
+    clause!(
+        "features-linux.seccomp.5",
+        "features-linux.md#seccomp",
+        Must,
+        "The runtime MUST recognize and support the elements in this array in the `flags` property",
+        "S012.every_listed_word_of_seccomp_is_recognized",
+    ),
+    clause!(
+        "features-linux.memorypolicy.1",
+        "features-linux.md#memorypolicy",
+        Must,
+        "`modes` [...] The runtime MUST recognize the elements in this array as the `mode` of `linux.memoryPolicy`",
+        "F126.the_memory_policy_is_set_in_every_mode",
+    ),
+    clause!(
+        "features-linux.memorypolicy.2",
+        "features-linux.md#memorypolicy",
+        Must,
+        "`flags` [...] The runtime MUST recognize the elements in this in the `flags` property of the `linux.memoryPolicy`",
+        "F126.the_memory_policy_is_set_in_every_mode",
+    ),
+    clause!(
+        "features-linux.mountextensions.1",
+        "features-linux.md#mountextensions",
+        Must,
+        "In such cases, runtimes MUST still set this value to `true`",
+        "F013.features_lists_the_options_of_id_mapped_mounts",
+    ),
+];
