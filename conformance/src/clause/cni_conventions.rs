@@ -151,4 +151,12 @@ pub(super) const CLAUSES: &[Clause] = &[
         "IV02.chained_it_takes_link_and_addresses_of_the_plugin_before",
         "LO02.a_prev_result_is_passed_on",
     ),
+    // An example of the sentence before it, which names a plugin.
+    clause!(
+        "conventions.chained-plugins.2",
+        "CONVENTIONS.md#chained-plugins",
+        Should,
+        "it should accept any previous result that includes a host-side interface, including tap devices",
+        nobody: "the plugin bridge, by example: none that is known, ours neither, takes the link of a plugin before it"
+    ),
 ];
