@@ -15,6 +15,7 @@ mod events;
 mod exec; // what a second process takes from the container
 mod exec_flags;
 mod executable; // what a container reaches of the runtime itself
+mod features; // what a runtime says of itself, beside what it does
 mod help; // help, manuals, spellings of options
 mod hooks;
 mod hooks_around; // where hooks run, and when they are not due
@@ -54,6 +55,7 @@ mod wait; // exit statuses of detached containers
 pub(crate) const ROWS: &[&[Row]] = &[
     cli::ROWS,
     check::ROWS,
+    features::ROWS,
     lifecycle::ROWS,
     hooks::ROWS,
     namespaces::ROWS,

@@ -1,4 +1,4 @@
-//! Sentences of config-linux.md and features.md that no feature of the tables is about.
+//! Sentences of config-linux.md that no feature of the tables is about.
 //!
 //! The IDs with S stand beside the feature of that number, as in `operations`.
 
@@ -7,7 +7,7 @@ use testbed::Config;
 
 use super::idmap::{mapped, opened};
 use crate::case::Case;
-use crate::row::{Demand, Failure, Row, Verdict, ensure, ensure_eq, needs, row};
+use crate::row::{Demand, Row, Verdict, ensure, ensure_eq, needs, row};
 
 pub(crate) const ROWS: &[Row] = &[
     row!(
@@ -81,42 +81,6 @@ pub(crate) const ROWS: &[Row] = &[
         S144,
         a_relative_read_only_path_is_refused,
         "config-linux.md, readonly paths: the values MUST be absolute paths"
-    ),
-    row!(
-        Runtime,
-        S012,
-        both_versions_of_features_are_accepted,
-        "features.md: the runtime MUST accept ociVersionMin and ociVersionMax as the ociVersion of config.json"
-    ),
-    row!(
-        Runtime,
-        S012,
-        every_listed_namespace_is_recognized,
-        "features-linux.md: namespaces: MUST recognize the elements as the type of linux.namespaces"
-    ),
-    row!(
-        Runtime,
-        S012,
-        every_listed_capability_is_recognized,
-        "features-linux.md: capabilities: MUST recognize the elements in process.capabilities"
-    ),
-    row!(
-        Runtime,
-        S012,
-        every_listed_option_is_recognized,
-        "features.md: mountOptions: MUST recognize the elements as the options of mounts"
-    ),
-    row!(
-        Runtime,
-        S012,
-        no_option_of_a_file_system_is_listed,
-        "features.md: mountOptions SHOULD NOT contain filesystem-specific mount options"
-    ),
-    row!(
-        Runtime,
-        S012,
-        every_listed_word_of_seccomp_is_recognized,
-        "features-linux.md: seccomp: MUST recognize actions, operators, archs and flags"
     ),
 ];
 
@@ -283,187 +247,4 @@ fn a_relative_masked_path_is_refused(case: &Case<'_>) -> Verdict {
 
 fn a_relative_read_only_path_is_refused(case: &Case<'_>) -> Verdict {
     refused(case, "/linux/readonlyPaths", json!(["proc/sys"]))
-}
-
-fn features(case: &Case<'_>) -> Verdict<Value> {
-    let outcome = case.call(&case.bare_runtime(&["features"])?)?.succeeds()?;
-    Ok(serde_json::from_slice(&outcome.stdout)?)
-}
-
-fn list(features: &Value, pointer: &str) -> Vec<String> {
-    let words = features.pointer(pointer).and_then(Value::as_array);
-    let words = words.into_iter().flatten();
-    words
-        .filter_map(|word| word.as_str().map(str::to_owned))
-        .collect()
-}
-
-fn both_versions_of_features_are_accepted(case: &Case<'_>) -> Verdict {
-    let told = features(case)?;
-    let mut numbers = Vec::new();
-    for name in ["ociVersionMin", "ociVersionMax"] {
-        let version = told[name]
-            .as_str()
-            .ok_or_else(|| Failure(format!("no {name}")))?;
-        case.container(Config::new().set("/ociVersion", version))?
-            .run()?
-            .succeeds()?;
-        let core = version.split(['-', '+']).next().unwrap_or_default();
-        let core = core
-            .split('.')
-            .map(|part| part.parse::<u32>().unwrap_or_default());
-        numbers.push(core.collect::<Vec<_>>());
-    }
-    ensure!(
-        numbers[0] <= numbers[1],
-        "the least version is above the last: {numbers:?}"
-    );
-    Ok(())
-}
-
-fn every_listed_namespace_is_recognized(case: &Case<'_>) -> Verdict {
-    for kind in list(&features(case)?, "/linux/namespaces") {
-        let config = match kind.as_str() {
-            "user" => mapped(),
-            kind => Config::new()
-                .share(kind)
-                .push("/linux/namespaces", json!({ "type": kind })),
-        };
-        opened_or_plain(case, config, kind == "user")?;
-    }
-    Ok(())
-}
-
-fn opened_or_plain(case: &Case<'_>, config: Config, user: bool) -> Verdict {
-    let container = match user {
-        true => opened(case, config)?,
-        false => case.container(config)?,
-    };
-    container.run()?.succeeds()?;
-    Ok(())
-}
-
-fn every_listed_capability_is_recognized(case: &Case<'_>) -> Verdict {
-    let names = list(&features(case)?, "/linux/capabilities");
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    // The bounding set alone: the others cannot have what this machine has not.
-    let config = Config::new().set("/process/capabilities", json!({ "bounding": names }));
-    let outcome = case.container(config)?.run()?.succeeds()?;
-    // One that is not recognized is warned of.
-    ensure_eq!(outcome.complaint(), "", "warnings about {names:?}");
-    Ok(())
-}
-
-fn every_listed_option_is_recognized(case: &Case<'_>) -> Verdict {
-    // These want a source or mappings, and rows of their own judge them.
-    let others = [
-        "bind",
-        "rbind",
-        "remount",
-        "idmap",
-        "ridmap",
-        "copy-symlink",
-        "tmpcopyup",
-        "src-nofollow",
-        "dest-nofollow",
-    ];
-    // File systems that have no such flag refuse it, and mandatory locks are gone since 5.15.
-    let gone = ["mand", "acl", "noacl"];
-    for option in list(&features(case)?, "/mountOptions") {
-        if others.contains(&option.as_str()) || gone.contains(&option.as_str()) {
-            continue;
-        }
-        let config = Config::new().mount("/data", "tmpfs", "tmpfs", &[&option]);
-        let outcome = case.container(config)?.run()?;
-        // What is not recognized goes to tmpfs, which does not know it.
-        ensure!(outcome.success(), "{option} is listed, but\n{outcome}");
-    }
-    Ok(())
-}
-
-fn no_option_of_a_file_system_is_listed(case: &Case<'_>) -> Verdict {
-    let listed = list(&features(case)?, "/mountOptions");
-    ensure!(!listed.is_empty(), "no options are listed");
-    let specific = [
-        "size",
-        "mode",
-        "uid",
-        "gid",
-        "nr_inodes",
-        "huge",
-        "hidepid",
-        "newinstance",
-        "ptmxmode",
-        "lowerdir",
-        "upperdir",
-        "workdir",
-        "errors",
-        "data",
-        "subvol",
-    ];
-    for option in listed {
-        let plain = !option.contains('=') && !specific.contains(&option.as_str());
-        ensure!(plain, "{option} is an option of some file system");
-    }
-    Ok(())
-}
-
-fn every_listed_word_of_seccomp_is_recognized(case: &Case<'_>) -> Verdict {
-    let told = features(case)?;
-    let rule = |action: &str, op: &str| {
-        json!([{ "names": ["swapon"], "action": action,
-            "args": [{ "index": 1, "value": 3, "valueTwo": 3, "op": op }] }])
-    };
-    let profile =
-        |syscalls: Value| json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": syscalls });
-    let mut profiles = Vec::new();
-    for action in list(&told, "/linux/seccomp/actions") {
-        // It wants somebody who listens, and rows of its own judge it.
-        if action != "SCMP_ACT_NOTIFY" && action != "SCMP_ACT_ALLOW" {
-            profiles.push(profile(rule(&action, "SCMP_CMP_EQ")));
-        }
-    }
-    for op in list(&told, "/linux/seccomp/operators") {
-        profiles.push(profile(rule("SCMP_ACT_ERRNO", &op)));
-    }
-    // libseccomp makes no filter for two byte orders at once.
-    let big_endian = [
-        "MIPS",
-        "MIPS64",
-        "MIPS64N32",
-        "PPC",
-        "PPC64",
-        "S390",
-        "S390X",
-        "PARISC",
-        "PARISC64",
-        "M68K",
-        "SHEB",
-    ];
-    for arch in list(&told, "/linux/seccomp/archs") {
-        if big_endian.contains(&arch.trim_start_matches("SCMP_ARCH_")) {
-            continue;
-        }
-        let mut profile = profile(json!([]));
-        profile["architectures"] = json!(["SCMP_ARCH_X86_64", arch]);
-        profiles.push(profile);
-    }
-    for flag in list(&told, "/linux/seccomp/supportedFlags") {
-        // It is about the listener of SCMP_ACT_NOTIFY.
-        if flag != "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV" {
-            let mut profile = profile(json!([]));
-            profile["flags"] = json!([flag]);
-            profiles.push(profile);
-        }
-    }
-    for profile in profiles {
-        let outcome = case
-            .container(Config::new().set("/linux/seccomp", profile.clone()))?
-            .run()?;
-        ensure!(
-            outcome.success(),
-            "listed, but not recognized in {profile}\n{outcome}"
-        );
-    }
-    Ok(())
 }
