@@ -1,13 +1,15 @@
 //! One network and one namespace, by hand, as cnitool does it.
 
 use anyhow::{Context, bail};
-use cni::Attachment;
+use cni::{Attachment, ContainerId};
+use libcni::sandbox::Life;
 use libcni::{Caller, NetworkList, RuntimeConf};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha512};
 
 use crate::args::{Format, Place, Target};
-use crate::too_old;
+use crate::record::{Record, Records};
+use crate::{poststop, too_old};
 
 /// Attaches; the result, for standard output.
 pub fn add(place: &Place, target: &Target, format: Format) -> anyhow::Result<String> {
@@ -56,7 +58,25 @@ fn told(result: &Value, target: &Target) -> anyhow::Result<String> {
 pub fn del(place: &Place, target: &Target) -> anyhow::Result<()> {
     let (caller, conf) = (place.caller(), conf(target)?);
     let list = attached_by(place, &caller, target, &conf)?;
-    Ok(caller.del(&list, &conf)?)
+    caller.del(&list, &conf)?;
+    forget_unclear(place, &caller, &conf.attachment.container_id)
+}
+
+/// The record of a container of another pid namespace goes with its last attachment: nobody from
+/// here would ever find it dead, and it would keep the next container of that ID away.
+fn forget_unclear(place: &Place, caller: &Caller, id: &ContainerId) -> anyhow::Result<()> {
+    let is_left_over = |record: &Record| {
+        let is_unclear = matches!(record.life(), Ok(Some(Life::Unclear)));
+        is_unclear
+            && caller
+                .cache
+                .of_container(id)
+                .is_ok_and(|left| left.is_empty())
+    };
+    match Records::new(&place.state_dir).read(id)? {
+        Some(record) if is_left_over(&record) => poststop::leave(place, id, is_left_over),
+        _ => Ok(()),
+    }
 }
 
 /// Checks; nothing is said of a success, but to programs.

@@ -10,7 +10,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
-use libcni::{CachedAttachment, Caller, NetworkList, sandbox};
+use libcni::sandbox::{self, Life};
+use libcni::{CachedAttachment, Caller, NetworkList};
 
 use crate::annotations::{
     self, ALIASES, ExtraHost, FILES, HOST_GATEWAY, HOSTS, HostAddress, NETWORKS, PORTS, Wanted,
@@ -20,6 +21,7 @@ use crate::attach::{self, Attached, Step, Subject};
 use crate::block::OURS;
 use crate::inject::BUNDLE_FILES;
 use crate::kept_files::{self, KeptFiles};
+use crate::poststop::UNCLEAR_RECORD;
 use crate::record::{Membership, Record, Records};
 use crate::state::State;
 use crate::timings::Timings;
@@ -115,10 +117,10 @@ impl<'a> Job<'a> {
         let _held = caller.cache.lock_container(id, caller.patience)?;
         self.refuse_living()?;
         if let Some(other) = self.records.read(id)? {
-            let netns = &other.netns;
             ensure!(
                 other.sandbox == self.record.sandbox || !other.lives(),
-                "container {id} lives already, inside {netns}"
+                "{}",
+                told_living(&other)
             );
         }
         self.refuse_shared_files()?;
@@ -248,6 +250,16 @@ impl<'a> Job<'a> {
             ),
             false => error,
         }
+    }
+}
+
+fn told_living(other: &Record) -> String {
+    let Record { id, netns, .. } = other;
+    match other.life() {
+        Ok(Some(Life::Unclear)) => {
+            format!("container {id} has a record already, of {netns}: {UNCLEAR_RECORD}")
+        }
+        _ => format!("container {id} lives already, inside {netns}"),
     }
 }
 

@@ -112,6 +112,11 @@ fn del_unless_anothers(
 pub(crate) const UNCLEAR: &str = "it was made in another pid namespace, and who lives there cannot \
                                   be seen from here (davit-cni del frees it)";
 
+/// The same of a record whose container is attached to nothing.
+pub(crate) const UNCLEAR_RECORD: &str = "it was made in another pid namespace, and who lives there \
+    cannot be seen from here (davit-cni del --id frees it, and so does gc, if no --runtime-root knows \
+    its container)";
+
 fn told_living(cached: &CachedAttachment) -> String {
     let (attachment, netns) = (&cached.attachment, &cached.netns);
     match cached.life() {

@@ -486,6 +486,86 @@ fn who_was_attached_in_another_pid_namespace_stays_while_somebody_may_live_there
 }
 
 #[test]
+fn a_record_of_another_pid_namespace_goes_with_its_last_attachment_or_by_the_runtimes_word() {
+    let (Some(()), Some(())) = (
+        testbed::requires::root(),
+        testbed::requires::program("unshare"),
+    ) else {
+        return;
+    };
+    let mut host = Host::new();
+    let pid = host.attach("c1");
+    let record = "state/containers/c1/record.json";
+    let kept = std::fs::read_to_string(host.path(record)).unwrap();
+    let again = r#"{"ociVersion":"1.2.0","id":"c1","pid":1,"bundle":"/b","status":"creating",
+        "annotations":{"org.davit.networks":"n"}}"#;
+    let elsewhere = |args: &[&str], stdin: &str| {
+        let output = host.run_under(ELSEWHERE, args, stdin);
+        let both = text(&output.stdout) + &text(&output.stderr);
+        (output.status.success(), both)
+    };
+    let del = ["del", "--id", "c1", "n", ""];
+    assert_eq!(elsewhere(&del, ""), (true, String::new()));
+    assert!(!host.is_cached("c1") && !host.has("state/containers/c1"));
+    // As it was left by one who did not look at records; its own pid namespace is asked first.
+    host.file(record, &kept);
+    host.make_old(record);
+    assert!(host.run_with(&del, "").status.success() && host.has(record));
+    let (ok, said) = elsewhere(&["create-runtime"], again);
+    let expected = "container c1 has a record already, of /proc/";
+    assert!(!ok && said.contains(expected), "{said}");
+    let (ok, report) = elsewhere(&["gc"], "");
+    assert!(
+        ok && host.has(record) && report.contains("if no --runtime-root knows"),
+        "{report}"
+    );
+    let root = host.path("runc");
+    let gc = ["gc", "--runtime-root", root.to_str().unwrap()];
+    host.runc_knows("c1", pid, "1");
+    let (ok, report) = elsewhere(&gc, "");
+    assert!(ok && host.has(record), "who is known stays: {report}");
+    std::fs::remove_dir_all(root.join("c1")).unwrap();
+    let (ok, report) = elsewhere(&[&gc[..], &["--grace=1000000"]].concat(), "");
+    assert!(ok && host.has(record), "who is young stays: {report}");
+    let (ok, report) = elsewhere(&gc, "");
+    assert!(ok && !host.has("state/containers/c1"), "{report}");
+    assert!(elsewhere(&["create-runtime"], again).0);
+}
+
+#[test]
+fn who_was_attached_by_nobody_s_runtime_goes_by_force_from_another_pid_namespace() {
+    let (Some(()), Some(())) = (
+        testbed::requires::root(),
+        testbed::requires::program("unshare"),
+    ) else {
+        return;
+    };
+    let mut host = Host::new();
+    let pid = host.attach("c1");
+    host.runc_knows("c1", pid, "1");
+    let root = host.path("runc");
+    for name in ["cache/results/n-c1-eth0", "state/containers/c1/record.json"] {
+        host.make_old(name);
+    }
+    let gc = ["gc", "--runtime-root", root.to_str().unwrap()];
+    let forced = [&gc[..], &["--force"]].concat();
+    host.log();
+    host.run_under(ELSEWHERE, &forced, "");
+    assert!(host.is_cached("c1"), "a runtime knows it");
+    std::fs::remove_dir_all(root.join("c1")).unwrap();
+    host.run_under(ELSEWHERE, &gc, "");
+    assert!(host.is_cached("c1"), "nobody said --force");
+    let young = [&forced[..], &["--grace=1000000"]].concat();
+    host.run_under(ELSEWHERE, &young, "");
+    assert!(host.is_cached("c1"), "it is young");
+    host.run_under(ELSEWHERE, &forced, "");
+    assert!(!host.is_cached("c1") && !host.has("state/containers/c1"));
+    // The path may lead to a stranger's there.
+    let log = host.log();
+    assert!(log.contains("DEL c1 netns=\n"), "{log}");
+}
+
+#[test]
 fn who_was_attached_in_a_pid_namespace_that_has_nobody_any_more_is_dead() {
     let (Some(()), Some(())) = (
         testbed::requires::root(),

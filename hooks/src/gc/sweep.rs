@@ -17,7 +17,7 @@ use super::report::{Fate, Item, Report};
 use super::runtimes::Life;
 use super::{Judge, Verdict};
 use crate::args::Place;
-use crate::poststop::UNCLEAR;
+use crate::poststop::UNCLEAR_RECORD;
 use crate::record::{self, CONTAINERS, RECORD, writer_of};
 use crate::{neighbours, nerdctl, turns};
 
@@ -118,12 +118,15 @@ impl Judge<'_> {
             return Ok(Some(Verdict::stays("its container is attached")));
         }
         let record = record::read(dir, id)?;
-        match record.map_or(Ok(None), |record| record.life())? {
+        let namespace = record.map_or(Ok(None), |record| record.life())?;
+        match namespace {
             Some(sandbox::Life::Gone) => return Ok(Some(Verdict::goes("its namespace is gone"))),
-            Some(sandbox::Life::Unclear) => return Ok(Some(Verdict::stays(UNCLEAR))),
             // Perhaps a create that has not attached anything yet.
             Some(sandbox::Life::There) if self.runtimes.is_none() => {
                 return Ok(Some(Verdict::stays("its namespace is there")));
+            }
+            Some(sandbox::Life::Unclear) if self.runtimes.is_none() => {
+                return Ok(Some(Verdict::stays(UNCLEAR_RECORD)));
             }
             _ => {}
         }
@@ -133,6 +136,10 @@ impl Judge<'_> {
         let life = self.runtimes.as_ref().map(|runtimes| runtimes.life(id));
         Ok(Some(match life {
             Some(Life::Lives(reason) | Life::Unclear(reason)) => Verdict::stays(reason),
+            // The pid that its runtime remembers may be of that other namespace too.
+            Some(Life::Dead(_)) if namespace == Some(sandbox::Life::Unclear) => {
+                Verdict::stays(UNCLEAR_RECORD)
+            }
             _ => Verdict::goes("its container is attached to nothing"),
         }))
     }
