@@ -533,6 +533,56 @@ fn a_record_of_another_pid_namespace_goes_with_its_last_attachment_or_by_the_run
 }
 
 #[test]
+fn what_another_pid_namespace_had_before_a_reboot_is_dead() {
+    let (Some(()), Some(())) = (
+        testbed::requires::root(),
+        testbed::requires::program("unshare"),
+    ) else {
+        return;
+    };
+    let mut host = Host::new();
+    host.attach("c1");
+    let (entry, record) = ("cache/results/n-c1-eth0", "state/containers/c1/record.json");
+    let read = |name: &str| std::fs::read_to_string(host.path(name)).unwrap();
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    let (entry_now, record_now) = (read(entry), read(record));
+    if !entry_now.contains(boot.trim()) {
+        return testbed::requires::skipped("the machine's own boot_id");
+    }
+    let elsewhere = |args: &[&str], stdin: &str| {
+        let output = host.run_under(ELSEWHERE, args, stdin);
+        let both = text(&output.stdout) + &text(&output.stderr);
+        (output.status.success(), both)
+    };
+    let create = r#"{"ociVersion":"1.2.0","id":"c1","pid":1,"bundle":"/b","status":"creating",
+        "annotations":{"org.davit.networks":"n"}}"#;
+    let (ok, said) = elsewhere(&["create-runtime"], create);
+    assert!(!ok && said.contains("is attached already"), "{said}");
+    let earlier = |text: &str| text.replace(boot.trim(), "00000000-0000-4000-8000-000000000000");
+    let begin_again = || {
+        host.file(entry, &earlier(&entry_now));
+        host.file(record, &earlier(&record_now));
+    };
+    begin_again();
+    let (ok, report) = elsewhere(&["gc"], "");
+    assert!(ok && !host.is_cached("c1"), "{report}");
+    assert!(!host.has("state/containers/c1"), "{report}");
+    begin_again();
+    let (ok, said) = elsewhere(&["create-runtime"], create);
+    assert!(ok, "{said}");
+    // One that does not say its boot: only the clocks know, and only for who asks about it.
+    std::fs::remove_dir_all(host.path("state/containers/c1")).unwrap();
+    host.file(entry, &entry_now.replace(&format!("@{}", boot.trim()), ""));
+    assert!(!elsewhere(&["create-runtime"], create).0, "of this boot");
+    let file = std::fs::File::open(host.path(entry)).unwrap();
+    file.set_modified(std::time::SystemTime::UNIX_EPOCH)
+        .unwrap();
+    assert!(elsewhere(&["gc"], "").0 && host.is_cached("c1"));
+    let (ok, said) = elsewhere(&["create-runtime"], create);
+    assert!(ok, "{said}");
+}
+
+#[test]
 fn who_was_attached_by_nobody_s_runtime_goes_by_force_from_another_pid_namespace() {
     let (Some(()), Some(())) = (
         testbed::requires::root(),

@@ -38,6 +38,7 @@ use sys::{Dir, Errno, SyscallError, SyscallResult, child};
 
 use crate::base64;
 use crate::error::{Error, Result};
+use crate::sandbox::{self, Life};
 
 /// The cache below one directory.
 #[derive(Clone, Debug)]
@@ -282,11 +283,16 @@ impl Cache {
         Ok(None)
     }
 
-    /// Whether an attachment that does not say which namespace it had was written before this boot,
-    /// which nothing in a namespace outlives. For who is asked about this very container: where the
-    /// clock was wrong for some time after the boot, so is this.
+    /// Whether an attachment that says neither which namespace it had nor, where that cannot be
+    /// seen, of which boot, was written before this boot, which nothing in a namespace outlives. For
+    /// who is asked about this very container: where the clock was wrong for some time after the
+    /// boot, so is this.
     pub fn is_of_earlier_boot(&self, cached: &CachedAttachment) -> Result<bool> {
-        if !cached.sandbox.is_empty() {
+        let is_told = match cached.life()? {
+            Some(Life::Unclear) => sandbox::boot_in(&cached.sandbox).is_some(),
+            _ => !cached.sandbox.is_empty(),
+        };
+        if is_told {
             return Ok(false);
         }
         let booted = SystemTime::now().checked_sub(sys::clock::since_boot());
@@ -654,6 +660,29 @@ mod tests {
         assert_eq!(result_of(alone, &newest), (newest.clone(), None));
         let older = json!({"cniVersion": "1.0.0"});
         assert_eq!(result_of(both, &older), (older, None));
+    }
+
+    #[test]
+    fn what_says_nothing_else_is_of_an_earlier_boot_if_it_was_written_before_this() {
+        let (_root, cache, _dir) = cache();
+        let mut one = cached("n", "c1");
+        let mut of_earlier = |sandbox: &str, written: SystemTime| {
+            one.sandbox = sandbox.into();
+            cache.write(&one).unwrap();
+            let file = std::fs::File::open(cache.results().join("n-c1-eth0")).unwrap();
+            file.set_modified(written).unwrap();
+            cache.is_of_earlier_boot(&one).unwrap()
+        };
+        let now = SystemTime::now();
+        let booted = now - sys::clock::since_boot();
+        let minute = Duration::from_secs(60);
+        assert!(of_earlier("", booted - minute));
+        assert!(!of_earlier("", booted - Duration::from_secs(2)));
+        assert!(!of_earlier("", now));
+        // By what it says, it is judged.
+        assert!(!of_earlier("1@2", booted - minute));
+        cache.remove(&one.network, &one.attachment).unwrap();
+        assert!(!cache.is_of_earlier_boot(&one).unwrap());
     }
 
     #[test]

@@ -9,7 +9,9 @@
 //! INODE                         a path of any other kind
 //! INODE@START                   /proc/<pid>/ns/net, before pid namespaces were recorded, and where
 //!                               they cannot be looked at
-//! INODE@START@PIDS              /proc/<pid>/ns/net; PIDS is the inode of the pid namespace of /proc
+//! INODE@START@PIDS              before boots were recorded, and where only a container's own can be seen
+//! INODE@START@PIDS@BOOT         /proc/<pid>/ns/net; PIDS is the inode of the pid namespace of /proc,
+//!                               BOOT the machine's boot (random(4)), which no namespace outlives
 //! ```
 
 use std::fs::File;
@@ -32,10 +34,13 @@ pub fn identify(netns: &str) -> sys::Result<Option<String>> {
         return Ok(Some(inode.to_string()));
     };
     let start = start_of_process(pid)?;
-    let pids = pids_of_proc()
-        .map(|pids| format!("@{pids}"))
-        .unwrap_or_default();
-    Ok(start.map(|start| format!("{inode}@{start}{pids}")))
+    let pids = pids_of_proc().map(|pids| format!("@{pids}"));
+    let whence = pids.map(|pids| match boot() {
+        Some(boot) => format!("{pids}@{boot}"),
+        None => pids,
+    });
+    let whence = whence.unwrap_or_default();
+    Ok(start.map(|start| format!("{inode}@{start}{whence}")))
 }
 
 /// What became of a namespace.
@@ -52,6 +57,10 @@ pub enum Life {
 /// What became of the namespace that [`identify`] called `recorded`; with an empty text, whether
 /// there is any.
 pub fn life(netns: &str, recorded: &str) -> sys::Result<Life> {
+    let another = |theirs: &str| boot().is_some_and(|now| now != theirs);
+    if boot_in(recorded).is_some_and(another) {
+        return Ok(Life::Gone);
+    }
     if let Some(theirs) = pids_in(recorded).filter(|theirs| pids_of_proc() != Some(*theirs)) {
         return Ok(match is_deserted(theirs) {
             true => Life::Gone,
@@ -72,7 +81,23 @@ fn is_same(one: &str, other: &str) -> bool {
 }
 
 fn pids_in(recorded: &str) -> Option<u64> {
-    recorded.splitn(3, '@').nth(2)?.parse().ok()
+    recorded.split('@').nth(2)?.parse().ok()
+}
+
+/// The boot in a text of [`identify`].
+pub(crate) fn boot_in(recorded: &str) -> Option<&str> {
+    recorded.splitn(4, '@').nth(3)
+}
+
+/// The machine's boot. `None` where a container has been given a text of its own in that place
+/// (systemd-nspawn, LXC): by the host's, all that it attached would be of an earlier boot.
+fn boot() -> Option<String> {
+    const BOOT: &str = "/proc/sys/kernel/random/boot_id";
+    let device = |path: &str| std::fs::metadata(path).map(|meta| meta.dev()).ok();
+    let is_kernels = device(BOOT).is_some_and(|of_boot| device("/proc") == Some(of_boot));
+    let text = std::fs::read_to_string(BOOT).ok()?;
+    let boot = text.trim();
+    (is_kernels && !boot.is_empty()).then(|| boot.to_owned())
 }
 
 /// The pid namespace by whose numbers `/proc` shows processes: that of the mount, which need not be
@@ -219,9 +244,16 @@ mod tests {
     fn what_was_recorded_in_another_pid_namespace_is_unclear_while_somebody_may_be_there() {
         let own = format!("/proc/{}/ns/net", std::process::id());
         let now = identify(&own).unwrap().unwrap();
-        let (known, pids) = now.rsplit_once('@').unwrap();
+        let mut parts = now.split('@');
+        let mut part = || parts.next().unwrap();
+        let (inode, start, pids) = (part(), part(), part());
+        let known = &format!("{inode}@{start}");
         assert_eq!(Some(pids.parse().unwrap()), pids_of_proc());
         assert_eq!(life(&own, &now).unwrap(), Life::There);
+        assert_eq!(life(&own, &format!("{known}@{pids}")).unwrap(), Life::There);
+        // A number that was used again, of either kind.
+        assert_eq!(life(&own, &format!("{inode}@1")).unwrap(), Life::Gone);
+        assert_eq!(life(&own, &format!("1@{start}")).unwrap(), Life::Gone);
         // As written before pid namespaces were, and as they can be read everywhere.
         assert_eq!(life(&own, known).unwrap(), Life::There);
         assert_eq!(life(&own, "").unwrap(), Life::There);
@@ -234,6 +266,22 @@ mod tests {
             false => Life::Unclear,
         };
         assert_eq!(life(&own, &elsewhere).unwrap(), expected);
+    }
+
+    #[test]
+    fn what_an_earlier_boot_recorded_is_gone_whatever_the_numbers_lead_to() {
+        let own = format!("/proc/{}/ns/net", std::process::id());
+        let now = identify(&own).unwrap().unwrap();
+        let Some(boot) = boot() else {
+            return; // No more than the others know can be recorded here.
+        };
+        let (known, recorded) = now.rsplit_once('@').unwrap();
+        assert_eq!((recorded, boot_in(&now)), (&*boot, Some(&*boot)));
+        assert_eq!(boot_in(known), None);
+        let another = "00000000-0000-4000-8000-000000000000";
+        for earlier in [format!("{known}@{another}"), format!("7@8@9@{another}")] {
+            assert_eq!(life(&own, &earlier).unwrap(), Life::Gone, "{earlier}");
+        }
     }
 
     #[test]
