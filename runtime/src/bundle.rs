@@ -130,6 +130,19 @@ pub fn warn_of_ignored(process: &oci::Process) {
     }
 }
 
+/// Says once which capabilities this process cannot grant to a container in its own user namespace.
+pub fn warn_of_ungranted(process: &oci::Process) -> Result<()> {
+    let held = sys::credentials::capget()?.permitted;
+    let lacking = plan::process::ungranted_capabilities(process, held);
+    if !lacking.is_empty() {
+        let names = lacking.join(", ");
+        crate::log::warn(&format!(
+            "capabilities that the runtime lacks itself are left out: {names}"
+        ));
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -284,6 +284,11 @@ struct Prepared {
 impl Prepared {
     fn new(root: &StateRoot, id: &ContainerId, request: &Request, bundle: Bundle) -> Result<Self> {
         let plan = Plan::new(&bundle, &Host::look_with(root.path()), request.entry)?;
+        if !plan.namespaces.is_private(Kind::User)
+            && let Some(process) = bundle.spec.process()
+        {
+            crate::bundle::warn_of_ungranted(process)?;
+        }
         let hierarchies = Hierarchies::discover()?;
         let (cgroups, service) = plan_cgroups(&bundle, id, request.cgroup_manager, &hierarchies)?;
         let console = console_socket::plan(&plan.process, request)?;

@@ -43,7 +43,7 @@ struct CapHeader {
 }
 
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct CapWords {
     effective: u32,
     permitted: u32,
@@ -67,6 +67,25 @@ pub fn capset(caps: ProcessCaps) -> Result<()> {
     Errno::result(result)
         .map(drop)
         .call(|| format!("capset({caps:x?})"))
+}
+
+/// The three sets of the calling process.
+pub fn capget() -> Result<ProcessCaps> {
+    let mut header = CapHeader {
+        version: CAPABILITY_VERSION_3,
+        pid: 0,
+    };
+    let mut data = [CapWords::default(); 2];
+    // SAFETY: version 3 reads one header and writes two data words, which live past the call.
+    let result = unsafe { libc::syscall(libc::SYS_capget, &raw mut header, data.as_mut_ptr()) };
+    Errno::result(result).call(|| "capget()".to_owned())?;
+    let [low, high] = data;
+    let set = |of: fn(&CapWords) -> u32| CapSet(u64::from(of(&high)) << 32 | u64::from(of(&low)));
+    Ok(ProcessCaps {
+        effective: set(|words| words.effective),
+        permitted: set(|words| words.permitted),
+        inheritable: set(|words| words.inheritable),
+    })
 }
 
 /// The highest capability number that this kernel knows.

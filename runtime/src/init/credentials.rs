@@ -103,12 +103,12 @@ pub fn prepare<'a>(
         nix::sys::prctl::set_no_new_privs().context("prctl(PR_SET_NO_NEW_PRIVS)")?;
     }
     let no_new_privileges = process.no_new_privileges;
-    let prepared = Prepared {
+    let mut prepared = Prepared {
         capabilities,
         no_new_privileges,
         filter,
     };
-    prepared.restrict(prepared.loading_caps())?;
+    prepared.restrict()?;
     Ok(prepared)
 }
 
@@ -183,11 +183,17 @@ impl Prepared<'_> {
         }
     }
 
-    fn restrict(&self, caps: ProcessCaps) -> Result<()> {
-        match sys::credentials::capset(caps) {
-            // An engine without CAP_SYS_ADMIN itself cannot keep it; it may not need it either.
+    fn restrict(&mut self) -> Result<()> {
+        match sys::credentials::capset(self.loading_caps()) {
+            // A runtime in a container may lack what is asked for here. Nobody can grant more
+            // than they have; the runtime has said so.
             Err(error) if error.errno() == Errno::EPERM => {
-                sys::credentials::capset(self.capabilities.sets)
+                let held = sys::credentials::capget()?.permitted;
+                self.capabilities = self.capabilities.within(held);
+                let mut loading = self.loading_caps();
+                loading.effective.0 &= held.0;
+                loading.permitted.0 &= held.0;
+                sys::credentials::capset(loading)
             }
             other => other,
         }

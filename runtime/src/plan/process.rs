@@ -64,6 +64,23 @@ pub struct Capabilities {
     pub ambient: CapSet,
 }
 
+impl Capabilities {
+    /// Without those that a process with the permitted set `held` cannot give (capset(2)).
+    #[must_use]
+    pub fn within(self, held: CapSet) -> Self {
+        let kept = |set: CapSet| CapSet(set.0 & held.0);
+        Self {
+            bounding: self.bounding,
+            sets: ProcessCaps {
+                effective: kept(self.sets.effective),
+                permitted: kept(self.sets.permitted),
+                inheritable: kept(self.sets.inheritable),
+            },
+            ambient: kept(self.ambient),
+        }
+    }
+}
+
 /// One resource limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rlimit {
@@ -273,6 +290,20 @@ pub fn unknown_capabilities(process: &oci::Process) -> Vec<&str> {
         }
     }
     unknown
+}
+
+/// The names in `process` that whoever has the permitted set `held` cannot grant. They are left
+/// out like those (config.md: SHOULD NOT fail, MUST be logged as a warning).
+pub fn ungranted_capabilities(process: &oci::Process, held: CapSet) -> Vec<&'static str> {
+    let asked = process.capabilities().as_ref().map(capabilities);
+    let asked = asked.unwrap_or_default();
+    let sets = asked.sets;
+    let all = asked.bounding.0 | sets.permitted.0 | sets.effective.0 | sets.inheritable.0;
+    let names = CapSet(all & !held.0);
+    names
+        .numbers()
+        .filter_map(|number| CAPABILITIES.get(number as usize).copied())
+        .collect()
 }
 
 /// The number of a capability by its name with or without `CAP_`, in any case.
@@ -562,6 +593,19 @@ mod tests {
             refused(r#"{"ioPriority":{"class":"IOPRIO_CLASS_BE","priority":8}}"#),
             "/process/ioPriority/priority"
         );
+    }
+
+    #[test]
+    fn what_the_runtime_lacks_is_left_out_and_named() {
+        let text = br#"{"cwd":"/","args":["x"],"capabilities":{"bounding":["CAP_KILL"],
+            "permitted":["CAP_KILL","CAP_CHOWN"],"effective":["CAP_CHOWN"]}}"#;
+        let process: oci::Process = oci::from_slice(text).unwrap();
+        let held = CapSet(1 << capability_number("CAP_CHOWN").unwrap());
+        assert_eq!(ungranted_capabilities(&process, held), ["KILL"]);
+        assert!(ungranted_capabilities(&process, CapSet(u64::MAX)).is_empty());
+        let asked = Process::plan(&process, "/process").unwrap().capabilities;
+        let given = asked.unwrap().within(held);
+        assert_eq!((given.sets.permitted, given.sets.effective), (held, held));
     }
 
     #[test]
