@@ -171,15 +171,15 @@ impl<'a> Job<'a> {
     fn name(&mut self, attached: &[Attached], timings: &mut Timings) -> anyhow::Result<()> {
         self.record.networks = self.memberships(attached);
         self.record.hosts = extra_hosts(&self.wanted.hosts, attached)?;
-        timings.step("own files", || self.write_own_files(attached))?;
-        self.complete_record()?;
+        timings.step("own files", || self.complete(attached))?;
         timings.step("hosts files", || {
             neighbours::refresh(&self.place.state_dir, self.state.id.as_str())
         })
     }
 
-    /// The claim becomes whole, unless a delete or another create has taken its place meanwhile.
-    fn complete_record(&self) -> anyhow::Result<()> {
+    /// The container has its files and the claim becomes whole, unless a delete or another create
+    /// has taken its place meanwhile: then the files are the other's.
+    fn complete(&self, attached: &[Attached]) -> anyhow::Result<()> {
         let (id, caller) = (&self.state.id, &self.caller);
         let _held = caller.cache.lock_container(id, caller.patience)?;
         let claimed = self.records.read(id)?;
@@ -187,6 +187,7 @@ impl<'a> Job<'a> {
             claimed.is_some_and(|claimed| claimed.sandbox == self.record.sandbox),
             "container {id} was deleted while it was attached"
         );
+        self.write_own_files(attached)?;
         self.records.write(id, &self.record)
     }
 

@@ -498,9 +498,12 @@ fn a_create_of_nerdctl_s_that_fails_forgets_its_dead_predecessor_s_name() {
 fn a_create_does_not_write_over_the_record_of_who_has_taken_its_place() {
     let mut host = Host::new();
     let record = host.path("state/containers/c1/record.json");
+    let files = host.path("state/containers/c1");
     let replace = format!(
-        r#"sed -i 's/"sandbox":"[^"]*"/"sandbox":"1@2"/' {}"#,
-        record.display()
+        r#"sed -i 's/"sandbox":"[^"]*"/"sandbox":"1@2"/' {}
+        for file in hosts hostname resolv.conf; do echo "its successor's" >{}/$file; done"#,
+        record.display(),
+        files.display()
     );
     host.file("bin", "two-ADD.sh", &replace, 0o644);
     let pid = host.begin();
@@ -509,5 +512,9 @@ fn a_create_does_not_write_over_the_record_of_who_has_taken_its_place() {
     let record: Value =
         serde_json::from_str(&host.text("state/containers/c1/record.json")).unwrap();
     assert_eq!(record["sandbox"], "1@2");
+    for file in ["hosts", "hostname", "resolv.conf"] {
+        let text = host.text(&format!("state/containers/c1/{file}"));
+        assert_eq!(text, "its successor's\n", "{file}");
+    }
     assert_eq!(host.cached(), 0);
 }
