@@ -441,12 +441,24 @@ impl CachedAttachment {
             args: file.cni_args,
             capability_args: file.capability_args,
             config: base64::decode(&file.config)?,
-            result: match file.davit_result {
-                Value::Null => file.result,
-                whole => whole,
+            result: match says_the_same(&file.davit_result, &file.result) {
+                true => file.davit_result,
+                false => file.result,
             },
         })
     }
+}
+
+/// Whether a result of ours is the one that everybody reads, in a newer version: another caller may
+/// have written that one since, and kept ours without knowing it.
+fn says_the_same(own: &Value, shared: &Value) -> bool {
+    let in_its_version = || {
+        let version = cni::result::version_of(shared).ok()??;
+        let own_version = cni::result::version_of(own).ok()??;
+        let result = cni::Result::from_json(own, own_version).ok()?;
+        result.to_json(version).ok()
+    };
+    in_its_version().as_ref() == Some(shared)
 }
 
 /// What stands under a name.
@@ -660,6 +672,47 @@ mod tests {
         assert_eq!(result_of(alone, &newest), (newest.clone(), None));
         let older = json!({"cniVersion": "1.0.0"});
         assert_eq!(result_of(both, &older), (older, None));
+    }
+
+    #[test]
+    fn a_result_of_ours_that_is_not_the_shared_one_is_not_believed() {
+        let (_root, cache, dir) = cache();
+        let mut one = cached("n", "c1");
+        one.config =
+            br#"{"name":"n","cniVersion":"1.0.0","cniVersions":["1.0.0","1.1.0"]}"#.to_vec();
+        one.result = json!({"cniVersion": "1.1.0", "ips": [{"address": "10.0.0.2/24"}],
+            "interfaces": [{"name": "eth0", "mtu": 1400}]});
+        let whole = one.to_json();
+        let read_with = |own: Value, shared: Option<&Value>| {
+            let mut file = whole.clone();
+            file["davitResult"] = own;
+            match shared {
+                Some(shared) => file["result"] = shared.clone(),
+                None => drop(file.as_object_mut().unwrap().remove("result")),
+            }
+            dir.replace("n-c1-eth0", file.to_string().as_bytes(), 0o600)
+                .unwrap();
+            let read = cache.read(&one.network, &one.attachment).unwrap();
+            read.unwrap().result
+        };
+        let shared = &whole["result"];
+        assert_eq!(read_with(one.result.clone(), Some(shared)), one.result);
+        for damaged in [
+            json!("text"),
+            json!({}),
+            json!({"cniVersion": "9.0.0"}),
+            json!({"cniVersion": "1.1.0", "ips": "none"}),
+            json!({"cniVersion": "1.1.0", "ips": [{"address": "10.0.0.3/24"}]}),
+        ] {
+            assert_eq!(
+                read_with(damaged.clone(), Some(shared)),
+                *shared,
+                "{damaged}"
+            );
+        }
+        let since = json!({"cniVersion": "1.0.0", "ips": [{"address": "10.0.0.9/24"}]});
+        assert_eq!(read_with(one.result.clone(), Some(&since)), since);
+        assert_eq!(read_with(one.result.clone(), None), Value::Null);
     }
 
     #[test]
