@@ -312,6 +312,34 @@ fn a_removal_waits_for_the_adds_that_have_found_the_network() {
 }
 
 #[test]
+fn a_network_whose_removal_is_refused_has_its_name_again() {
+    let Some(host) = Host::new() else { return };
+    host.succeeds("network create web");
+    let netns = host.host.netns("c1").unwrap();
+    host.succeeds(&format!("add web {netns}"));
+    let (results, saved) = (host.path("cache/results"), host.path("saved"));
+    // An ADD that says what it attaches behind the first look.
+    host.host.sh(&format!("mv {results} {saved}")).unwrap();
+    let add = beside(&host, "--shared", &format!("sleep 1; mv {saved} {results}"));
+    host.fails("network rm web", "attached: eth0 of cnitool-");
+    assert!(add.wait().unwrap().success());
+    assert_eq!(host.files(), ["davit-web.conflist"]);
+    // And one that was killed when it had taken the name.
+    let file = host.path("net.d/davit-web.conflist");
+    let aside = host.path("net.d/.davit-web.conflist.removing");
+    fs::rename(&file, &aside).unwrap();
+    host.fails("network rm web", "attached: eth0 of cnitool-");
+    assert_eq!(host.files(), ["davit-web.conflist"]);
+    // What another has put there since stays what it is.
+    fs::rename(&file, &aside).unwrap();
+    let anothers = r#"{"name":"other","cniVersion":"1.0.0","plugins":[{"type":"bridge"}]}"#;
+    host.file("net.d", "davit-web.conflist", anothers);
+    host.fails("network rm web", "attached: eth0 of cnitool-");
+    assert_eq!(fs::read_to_string(&file).unwrap(), anothers);
+    assert!(fs::metadata(&aside).is_ok());
+}
+
+#[test]
 fn an_add_that_comes_behind_a_removal_goes_without_a_plugin() {
     let Some(host) = Host::new() else { return };
     host.succeeds("network create web");

@@ -6,7 +6,8 @@
 //! .FILE.removing                 a network on its way out: no caller reads this ending
 //! ```
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -130,11 +131,19 @@ pub(super) fn locked(path: &Path) -> anyhow::Result<(Dir, Lock)> {
 }
 
 /// The name under which a file waits for the end of its removal.
-pub(super) fn aside(file_name: &std::ffi::OsStr) -> OsString {
+pub(super) fn aside(file_name: &OsStr) -> OsString {
     let mut name = OsString::from(".");
     name.push(file_name);
     name.push(REMOVING);
     name
+}
+
+/// The name that a file which waits so had before.
+pub(super) fn in_use(aside: &OsStr) -> OsString {
+    let name = aside.as_bytes();
+    let name = name.strip_prefix(b".").unwrap_or(name);
+    let name = name.strip_suffix(REMOVING.as_bytes()).unwrap_or(name);
+    OsStr::from_bytes(name).to_owned()
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 //! ```text
 //! 1  refuse: foreign, or attached (--force detaches)
 //! 2  the file gets a name that nobody reads, so that no ADD can begin
-//! 3  wait for every ADD that has found the file; refuse again, and give the file its name back
+//! 3  wait for every ADD that has found the file; refuse again, and give the file its name back, also
+//!    when it was an earlier removal, one that was killed, that took it
 //! 4  bridge, host-local's directory: where nobody is left in them
 //! 5  the file
 //! ```
@@ -13,7 +14,7 @@
 //!
 //! Killed anywhere, it is finished by the next `rm` or `create` of that name.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -69,25 +70,17 @@ impl Removal<'_> {
             ensure!(self.force, "there is none in {}", self.dir.path().display());
             return Ok(());
         };
-        ensure!(
-            self.force || known.is_ours(),
-            "{} was not made by `network create`; --force removes it all the same",
-            known.file.display()
-        );
-        self.free_attachments()?;
-        let name = known.file.file_name().unwrap_or_default();
-        let aside = if is_aside {
-            name.to_owned()
-        } else {
-            directory::aside(name)
+        let found = known.file.file_name().unwrap_or_default();
+        let (name, aside) = match is_aside {
+            true => (directory::in_use(found), found.to_owned()),
+            false => (found.to_owned(), directory::aside(found)),
         };
         if !is_aside {
-            self.dir.rename(name, &aside)?;
+            self.refuse(&known)?;
+            self.dir.rename(&name, &aside)?;
         }
-        if let Err(error) = self.settle() {
-            if !is_aside {
-                self.dir.rename(&aside, name)?;
-            }
+        if let Err(error) = self.settle(&known) {
+            self.take_back(&aside, &name)?;
             return Err(error);
         }
         self.remove_bridge(&known)?;
@@ -122,10 +115,29 @@ impl Removal<'_> {
             .map(|known| (known, true)))
     }
 
-    /// Nobody has found the file and is not attached yet.
-    fn settle(&self) -> anyhow::Result<()> {
-        drop(self.caller.cache.lock_all(self.caller.patience)?);
+    /// Refuses a network that is not to be removed; with force it has no attachments afterwards.
+    fn refuse(&self, known: &Known) -> anyhow::Result<()> {
+        ensure!(
+            self.force || known.is_ours(),
+            "{} was not made by `network create`; --force removes it all the same",
+            known.file.display()
+        );
         self.free_attachments()
+    }
+
+    /// Nobody has found the file and is not attached yet.
+    fn settle(&self, known: &Known) -> anyhow::Result<()> {
+        drop(self.caller.cache.lock_all(self.caller.patience)?);
+        self.refuse(known)
+    }
+
+    /// The file has its name again, also when it was an earlier removal that took it and was killed.
+    /// By now another network may have the name.
+    fn take_back(&self, aside: &OsStr, name: &OsStr) -> anyhow::Result<()> {
+        match self.dir.stat(name) {
+            Err(error) if error.errno() == Errno::ENOENT => Ok(self.dir.rename(aside, name)?),
+            _ => Ok(()),
+        }
     }
 
     /// Refuses what is attached; with force it is detached.
