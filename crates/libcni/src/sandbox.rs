@@ -17,6 +17,7 @@
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use sys::{Errno, NetNs, SyscallResult};
 
@@ -142,13 +143,28 @@ fn is_deserted(pids: u64) -> bool {
 
 /// Whether a process is certainly not in this pid namespace below the first.
 fn is_elsewhere(process: &str, pids: u64) -> bool {
-    if is_of_mounter(process) {
+    if is_of_mounter(process) || has_ended(process) {
         return true;
     }
     match pids_of(process) {
         Some(theirs) => theirs != pids,
         None => !std::fs::exists(process).unwrap_or(true),
     }
+}
+
+/// Whether no thread of a process runs any more, though its parent has not waited for it yet. The
+/// first thread may have ended before the others.
+fn has_ended(process: &str) -> bool {
+    let Ok(mut threads) = std::fs::read_dir(format!("{process}/task")) else {
+        return false;
+    };
+    threads.all(|thread| thread.is_ok_and(|thread| is_zombie(&thread.path())))
+}
+
+fn is_zombie(thread: &Path) -> bool {
+    let stat = std::fs::read_to_string(thread.join("stat")).unwrap_or_default();
+    let state = stat.rsplit_once(") ").map(|(_, fields)| fields);
+    state.is_some_and(|state| state.starts_with(['Z', 'X']))
 }
 
 /// Whether the path leads to our own namespace, which no container has.
@@ -282,6 +298,39 @@ mod tests {
         for earlier in [format!("{known}@{another}"), format!("7@8@9@{another}")] {
             assert_eq!(life(&own, &earlier).unwrap(), Life::Gone, "{earlier}");
         }
+    }
+
+    #[test]
+    fn who_has_ended_and_is_not_waited_for_lives_nowhere() {
+        // The first child after this unshare is process 1 of a namespace of its own; it ends soon,
+        // and sleep waits for nobody.
+        let script = "unshare --pid sh -c '/bin/sleep 0.3 & echo $!; exec sleep 60 >&-'";
+        let mut parent = std::process::Command::new("/bin/sh")
+            .args(["-c", &format!("exec {script}")])
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut said = String::new();
+        std::io::Read::read_to_string(&mut parent.stdout.take().unwrap(), &mut said).unwrap();
+        let own = format!("/proc/{}", std::process::id());
+        assert!(!has_ended(&own) && !has_ended("/proc/0"));
+        if let Ok(number) = said.trim().parse::<u32>() {
+            let ended = format!("/proc/{number}");
+            for _ in 0..200 {
+                if has_ended(&ended) {
+                    break;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+            assert!(has_ended(&ended));
+            assert!(!is_of_mounter(&ended), "it has two numbers");
+            if let Some(pids) = pids_of(&ended) {
+                assert!(is_elsewhere(&ended, pids));
+            }
+        }
+        parent.kill().unwrap();
+        parent.wait().unwrap();
     }
 
     #[test]
