@@ -1,7 +1,7 @@
 //! Ports to publish: read from an annotation, written for the capability `portMappings`. Pure.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use anyhow::{Context, bail, ensure};
 use serde_json::{Value, json};
@@ -125,15 +125,33 @@ pub fn check(ports: &[Port]) -> anyhow::Result<()> {
         ports.len()
     );
     for port in ports {
-        let is_loopback = port.host_ip == Some(Ipv6Addr::LOCALHOST.into());
-        ensure!(
-            !is_loopback,
-            "[::1]:{}: the kernel routes nothing from ::1 into a container; publish at 127.0.0.1, or at an \
-             address of an interface",
-            port.host_port
-        );
+        if let Some((ip, reason)) = port.host_ip.and_then(|ip| Some((ip, unreachable_at(ip)?))) {
+            bail!("{}: {reason}", SocketAddr::new(ip, port.host_port));
+        }
     }
     refuse_twins(ports)
+}
+
+/// Why nobody could ever reach a container by an address of the host, and what to do instead.
+fn unreachable_at(ip: IpAddr) -> Option<&'static str> {
+    let is_link_local = matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
+    match ip {
+        _ if ip == Ipv6Addr::LOCALHOST => Some(
+            "the kernel routes nothing from ::1 into a container; publish at 127.0.0.1, or at an \
+             address of an interface",
+        ),
+        _ if ip.is_multicast() => {
+            Some("a multicast address is no host's; publish at an address of an interface")
+        }
+        _ if ip == Ipv4Addr::BROADCAST => {
+            Some("the broadcast address is no host's; publish at an address of an interface")
+        }
+        _ if is_link_local => Some(
+            "a link-local address is another on each link, and a published port cannot say on which; \
+             publish at another address of the interface",
+        ),
+        _ => None,
+    }
 }
 
 /// Refuses ports of which two want the same.
@@ -234,6 +252,17 @@ mod tests {
             .to_string();
         assert!(error.starts_with("[::1]:80: the kernel"), "{error}");
         check(&read(&["[::2]:80:80", "127.0.0.1:80:80"]).unwrap()).unwrap();
+        for (text, expected) in [
+            ("[fe80::1]:80:80", "[fe80::1]:80: a link-local address"),
+            ("[ff02::1]:80:80", "[ff02::1]:80: a multicast address"),
+            ("224.0.0.1:80:80", "224.0.0.1:80: a multicast address"),
+            ("255.255.255.255:80:80", "255.255.255.255:80: the broadcast"),
+        ] {
+            let error = check(&read(&[text]).unwrap()).unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{error}");
+        }
+        // On every link the same, where a host has one.
+        check(&read(&["169.254.1.1:80:80", "0.0.0.0:81:81"]).unwrap()).unwrap();
     }
 
     #[test]
