@@ -240,11 +240,12 @@ mod tests {
         let identity = identify(&own).unwrap().unwrap();
         assert_eq!(identify(&own).unwrap().as_ref(), Some(&identity));
         assert!(identity.contains('@'), "{identity}");
+        // A tick of the clock later, however soon we are here.
+        std::thread::sleep(std::time::Duration::from_millis(30));
         let mut child = std::process::Command::new("/bin/sleep")
             .arg("60")
             .spawn()
             .unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(30));
         let other = format!("/proc/{}/ns/net", child.id());
         assert_ne!(
             identify(&other).unwrap(),
