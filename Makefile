@@ -73,21 +73,23 @@ PLUGINS_BESIDE = $(filter-out $(patsubst %/,%,$(1)),$(REFERENCE))
 CALLER    ?= $(CURDIR)/out/bin/davit-cni
 HOOK      ?= $(CURDIR)/out/bin/davit-cni
 CALLS     := --caller $(CALLER) --hook $(HOOK)
+# Rows wait more than they work.
+JOBS      ?= 4
 conformance: peer-packages client-packages $(SUITE) build ## the scores of runtimes, plugins and their callers, beside their peers
 ifdef CNI_PATH
-	$(SUITE) $(CALLS) --cni-path $(CNI_PATH) $(addprefix --beside-cni ,$(call PLUGINS_BESIDE,$(CNI_PATH)))
+	$(SUITE) --jobs $(JOBS) $(CALLS) --cni-path $(CNI_PATH) $(addprefix --beside-cni ,$(call PLUGINS_BESIDE,$(CNI_PATH)))
 else
-	$(SUITE) --runtime $(RUNTIME) $(addprefix --beside ,$(BESIDE)) --cni-path $(CURDIR)/out/cni --beside-cni $(REFERENCE) $(CALLS)
+	$(SUITE) --jobs $(JOBS) --runtime $(RUNTIME) $(addprefix --beside ,$(BESIDE)) --cni-path $(CURDIR)/out/cni --beside-cni $(REFERENCE) $(CALLS)
 endif
 
 conformance-reference: peer-packages $(SUITE) ## judge the reference plugins alone; their gaps are known
-	$(SUITE) --cni-path $(REFERENCE)
+	$(SUITE) --jobs $(JOBS) --cni-path $(REFERENCE)
 
 mutants: peer-packages client-packages $(SUITE) build ## show that every row of the suite can fail: liars, each killed by its row
-	$(SUITE) --runtime $(DAVIT) --cni-path $(CURDIR)/out/cni $(CALLS) --prove --jobs 4
+	$(SUITE) --runtime $(DAVIT) --cni-path $(CURDIR)/out/cni $(CALLS) --prove --jobs $(JOBS)
 
 matrix: peer-packages client-packages $(SUITE) build ## docs/matrix.md, docs/matrix.html, docs/spec-conformance.md: ours beside the peers
-	$(SUITE) --runtime $(DAVIT) --beside runc --beside crun --cni-path $(CURDIR)/out/cni --beside-cni $(REFERENCE) $(CALLS) \
+	$(SUITE) --jobs $(JOBS) --runtime $(DAVIT) --beside runc --beside crun --cni-path $(CURDIR)/out/cni --beside-cni $(REFERENCE) $(CALLS) \
 	    --matrix docs
 
 demo: base-packages build ## two containers with networks, end to end, and nothing left
