@@ -40,7 +40,7 @@ pub fn judge(
             let place = place.join(format!("again-{}", one.row.name()));
             std::fs::create_dir(&place).map_err(|error| format!("mkdir {place:?}: {error}"))?;
             let second = run::run(&[one.row], subject, &place, 1)?;
-            if let Some(second) = second.into_iter().find(|second| !second.end.is_bad()) {
+            if let Some(second) = second.into_iter().find(|second| second.end == End::Passed) {
                 let (name, row) = (subject.name(one.row.side), one.row.name());
                 notes += &format!("again  {row} failed on {name}, and not when it was run alone\n");
                 *one = second;
