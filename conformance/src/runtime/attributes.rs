@@ -10,6 +10,12 @@ use crate::row::{Demand, Row, Verdict, ensure, ensure_eq, row};
 pub(crate) const ROWS: &[Row] = &[
     row!(
         Runtime,
+        F066,
+        signals_that_the_caller_ignores_reach_the_program,
+        "execve(2): ignored signals stay ignored; a runtime under nohup(1) must not make a container deaf"
+    ),
+    row!(
+        Runtime,
         F106,
         kernel_parameters_of_a_namespace_are_set,
         "config-linux.md: sysctl: allows kernel parameters to be modified at runtime for the container"
@@ -139,5 +145,21 @@ fn a_device_without_mode_is_open_to_all(case: &Case<'_>) -> Verdict {
         .container(config.sh("stat -c %a /dev/other-zero"))?
         .output()?;
     ensure_eq!(mode, "666", "mode");
+    Ok(())
+}
+
+fn signals_that_the_caller_ignores_reach_the_program(case: &Case<'_>) -> Verdict {
+    let container =
+        case.container(Config::new().args(&["grep", "Sig[IB]", "/proc/self/status"]))?;
+    let run = container.command(&["run", "--bundle", &container.dir()])?;
+    let deaf = ["sh", "-c", "trap '' HUP USR1; exec \"$@\"", "sh"];
+    let told = case.call(&run.within(&deaf))?.succeeds()?.text();
+    for line in told.lines() {
+        let mask = line.rsplit('\t').next().unwrap_or_default();
+        let mask = u64::from_str_radix(mask, 16).unwrap_or(u64::MAX);
+        // HUP is 1 and USR1 is 10. Others may be ignored by whoever started this suite.
+        ensure!(mask & 0x201 == 0, "the program has {line}");
+    }
+    ensure_eq!(told.lines().count(), 2, "lines of {told}");
     Ok(())
 }

@@ -713,13 +713,19 @@ fn stream(number: RawFd) -> Result<BorrowedFd<'static>> {
     Ok(unsafe { BorrowedFd::borrow_raw(number) })
 }
 
-/// Unblocks all signals and gives `SIGPIPE` its default action back, which Rust's start-up
-/// ignores: a program inherits both through execve.
+/// The highest signal of Linux (signal(7)).
+const LAST_SIGNAL: i32 = 64;
+
+/// Unblocks all signals and gives each its default action back. A program inherits both through
+/// execve: Rust's start-up ignores `SIGPIPE`, and whoever called us may ignore others, as nohup(1)
+/// does `SIGHUP`.
 pub fn reset_signals() -> Result<()> {
-    use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask};
-    // SAFETY: SIG_DFL is no function of ours, so nothing can run in a signal handler.
-    unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) }
-        .call(|| "signal(SIGPIPE, SIG_DFL)".into())?;
+    use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+    for number in 1..=LAST_SIGNAL {
+        // EINVAL: SIGKILL, SIGSTOP, and the two that the C library keeps to itself.
+        // SAFETY: SIG_DFL is no function of ours, so nothing can run in a signal handler.
+        let _ = unsafe { libc::signal(number, libc::SIG_DFL) };
+    }
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
         .call(|| "sigprocmask(SIG_SETMASK, {})".into())
 }
