@@ -362,12 +362,9 @@ fn invocation(environment: Environment, config: NetworkConfig) -> Invocation {
 
 /// The version of the configuration, if this command exists in it and the plugin speaks it.
 fn gate(command: Command, text: &str, supported: &[Version]) -> Result<Version, Error> {
-    let since = match command {
-        Command::Check => Some(Version::V0_4_0),
-        Command::Gc | Command::Status => Some(Version::V1_1_0),
-        _ => None,
-    };
-    if let Some(since) = since {
+    let since = command.since();
+    // The first commands are judged by the text alone: which version is no matter.
+    if since > Version::V0_2_0 {
         let version: Version = text.parse().map_err(|error: crate::version::NoVersion| {
             Error::new(Code::DECODE, error.to_string())
         })?;
