@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use testbed::{Bundle, Cgroups, Config, Host, Invocation, Outcome, Rootfs, Snapshot};
 
 use crate::container::Container;
-use crate::row::{Failure, Side, Verdict};
+use crate::row::{Failure, Side, Verdict, ensure};
 use crate::subject::Subject;
 
 /// The surroundings of one row.
@@ -128,6 +128,17 @@ impl<'a> Case<'a> {
         let cgroups = format!("{}-", self.cgroup_prefix());
         let directories = [&self.path("state"), "/run", "/var/lib"];
         Ok(self.host.snapshot(&cgroups, &directories)?)
+    }
+
+    /// The host and this row's state directories carry what they did then, and nothing else.
+    pub(crate) fn has_nothing_since(&self, before: &Snapshot) -> Verdict {
+        let difference = before.difference(&self.snapshot()?);
+        ensure!(
+            difference.is_empty(),
+            "left behind:\n{}",
+            difference.join("\n")
+        );
+        Ok(())
     }
 
     /// A bundle for one container, not yet known to the runtime. Its cgroup is ours alone.

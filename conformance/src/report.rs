@@ -85,7 +85,6 @@ fn human(trials: &[Trial], own: usize, whole: bool) -> String {
 pub fn scores(trials: &[Trial]) -> Vec<Score<'_>> {
     let mut scores = Vec::new();
     let mut sides: Vec<_> = trials.iter().map(|trial| trial.side).collect();
-    sides.dedup();
     sides.sort();
     sides.dedup();
     for side in sides {

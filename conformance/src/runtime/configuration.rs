@@ -110,7 +110,8 @@ pub(crate) const ROWS: &[Row] = &[
     ),
 ];
 
-fn refused(case: &Case<'_>, pointer: &str, value: Value) -> Verdict {
+/// A configuration with this value there is refused.
+pub(super) fn refused(case: &Case<'_>, pointer: &str, value: Value) -> Verdict {
     let outcome = case
         .container(Config::new().set(pointer, value.clone()))?
         .run()?;

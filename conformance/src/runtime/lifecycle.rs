@@ -220,7 +220,8 @@ pub(crate) const ROWS: &[Row] = &[
     ),
 ];
 
-fn sleeper() -> Config {
+/// A container that lives until it is ended.
+pub(super) fn sleeper() -> Config {
     Config::new().args(&["sleep", "60"])
 }
 
@@ -308,12 +309,7 @@ fn refused_without_a_trace(case: &Case<'_>, config: Config, breakage: &str) -> V
     }
     let before = case.snapshot()?;
     container.create()?.refuses()?;
-    let difference = before.difference(&case.snapshot()?);
-    ensure!(
-        difference.is_empty(),
-        "left behind:\n{}",
-        difference.join("\n")
-    );
+    case.has_nothing_since(&before)?;
     container.command(&["state"])?.run()?.refuses()?;
     Ok(())
 }
@@ -490,13 +486,7 @@ fn delete_leaves_nothing(case: &Case<'_>) -> Verdict {
     );
     container.stop()?;
     container.delete()?.succeeds()?;
-    let difference = before.difference(&case.snapshot()?);
-    ensure!(
-        difference.is_empty(),
-        "left behind:\n{}",
-        difference.join("\n")
-    );
-    Ok(())
+    case.has_nothing_since(&before)
 }
 
 fn containers_are_created_in_parallel(case: &Case<'_>) -> Verdict {
@@ -580,13 +570,7 @@ fn run_deletes_the_container_at_its_end(case: &Case<'_>) -> Verdict {
     let before = case.snapshot()?;
     ensure_eq!(container.output()?, "once", "output");
     container.command(&["state"])?.run()?.refuses()?;
-    let difference = before.difference(&case.snapshot()?);
-    ensure!(
-        difference.is_empty(),
-        "left behind:\n{}",
-        difference.join("\n")
-    );
-    Ok(())
+    case.has_nothing_since(&before)
 }
 
 fn exec_in_a_created_container_works(case: &Case<'_>) -> Verdict {

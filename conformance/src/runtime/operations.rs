@@ -6,6 +6,7 @@
 use serde_json::{Value, json};
 use testbed::Config;
 
+use super::lifecycle::sleeper;
 use crate::case::Case;
 use crate::container::Container;
 use crate::row::{Demand, Row, Verdict, ensure, ensure_eq, row};
@@ -84,10 +85,6 @@ pub(crate) const ROWS: &[Row] = &[
         "runtime.md, lifecycle: if any startContainer hook fails MUST generate an error, stop the container, continue at step 12"
     ),
 ];
-
-fn sleeper() -> Config {
-    Config::new().args(&["sleep", "60"])
-}
 
 /// What schema/state-schema.json and the tables of the section say of a state.
 fn fits(state: &Value, status: &str) -> Verdict {
@@ -194,13 +191,7 @@ fn create_wants_a_bundle(case: &Case<'_>) -> Verdict {
         case.call(&create)?.refuses()?;
         case.call(&case.runtime(&["state", "x"])?)?.refuses()?;
     }
-    let difference = before.difference(&case.snapshot()?);
-    ensure!(
-        difference.is_empty(),
-        "left behind:\n{}",
-        difference.join("\n")
-    );
-    Ok(())
+    case.has_nothing_since(&before)
 }
 
 /// A line for every time that the program ran.

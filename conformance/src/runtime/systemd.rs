@@ -6,6 +6,7 @@
 use serde_json::json;
 use testbed::{Config, Invocation, Outcome};
 
+use super::lifecycle::sleeper;
 use crate::case::Case;
 use crate::container::Container;
 use crate::row::{Demand, Failure, Row, Side, Verdict, ensure, ensure_eq, lacking, needs, row};
@@ -190,10 +191,6 @@ fn sh(case: &Case<'_>, script: &str) -> Verdict<String> {
         .call(&shell.deadline(std::time::Duration::from_secs(60)))?
         .succeeds()?
         .text())
-}
-
-fn sleeper() -> Config {
-    Config::new().args(&["sleep", "60"])
 }
 
 fn a_scope_of_systemd_is_around_the_container(case: &Case<'_>) -> Verdict {

@@ -2,9 +2,10 @@
 //!
 //! The IDs with S stand beside the feature of that number, as in `operations`.
 
-use serde_json::{Value, json};
+use serde_json::json;
 use testbed::Config;
 
+use super::configuration::refused;
 use super::idmap::{mapped, opened};
 use crate::case::Case;
 use crate::row::{Demand, Row, Verdict, ensure, ensure_eq, needs, row};
@@ -213,14 +214,6 @@ fn a_limit_of_no_task_is_a_limit(case: &Case<'_>) -> Verdict {
     let unlimited = case.container(Config::new().sh("(true; echo second > /second); :"))?;
     unlimited.run()?.succeeds()?;
     ensure_eq!(unlimited.left("/second")?, "second", "without a limit");
-    Ok(())
-}
-
-fn refused(case: &Case<'_>, pointer: &str, value: Value) -> Verdict {
-    let outcome = case
-        .container(Config::new().set(pointer, value.clone()))?
-        .run()?;
-    ensure!(outcome.refused(), "ran with {pointer} {value}:\n{outcome}");
     Ok(())
 }
 
