@@ -104,6 +104,11 @@ impl Clause {
 }
 
 impl Level {
+    /// Whether a program that does otherwise is not compliant; SHOULD leaves a choice.
+    pub fn binds(self) -> bool {
+        matches!(self, Self::Must | Self::MustNot)
+    }
+
     /// As the specification writes it.
     pub fn word(self) -> &'static str {
         match self {

@@ -7,13 +7,15 @@
     reason = "this is the executable, and a report that was cut short is made again"
 )]
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::atomic::Ordering;
 
 use conformance::options::{self, Options};
 use conformance::report::{self, Format};
-use conformance::run::{self, End};
+use conformance::run::{self, End, Manner};
 use conformance::trial::{self, Trial};
 use conformance::{Row, matrix, mutants};
 
@@ -77,6 +79,8 @@ fn obey(options: &Options) -> Result<bool, String> {
     if !testbed::requires::is_root() {
         return Err("needs root: namespaces, mounts and cgroups are made for every row".into());
     }
+    missing_tool().map_or(Ok(()), Err)?;
+    let output = options.output.as_deref().map(opened).transpose()?;
     if let Some(seed) = options.shuffle {
         run::shuffle(&mut rows, seed);
     }
@@ -87,7 +91,7 @@ fn obey(options: &Options) -> Result<bool, String> {
     directory.disable_cleanup(options.keep);
     let well = match options.prove {
         true => proven(options, &rows, directory.path())?,
-        false => judged(options, &rows, directory.path())?,
+        false => judged(options, &rows, directory.path(), output)?,
     };
     if options.keep {
         eprintln!("kept: {}", directory.path().display());
@@ -95,47 +99,95 @@ fn obey(options: &Options) -> Result<bool, String> {
     Ok(well)
 }
 
+/// Programs without which no row can be run, and Debian's packages of them.
+const TOOLS: [(&str, &str); 5] = [
+    ("busybox", "busybox-static"),
+    ("ip", "iproute2"),
+    ("jq", "jq"),
+    ("nsenter", "util-linux"),
+    ("unshare", "util-linux"),
+];
+
+/// Told before the first row, or every subject would be blamed for it.
+fn missing_tool() -> Option<String> {
+    let mut tools = TOOLS.iter();
+    let (program, package) =
+        tools.find(|(program, _)| !testbed::requires::is_installed(program))?;
+    Some(format!("needs the program {program} (Debian: {package})"))
+}
+
+/// The file of the report, before anything is judged: an hour later nobody wants to hear of it.
+fn opened(path: &Path) -> Result<File, String> {
+    File::create(path).map_err(|error| format!("write {path:?}: {error}"))
+}
+
+fn manner(options: &Options) -> Result<Manner, String> {
+    Ok(Manner {
+        jobs: options.jobs,
+        ended: testbed::wanted_to_end().map_err(|error| error.to_string())?,
+        shown: std::io::stderr().is_terminal(),
+    })
+}
+
 fn proven(options: &Options, rows: &[&'static Row], directory: &Path) -> Result<bool, String> {
-    let proof = mutants::prove(rows, &options.subject, directory, options.jobs)?;
+    let proof = mutants::prove(rows, &options.subject, directory, manner(options)?)?;
     printed(&proof.text)?;
     Ok(proof.holds)
 }
 
-fn judged(options: &Options, rows: &[&'static Row], directory: &Path) -> Result<bool, String> {
-    let (mut trials, _) = trial::judge(rows, &options.subject, directory, options.jobs, false)?;
+fn judged(
+    options: &Options,
+    rows: &[&'static Row],
+    directory: &Path,
+    output: Option<File>,
+) -> Result<bool, String> {
+    let manner = manner(options)?;
+    let is_ended = || manner.ended.load(Ordering::Relaxed);
+    let (mut trials, _) = trial::judge(rows, &options.subject, directory, manner, false)?;
     let own = trials.len();
     for (number, (side, peer)) in options.beside.iter().enumerate() {
+        if is_ended() {
+            break;
+        }
         let mut rows = rows.to_vec();
         rows.retain(|row| row.side == *side);
         let place = directory.join(format!("beside{number}"));
         std::fs::create_dir(&place).map_err(|error| format!("mkdir {place:?}: {error}"))?;
-        let (beside, notes) = trial::judge(&rows, peer, &place, options.jobs, true)?;
+        let (beside, notes) = trial::judge(&rows, peer, &place, manner, true)?;
         trials.extend(beside);
         eprint!("{notes}");
     }
-    tell(options, &trials, own)?;
+    tell(options, &trials, own, output)?;
+    if is_ended() {
+        return Err("interrupted: what is above is not all".into());
+    }
+    if let Some(directory) = &options.matrix {
+        matrix::publish(directory, &trials)?;
+    }
     Ok(!trials
         .iter()
         .flat_map(|trial| &trial.judged)
         .any(|one| one.end.is_bad() || options.deny_skips && matches!(one.end, End::Skipped(_))))
 }
 
-/// The report, and the pages if they were asked for.
-fn tell(options: &Options, trials: &[Trial], own: usize) -> Result<(), String> {
+fn tell(
+    options: &Options,
+    trials: &[Trial],
+    own: usize,
+    output: Option<File>,
+) -> Result<(), String> {
     let whole = options.filters.is_empty();
     let text = report::written(trials, own, options.format, whole);
-    match &options.output {
-        Some(path) => {
-            std::fs::write(path, &text).map_err(|error| format!("write {path:?}: {error}"))?;
-            if options.format != Format::Human {
-                printed(&report::written(trials, own, Format::Human, whole))?;
-            }
-        }
-        None => printed(&text)?,
+    let Some(mut output) = output else {
+        return printed(&text);
+    };
+    if let Err(error) = output.write_all(text.as_bytes()) {
+        printed(&text)?;
+        return Err(format!("write {:?}: {error}", options.output));
     }
-    match &options.matrix {
-        Some(directory) => matrix::publish(directory, trials),
-        None => Ok(()),
+    match options.format {
+        Format::Human => Ok(()),
+        _ => printed(&report::written(trials, own, Format::Human, whole)),
     }
 }
 

@@ -11,7 +11,7 @@ use std::path::Path;
 use crate::clause::{Clause, Judge, clauses};
 use crate::machine::Machine;
 use crate::report::{escaped, scores};
-use crate::score::{Ladder, Line, Mark, Score};
+use crate::score::{Ladder, Line, Mark, Score, Totals};
 use crate::trial::Trial;
 
 /// Says where a page comes from, above each.
@@ -63,15 +63,14 @@ fn markdown(sheets: &[Sheet<'_>], trials: &[Trial], machine: &Machine) -> String
             cell(&trial.version)
         );
     }
-    text += "\n## Totals\n\n| ladder | subject | passed | failed | skipped |\n|---|---|---:|---:|---:|\n";
+    text += "\n## Totals\n\n| ladder | subject | passed | failed | of them MUST | skipped |\n|---|---|---:|---:|---:|---:|\n";
     for sheet in sheets {
         for (name, total) in sheet.score.subjects().zip(sheet.score.totals(&sheet.lines)) {
             let title = sheet.score.title();
-            let (passed, failed, skipped) = (total.passed, total.failed, total.skipped);
-            let _ = writeln!(
-                text,
-                "| {title} | {name} | {passed} | {failed} | {skipped} |"
-            );
+            let numbers = numbers(sheet, &total)
+                .map(|number| format!(" {number} |"))
+                .concat();
+            let _ = writeln!(text, "| {title} | {name} |{numbers}");
         }
     }
     for sheet in sheets
@@ -204,18 +203,31 @@ fn page(sheets: &[Sheet<'_>], trials: &[Trial], machine: &Machine) -> String {
 fn totals_of(sheet: &Sheet<'_>, number: usize) -> String {
     let mut rows = String::new();
     for (name, total) in sheet.score.subjects().zip(sheet.score.totals(&sheet.lines)) {
+        let cells =
+            numbers(sheet, &total).map(|number| format!("<td class=\"number\">{number}</td>"));
         let _ = writeln!(
             rows,
-            "<tr><td><a href=\"#sheet{number}\">{}</a></td><td>{}</td><td class=\"number\">{}</td>\
-             <td class=\"number\">{}</td><td class=\"number\">{}</td></tr>",
+            "<tr><td><a href=\"#sheet{number}\">{}</a></td><td>{}</td>{}</tr>",
             escaped(sheet.score.title()),
             escaped(name),
-            total.passed,
-            total.failed,
-            total.skipped,
+            cells.concat(),
         );
     }
     rows
+}
+
+/// The totals as the pages have them: passed, failed, those of them that are a MUST, skipped.
+fn numbers(sheet: &Sheet<'_>, total: &Totals) -> [String; 4] {
+    let broken = match sheet.score.ladder() {
+        Ladder::Sentences => total.broken.to_string(),
+        Ladder::Features => String::new(),
+    };
+    [
+        total.passed.to_string(),
+        total.failed.to_string(),
+        broken,
+        total.skipped.to_string(),
+    ]
 }
 
 fn table(sheet: &Sheet<'_>, number: usize) -> String {
@@ -266,6 +278,7 @@ mod tests {
             row,
             end: end.clone(),
             needs: Vec::new(),
+            retried: false,
             took: Duration::ZERO,
         });
         Trial {
@@ -306,7 +319,7 @@ mod tests {
             features.lines.len()
         );
         assert!(
-            markdown.contains("| Runtimes: features | one | 246 | 0 | 0 |"),
+            markdown.contains("| Runtimes: features | one | 246 | 0 |  | 0 |"),
             "{markdown}"
         );
     }

@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::gaps::Gaps;
 use crate::row::{Row, Side};
-use crate::run::{self, End};
+use crate::run::{self, End, Manner};
 use crate::subject::Subject;
 
 /// Whether every row was seen to fail, and the story.
@@ -60,12 +60,12 @@ pub fn prove(
     rows: &[&'static Row],
     honest: &Subject,
     directory: &Path,
-    jobs: usize,
+    manner: Manner,
 ) -> Result<Proof, String> {
-    let (mut caught, unjudged) = seen_to_lie(rows, honest, directory, jobs)?;
+    let (mut caught, unjudged) = seen_to_lie(rows, honest, directory, manner)?;
     // A known gap is a row that was seen to fail on a real peer.
     caught.extend(Gaps::shipped().names().into_iter().map(|(_, row)| row));
-    let fates = fates(rows, honest, directory, jobs)?;
+    let fates = fates(rows, honest, directory, manner)?;
     let mut text = String::new();
     for (mutant, fate) in &fates {
         text += &format!("{:<8} {} {}\n", fate.word(), mutant.row, mutant.what());
@@ -109,12 +109,12 @@ fn seen_to_lie(
     rows: &[&'static Row],
     honest: &Subject,
     directory: &Path,
-    jobs: usize,
+    manner: Manner,
 ) -> Result<(BTreeSet<String>, BTreeMap<String, String>), String> {
     let (mut caught, mut unjudged) = (BTreeSet::new(), BTreeMap::new());
     for script in ["exit 0", "exit 1"] {
         let liar = liar(script, honest, directory)?;
-        let judged = run::run(rows, &liar, &fresh(directory)?, jobs)?;
+        let judged = run::run(rows, &liar, &fresh(directory)?, manner)?;
         for one in &judged {
             match &one.end {
                 End::Failed { .. } => _ = caught.insert(one.row.name()),
@@ -147,12 +147,12 @@ impl Fate {
     }
 }
 
-/// Runs the row of every mutant that is about one of `rows`, on `jobs` threads.
+/// Runs the row of every mutant that is about one of `rows`, several at a time.
 fn fates(
     rows: &[&'static Row],
     honest: &Subject,
     directory: &Path,
-    jobs: usize,
+    manner: Manner,
 ) -> Result<Vec<(Mutant, Fate)>, String> {
     let row_of = |mutant: &Mutant| rows.iter().copied().find(|row| row.name() == mutant.row);
     let asked: Vec<(Mutant, &Row)> = list()
@@ -161,14 +161,14 @@ fn fates(
         .collect();
     let (next, found) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
-        for _ in 0..jobs {
+        for _ in 0..manner.jobs.get() {
             scope.spawn(|| {
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     let Some((mutant, row)) = asked.get(number) else {
                         break;
                     };
-                    let fate = fate(mutant, row, honest, directory);
+                    let fate = fate(mutant, row, honest, directory, manner.alone());
                     let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
                     found.push((number, fate));
                 }
@@ -188,9 +188,10 @@ fn fate(
     row: &'static Row,
     honest: &Subject,
     directory: &Path,
+    manner: Manner,
 ) -> Result<Fate, String> {
     let subject = installed(mutant, honest, directory)?;
-    let judged = run::run(&[row], &subject, &fresh(directory)?, 1)?;
+    let judged = run::run(&[row], &subject, &fresh(directory)?, manner)?;
     Ok(match judged.first().map(|one| &one.end) {
         Some(End::Failed { .. }) => Fate::Killed,
         Some(End::Skipped(_)) => Fate::Unjudged,

@@ -1,6 +1,8 @@
 //! [`Options`]: the command line of `oci-conformance`.
 
-use std::path::PathBuf;
+use std::num::NonZeroUsize;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
@@ -18,7 +20,7 @@ pub struct Options {
     /// Rows whose name or topic contains one of these; all without any.
     pub filters: Vec<String>,
     /// Rows at the same time.
-    pub jobs: usize,
+    pub jobs: NonZeroUsize,
     /// In an order that this number decides, instead of that of the tables.
     pub shuffle: Option<u64>,
     /// How the report is written.
@@ -45,6 +47,9 @@ const SIDES: [(Side, &str, &str, &str); 4] = [
     (Side::Hook, "hook", "CNI_HOOK", "beside-hook"),
 ];
 
+/// Rows at the same time unless somebody says.
+const TWO: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
+
 /// The flag that names a subject of this side.
 pub fn flag(side: Side) -> &'static str {
     let known = SIDES.iter().find(|(one, ..)| *one == side);
@@ -63,7 +68,7 @@ impl Options {
             subject: Subject::default(),
             beside: Vec::new(),
             filters: [many("filter"), many("rows")].concat(),
-            jobs: matches.get_one("jobs").copied().unwrap_or(2),
+            jobs: matches.get_one("jobs").copied().unwrap_or(TWO),
             shuffle: matches.get_one("shuffle").copied(),
             format: matches.get_one("format").copied().unwrap_or(Format::Human),
             output: text("output").map(PathBuf::from),
@@ -75,11 +80,14 @@ impl Options {
         };
         for (side, flag, variable, beside) in SIDES {
             let given = text(flag).or_else(|| std::env::var(variable).ok());
-            options.subject = options.subject.with(side, path(given)?);
+            options.subject = options.subject.with(side, path(side, given)?);
             for other in many(beside) {
-                let other = Subject::default().with(side, path(Some(other))?);
+                let other = Subject::default().with(side, path(side, Some(other))?);
                 options.beside.push((side, other));
             }
+        }
+        if options.filters.iter().any(String::is_empty) {
+            return Err("an empty filter fits every row: leave it out".into());
         }
         if options.matrix.is_some() && !options.filters.is_empty() {
             return Err("--matrix is of all rows, and there is a filter".into());
@@ -94,6 +102,7 @@ impl Options {
 /// The command line.
 pub fn command() -> Command {
     subjects(Command::new("oci-conformance"))
+        .version(env!("CARGO_PKG_VERSION"))
         .about(
             "Judges any of an OCI runtime, a directory of CNI plugins, a program that calls them, \
              and a network hook. Needs root.",
@@ -110,7 +119,7 @@ pub fn command() -> Command {
             .action(ArgAction::Append),
         )
         .arg(Arg::new("rows").num_args(0..).help("the same, as words"))
-        .arg(one("jobs", "rows at the same time (2)").value_parser(value_parser!(usize)))
+        .arg(one("jobs", "rows at the same time (2)").value_parser(value_parser!(NonZeroUsize)))
         .arg(
             one(
                 "shuffle",
@@ -192,24 +201,46 @@ fn switch(name: &'static str, help: &'static str) -> Arg {
     one(name, help).action(ArgAction::SetTrue)
 }
 
-/// An absolute path of an executable or directory; a bare name is looked for in PATH.
-fn path(given: Option<String>) -> Result<Option<PathBuf>, String> {
+/// An absolute path; a bare name is looked for in PATH. It must be what its side is judged as, or
+/// every promise would seem broken.
+fn path(side: Side, given: Option<String>) -> Result<Option<PathBuf>, String> {
     let Some(given) = given.filter(|given| !given.is_empty()) else {
         return Ok(None);
     };
-    let directories = match given.contains('/') {
-        true => vec![PathBuf::new()],
-        false => testbed::invocation::PATH
-            .split(':')
-            .map(PathBuf::from)
-            .collect(),
-    };
-    let found = directories
-        .iter()
-        .find_map(|dir| dir.join(&given).canonicalize().ok());
     // A runtime that is a link is what it leads to: crun as runc has crun's gaps.
-    let found = found.ok_or_else(|| format!("{given}: no such runtime or directory"))?;
-    Ok(Some(found))
+    let mut places = places(side, &given).into_iter();
+    let found = places.find_map(|place| place.canonicalize().ok());
+    let found = found.ok_or_else(|| format!("{given}: no such {}", kind(side)))?;
+    match is_fit(side, &found) {
+        true => Ok(Some(found)),
+        false => Err(format!("{given}: {found:?} is no {}", kind(side))),
+    }
+}
+
+fn kind(side: Side) -> &'static str {
+    match side {
+        Side::Cni => "directory of plugins",
+        Side::Runtime | Side::Caller | Side::Hook => "executable file",
+    }
+}
+
+fn places(side: Side, given: &str) -> Vec<PathBuf> {
+    let here = PathBuf::from(given);
+    if side == Side::Cni || given.contains('/') {
+        return vec![here];
+    }
+    let directories = testbed::invocation::PATH.split(':');
+    directories.map(|dir| Path::new(dir).join(given)).collect()
+}
+
+fn is_fit(side: Side, path: &Path) -> bool {
+    let Ok(metadata) = path.metadata() else {
+        return false;
+    };
+    match side {
+        Side::Cni => metadata.is_dir(),
+        _ => metadata.is_file() && metadata.permissions().mode() & 0o111 != 0,
+    }
 }
 
 #[cfg(test)]
@@ -226,7 +257,7 @@ mod tests {
     fn filters_are_flags_and_words() {
         let options = read(&["--filter", "hooks", "F001", "F002"]).expect("a good line");
         assert_eq!(options.filters, ["hooks", "F001", "F002"]);
-        assert_eq!((options.jobs, options.shuffle), (2, None));
+        assert_eq!((options.jobs, options.shuffle), (TWO, None));
     }
 
     #[test]
@@ -234,6 +265,11 @@ mod tests {
         for words in [
             &["--matrix", "/tmp", "F001"],
             &["--jobs", "many"][..],
+            &["--jobs", "0"],
+            &["--filter", ""],
+            &["--runtime", "/"],
+            &["--runtime", "/etc/passwd"],
+            &["--cni-path", "/bin/sh"],
             &["--format", "moon"],
             &["--beside", "/no/such"],
         ] {
@@ -243,8 +279,14 @@ mod tests {
 
     #[test]
     fn every_side_has_its_flags() {
-        for (_, flag, _, beside) in SIDES {
-            let options = read(&[&format!("--{flag}"), "/", &format!("--{beside}"), "/"]);
+        for (side, flag, _, beside) in SIDES {
+            let subject = if side == Side::Cni { "/bin" } else { "/bin/sh" };
+            let options = read(&[
+                &format!("--{flag}"),
+                subject,
+                &format!("--{beside}"),
+                subject,
+            ]);
             let options = options.expect("a good line");
             assert_eq!(options.subject.targets().count(), 1, "{flag}");
             assert_eq!(options.beside.len(), 1, "{beside}");

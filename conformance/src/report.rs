@@ -4,7 +4,9 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
+use crate::clause::{Judge, clauses};
 use crate::machine::Machine;
+use crate::row::Row;
 use crate::run::{End, Judged};
 use crate::score::{Ladder, Score};
 use crate::trial::Trial;
@@ -116,8 +118,8 @@ fn line(text: &mut String, one: &Judged, again: &str) {
         End::Failed { why, record } => writeln!(
             text,
             "FAIL   {name}\n  clause: {clause}\n  why: {}\n  record:\n{}\n  again: {again} {name}",
-            why.trim_end(),
-            indented(record),
+            visible(why.trim_end()),
+            indented(&visible(record)),
         ),
     };
 }
@@ -237,10 +239,19 @@ fn object(one: &Judged, again: &str) -> Value {
     };
     json!({
         "row": one.row.name(), "topic": one.row.topic(), "clause": one.row.clause,
-        "needs": one.needs, "end": word(&one.end), "why": why, "record": record,
+        "sentences": sentences(one.row), "needs": one.needs, "end": word(&one.end), "retried": one.retried, "why": why, "record": record,
         "again": format!("{again} {}", one.row.name()),
         "milliseconds": u64::try_from(one.took.as_millis()).ok(),
     })
+}
+
+/// The IDs of the sentences that a row judges.
+fn sentences(row: &Row) -> Vec<&'static str> {
+    let of_row = clauses().filter(|clause| match clause.judge {
+        Judge::Rows(names) => names.iter().any(|name| row.answers_to(name)),
+        Judge::Nobody(_) => false,
+    });
+    of_row.map(|clause| clause.id).collect()
 }
 
 fn word(end: &End) -> &'static str {
@@ -251,6 +262,16 @@ fn word(end: &End) -> &'static str {
         End::GapClosed(_) => "CLOSED",
         End::Skipped(_) => "SKIP",
     }
+}
+
+/// What a subject printed may drive a terminal, and end a line of TAP.
+fn visible(text: &str) -> String {
+    let shown = |c: char| match c {
+        '\n' | '\t' => c.to_string(),
+        c if c.is_control() => c.escape_default().to_string(),
+        c => c.to_string(),
+    };
+    text.chars().map(shown).collect()
 }
 
 fn indented(text: &str) -> String {
@@ -282,6 +303,7 @@ mod tests {
             row,
             end,
             needs: vec!["a thing".into()],
+            retried: false,
             took: Duration::from_millis(1500),
         });
         Trial {
@@ -302,6 +324,7 @@ mod tests {
             text.contains(&format!("again: oci-conformance --runtime /one {name}\n")),
             "{text}"
         );
+        assert!(text.contains("$ x\\u{1b}[0m"), "{text}");
         assert!(
             text.contains("4 rows: 1 passed, 1 failed, 1 known gaps, 0 gaps closed, 1 skipped")
         );

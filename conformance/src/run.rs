@@ -1,9 +1,11 @@
 //! Runs rows against a subject and tells what became of each.
 
+use std::io::Write;
+use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use testbed::Rootfs;
@@ -25,6 +27,8 @@ pub struct Judged {
     pub end: End,
     /// What it asked of the machine besides root, as far as it came.
     pub needs: Vec<String>,
+    /// Whether it failed at first, and passed when it was run once more, alone.
+    pub retried: bool,
     /// How long it took.
     pub took: Duration,
 }
@@ -56,42 +60,78 @@ impl End {
     }
 }
 
-/// Runs `rows` on `jobs` threads below the directory `run`, as they come; answers in the order of
-/// the tables.
+/// How rows are run.
+#[derive(Clone, Copy, Debug)]
+pub struct Manner {
+    /// Rows at the same time; at least one.
+    pub jobs: NonZeroUsize,
+    /// Set when somebody wants the run to end: no further row begins, and those that were
+    /// under way do not count.
+    pub ended: &'static AtomicBool,
+    /// Whether stderr is told of each row that ends.
+    pub shown: bool,
+}
+
+impl Manner {
+    /// The same, one row after the other.
+    #[must_use]
+    pub fn alone(self) -> Self {
+        Self {
+            jobs: NonZeroUsize::MIN,
+            ..self
+        }
+    }
+}
+
+/// Runs `rows` below the directory `run`, as they come; answers in the order of the tables.
 pub fn run(
     rows: &[&'static Row],
     subject: &Subject,
     run: &Path,
-    jobs: usize,
+    manner: Manner,
 ) -> Result<Vec<Judged>, String> {
     let rootfs = Rootfs::prepare(run).map_err(|error| Failure::from(error).0)?;
     let (next, judged) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let is_ended = || manner.ended.load(Ordering::Relaxed);
     std::thread::scope(|scope| {
-        for _ in 0..jobs {
+        for _ in 0..manner.jobs.get() {
             scope.spawn(|| {
                 while let Some(row) = rows.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let started = Instant::now();
                     let end = judge(row, subject, &rootfs, run);
+                    if is_ended() {
+                        break;
+                    }
                     let one = Judged {
                         row,
                         end,
                         needs: row::asked_of_the_machine(),
+                        retried: false,
                         took: started.elapsed(),
                     };
-                    judged
-                        .lock()
-                        .unwrap_or_else(|poison| poison.into_inner())
-                        .push(one);
+                    let mut judged = judged.lock().unwrap_or_else(PoisonError::into_inner);
+                    judged.push(one);
+                    if manner.shown {
+                        show(subject.name(row.side), judged.len(), rows.len());
+                    }
                 }
             });
         }
     });
-    let mut judged = judged
-        .into_inner()
-        .unwrap_or_else(|poison| poison.into_inner());
+    let mut judged = judged.into_inner().unwrap_or_else(PoisonError::into_inner);
     let tables = crate::rows();
     judged.sort_by_key(|one| tables.iter().position(|row| std::ptr::eq(*row, one.row)));
     Ok(judged)
+}
+
+/// One line of a terminal, written over again and again, and cleared at the end.
+fn show(name: &str, done: usize, all: usize) {
+    let line = match done == all {
+        true => "\r\x1b[K".to_owned(),
+        false => format!("\r\x1b[K{name}: {done} of {all} rows"),
+    };
+    // Whoever closed stderr reads nothing.
+    let _ = std::io::stderr().write_all(line.as_bytes());
 }
 
 /// Puts rows into an order that `seed` decides: the same each time, on every machine.

@@ -8,7 +8,7 @@
 use std::fmt::{Display, Write};
 
 use crate::caller_features::{CALLER_FEATURES, HOOK_FEATURES};
-use crate::clause::{Judge, clauses};
+use crate::clause::{Judge, Level, clauses};
 use crate::features::FEATURES;
 use crate::plugin_features::{PLUGIN_FEATURES, Reference};
 use crate::row::{Row, Side};
@@ -40,6 +40,8 @@ pub struct Score<'a> {
 struct Rung {
     head: &'static str,
     title: String,
+    /// What a sentence demands.
+    level: Option<Level>,
     /// Its rows: a feature's ID for all of them, or names.
     rows: Vec<&'static str>,
 }
@@ -51,6 +53,8 @@ pub struct Line {
     pub head: &'static str,
     /// What it is about.
     pub title: String,
+    /// What a sentence demands; a feature demands nothing.
+    pub level: Option<Level>,
     /// How each subject did.
     pub marks: Vec<Mark>,
 }
@@ -75,6 +79,8 @@ pub struct Totals {
     pub passed: usize,
     /// Not kept, or never asked.
     pub failed: usize,
+    /// Those of them that are a MUST or a MUST NOT: whoever breaks one is not compliant.
+    pub broken: usize,
     /// Not to be judged on this machine.
     pub skipped: usize,
 }
@@ -128,6 +134,7 @@ impl<'a> Score<'a> {
             marks: self.marks(&rung),
             head: rung.head,
             title: rung.title,
+            level: rung.level,
         };
         let mut lines: Vec<Line> = rungs(self.side, self.ladder).map(line).collect();
         lines.retain(|line| whole || line.marks.iter().any(|mark| *mark != Mark::Unasked));
@@ -141,7 +148,10 @@ impl<'a> Score<'a> {
             for (mark, total) in line.marks.iter().zip(&mut totals) {
                 match mark {
                     Mark::Pass => total.passed += 1,
-                    Mark::Fail(_) | Mark::Unasked => total.failed += 1,
+                    Mark::Fail(_) | Mark::Unasked => {
+                        total.failed += 1;
+                        total.broken += usize::from(line.level.is_some_and(Level::binds));
+                    }
                     Mark::Skip(_) => total.skipped += 1,
                 }
             }
@@ -175,6 +185,13 @@ impl<'a> Score<'a> {
         let told = |of: fn(&Totals) -> usize| totals.iter().map(of).map(|n| n.to_string());
         text += &print("", told(|total| total.passed).collect(), "passed");
         text += &print("", told(|total| total.failed).collect(), "failed");
+        if self.ladder == Ladder::Sentences {
+            text += &print(
+                "",
+                told(|total| total.broken).collect(),
+                "of them MUST or MUST NOT",
+            );
+        }
         text += &print("", told(|total| total.skipped).collect(), "skipped");
         text
     }
@@ -217,6 +234,7 @@ fn rungs(side: Side, ladder: Ladder) -> Box<dyn Iterator<Item = Rung>> {
         Ladder::Features => Box::new(features(side).into_iter().map(|(head, title)| Rung {
             head,
             title,
+            level: None,
             rows: vec![head],
         })),
     }
@@ -228,6 +246,7 @@ fn sentences(side: Side) -> impl Iterator<Item = Rung> {
     bound.map(|clause| Rung {
         head: clause.id,
         title: format!("{}: {}", clause.level.word(), clause.quotation),
+        level: Some(clause.level),
         rows: match clause.judge {
             Judge::Rows(names) => names.to_vec(),
             Judge::Nobody(_) => Vec::new(),
@@ -322,6 +341,7 @@ mod tests {
             row: row.expect("the suite has a row of that id"),
             end,
             needs: Vec::new(),
+            retried: false,
             took: Duration::ZERO,
         }
     }
@@ -383,6 +403,7 @@ mod tests {
             row: clause.rows()[0],
             end,
             needs: Vec::new(),
+            retried: false,
             took: Duration::ZERO,
         };
         let (good, bad) = ([of(End::Passed)], [of(failed())]);

@@ -9,6 +9,8 @@ use crate::row::Side;
 #[derive(Clone, Debug, Default)]
 pub struct Subject {
     targets: BTreeMap<Side, Target>,
+    /// The section of known-gaps.toml, if it was given and not found by where things lie.
+    pub section: Option<String>,
     /// Environment of every call, for subjects that are scripts.
     pub env: Vec<(String, String)>,
 }
@@ -42,6 +44,7 @@ impl Subject {
         for target in self.targets.values_mut() {
             name.clone_into(&mut target.name);
         }
+        self.section = Some(name.to_owned());
         self
     }
 

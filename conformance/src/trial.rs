@@ -1,12 +1,17 @@
 //! [`Trial`]: what became of the rows of one side on one subject.
 
 use std::path::Path;
-use std::process::Command;
+use std::time::Duration;
+
+use testbed::Invocation;
 
 use crate::options;
 use crate::row::{Row, Side};
-use crate::run::{self, End, Judged};
+use crate::run::{self, End, Judged, Manner};
 use crate::subject::Subject;
+
+/// How long a subject may take to tell its version.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// One column of the sheets of a side.
 #[derive(Debug)]
@@ -30,20 +35,23 @@ pub fn judge(
     rows: &[&'static Row],
     subject: &Subject,
     place: &Path,
-    jobs: usize,
+    manner: Manner,
     patient: bool,
 ) -> Result<(Vec<Trial>, String), String> {
-    let mut judged = run::run(rows, subject, place, jobs)?;
+    let mut judged = run::run(rows, subject, place, manner)?;
     let mut notes = String::new();
     if patient {
         for one in judged.iter_mut().filter(|one| is_failure(&one.end)) {
             let place = place.join(format!("again-{}", one.row.name()));
             std::fs::create_dir(&place).map_err(|error| format!("mkdir {place:?}: {error}"))?;
-            let second = run::run(&[one.row], subject, &place, 1)?;
+            let second = run::run(&[one.row], subject, &place, manner.alone())?;
             if let Some(second) = second.into_iter().find(|second| second.end == End::Passed) {
                 let (name, row) = (subject.name(one.row.side), one.row.name());
                 notes += &format!("again  {row} failed on {name}, and not when it was run alone\n");
-                *one = second;
+                *one = Judged {
+                    retried: true,
+                    ..second
+                };
             }
         }
     }
@@ -67,6 +75,9 @@ fn is_failure(end: &End) -> bool {
 
 fn again(subject: &Subject) -> String {
     let mut words = vec!["oci-conformance --keep".to_owned()];
+    if let Some(name) = &subject.section {
+        words.push(format!("--subject {}", testbed::invocation::quoted(name)));
+    }
     words.extend(subject.targets().map(|(side, path)| {
         let path = testbed::invocation::quoted(&path.to_string_lossy());
         format!("--{} {path}", options::flag(side))
@@ -74,20 +85,21 @@ fn again(subject: &Subject) -> String {
     words.join(" ")
 }
 
-/// The first line that `--version` prints, or the banner of a plugin that is run by hand.
+/// The first line that `--version` prints, or the banner of a plugin that is run by hand; nothing
+/// if that takes longer than it may.
 fn version(side: Side, path: &Path) -> String {
-    let mut command = match side {
-        Side::Cni => Command::new(path.join("loopback")),
-        _ => Command::new(path),
+    let path = path.to_string_lossy().into_owned();
+    let argv = match side {
+        Side::Cni => vec![path + "/loopback"],
+        _ => vec![path, "--version".into()],
     };
-    if side != Side::Cni {
-        command.arg("--version");
-    }
-    let said = command
-        .stdin(std::process::Stdio::null())
-        .env_remove("CNI_COMMAND")
-        .output();
-    let said = said.map(|said| [said.stdout, said.stderr].concat());
-    let said = String::from_utf8_lossy(&said.unwrap_or_default()).into_owned();
-    said.lines().next().unwrap_or_default().to_owned()
+    let said = Invocation::new(argv).deadline(PATIENCE).run();
+    let said = said.map(|said| format!("{}\n{}", said.text(), said.complaint()));
+    let said = said.unwrap_or_default();
+    let lines = said.lines().map(str::trim);
+    lines
+        .filter(|line| !line.is_empty())
+        .map(String::from)
+        .next()
+        .unwrap_or_default()
 }

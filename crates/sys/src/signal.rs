@@ -1,9 +1,10 @@
 //! Signals as events of a descriptor (signalfd(2)), for programs with one loop.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::error::{Result, SyscallResult};
@@ -44,5 +45,31 @@ impl Termination {
 impl AsFd for Termination {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
+    }
+}
+
+/// Whether SIGINT or SIGTERM has come since [`note_termination`].
+static TOLD: AtomicBool = AtomicBool::new(false);
+
+/// From now on the first SIGINT or SIGTERM only sets the answer, for a program that looks at it
+/// between two steps; a second one ends it at once with status 130. Started programs have the
+/// default again (execve(2)), and no signal is blocked for them.
+pub fn note_termination() -> Result<&'static AtomicBool> {
+    let action = SigAction::new(
+        SigHandler::Handler(told),
+        SaFlags::SA_RESTART,
+        SigSet::empty(),
+    );
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        // SAFETY: the handler does nothing but an atomic exchange and _exit(2).
+        unsafe { sigaction(signal, &action) }.call(|| format!("sigaction({signal})"))?;
+    }
+    Ok(&TOLD)
+}
+
+extern "C" fn told(_: libc::c_int) {
+    if TOLD.swap(true, Ordering::Relaxed) {
+        // SAFETY: may be called from a handler (signal-safety(7)) and does not return.
+        unsafe { libc::_exit(130) }
     }
 }

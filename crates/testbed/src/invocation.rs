@@ -236,7 +236,9 @@ impl fmt::Display for Outcome {
         }
         match self.status.map(|status| (status.code(), status.signal())) {
             Some((Some(code), _)) => writeln!(f, "  exit status {code} after {:?}", self.took),
-            Some((None, signal)) => writeln!(f, "  killed by signal {signal:?}"),
+            Some((None, signal)) => {
+                writeln!(f, "  killed by signal {}", signal.unwrap_or_default())
+            }
             None => writeln!(
                 f,
                 "  DEADLINE of {:?} passed; killed",

@@ -27,6 +27,13 @@ pub use host::{Cgroups, Host};
 pub use invocation::{Invocation, Outcome};
 pub use snapshot::Snapshot;
 
+/// Set once somebody wants this program to end (SIGINT, SIGTERM); asked for twice, it ends at once.
+pub fn wanted_to_end() -> Result<&'static std::sync::atomic::AtomicBool> {
+    sys::signal::note_termination()
+        .map_err(std::io::Error::from)
+        .because(|| "handle SIGINT and SIGTERM".into())
+}
+
 /// Why a throwaway thing could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
