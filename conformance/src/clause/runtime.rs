@@ -217,6 +217,7 @@ pub(super) const CLAUSES: &[Clause] = &[
         Must,
         "If any `poststop` hook fails, the runtime MUST log a warning, but the remaining hooks and lifecycle continue as if the hook had succeeded",
         "F082.a_failing_poststop_hook_only_warns",
+        "S082.a_failing_poststop_hook_is_warned_of",
     ),
     clause!(
         "runtime.errors.1",

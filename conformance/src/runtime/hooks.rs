@@ -111,7 +111,13 @@ pub(crate) const ROWS: &[Row] = &[
         Runtime,
         F082,
         a_failing_poststop_hook_only_warns,
-        "runtime.md: if any poststop hook fails MUST log a warning, but the remaining hooks and lifecycle continue"
+        "runtime.md: if any poststop hook fails [...] the remaining hooks and lifecycle continue"
+    ),
+    row!(
+        Runtime,
+        S082,
+        a_failing_poststop_hook_is_warned_of,
+        "runtime.md: if any poststop hook fails, the runtime MUST log a warning"
     ),
     row!(
         Runtime,
@@ -464,6 +470,25 @@ fn a_failing_poststop_hook_only_warns(case: &Case<'_>) -> Verdict {
     let config = Config::new()
         .hook("poststop", "exit 9")
         .hook("poststop", &second);
+    said_at_delete(case, config)?;
+    case.read("second")?;
+    Ok(())
+}
+
+fn a_failing_poststop_hook_is_warned_of(case: &Case<'_>) -> Verdict {
+    // What a runtime says at every deletion is no warning.
+    let usual = said_at_delete(case, Config::new().hook("poststop", "exit 0"))?;
+    let said = said_at_delete(case, Config::new().hook("poststop", "exit 9"))?;
+    ensure!(
+        said.len() > usual.len(),
+        "no warning of a poststop hook that ended with 9: {said:?}, and {usual:?} without it"
+    );
+    Ok(())
+}
+
+/// What the runtime says on stderr, where the log goes if nobody names a file, when it deletes a
+/// container with this configuration that has ended.
+fn said_at_delete(case: &Case<'_>, config: Config) -> Verdict<String> {
     let container = case.container(config)?;
     container.up()?;
     container.reaches("stopped")?;
