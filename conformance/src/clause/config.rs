@@ -800,7 +800,7 @@ pub(super) const CLAUSES: &[Clause] = &[
         "config.md#posix-platform-hooks",
         Must,
         "`prestart` [...] This specification extends the IEEE standard in that `path` MUST be absolute",
-        "F083.a_relative_path_of_a_prestart_hook_is_refused",
+        "S083.a_relative_path_of_a_prestart_hook_is_refused",
     ),
     clause!(
         "config.posix-platform-hooks.3",
@@ -835,7 +835,7 @@ pub(super) const CLAUSES: &[Clause] = &[
         "config.md#posix-platform-hooks",
         Must,
         "`createRuntime` [...] This specification extends the IEEE standard in that `path` MUST be absolute",
-        "F083.a_relative_path_of_a_hook_is_refused",
+        "S083.a_relative_path_of_a_hook_is_refused",
     ),
     clause!(
         "config.posix-platform-hooks.8",

@@ -139,7 +139,7 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     row!(
         Runtime,
-        F083,
+        S083,
         a_relative_path_of_a_hook_is_refused,
         "config.md: path REQUIRED; runtimes MUST support absolute path values"
     ),
@@ -492,9 +492,9 @@ fn said_at_delete(case: &Case<'_>, config: Config) -> Verdict<String> {
     let container = case.container(config)?;
     container.up()?;
     container.reaches("stopped")?;
-    container.delete()?.succeeds()?;
-    case.read("second")?;
-    nothing_is_left(case, &container)
+    let said = container.delete()?.succeeds()?.complaint();
+    nothing_is_left(case, &container)?;
+    Ok(said)
 }
 
 fn the_arguments_of_a_hook_include_argv0(case: &Case<'_>) -> Verdict {
@@ -547,9 +547,21 @@ fn hooks_of_a_kind_run_in_the_order_of_the_list(case: &Case<'_>) -> Verdict {
 }
 
 fn a_relative_path_of_a_hook_is_refused(case: &Case<'_>) -> Verdict {
+    relative_is_refused(case, "createRuntime")
+}
+
+/// A hook of `kind` whose path is relative is refused, although every place that it may be taken
+/// to start from holds such a program: the bundle, the rootfs and where the runtime is called.
+pub(super) fn relative_is_refused(case: &Case<'_>, kind: &str) -> Verdict {
     let hook = json!({ "path": "bin/true", "args": ["true"] });
-    let container = case.container(Config::new().hook_with("createRuntime", hook))?;
-    container.create()?.refuses()?;
+    let container = case.container(Config::new().hook_with(kind, hook))?;
+    let dir = container.dir();
+    case.sh(&format!(
+        "mkdir {dir}/bin && ln -s /bin/true {dir}/bin/true && test -e {dir}/rootfs/bin/true"
+    ))?;
+    let create = container.command(&["create", "--bundle", &dir])?;
+    let create = create.within(&["sh", "-c", "cd / && exec \"$@\"", "sh"]);
+    case.call(&create)?.refuses()?;
     nothing_is_left(case, &container)
 }
 
