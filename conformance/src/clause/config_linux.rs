@@ -8,7 +8,7 @@ pub(super) const CLAUSES: &[Clause] = &[
         "config-linux.md#default-filesystems",
         Should,
         "The following filesystems SHOULD be made available in each container's filesystem",
-        "F127.the_default_mounts_are_there",
+        "S127.the_default_file_systems_are_there_unasked",
     ),
     clause!(
         "config-linux.namespaces.1",
