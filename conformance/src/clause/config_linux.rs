@@ -65,6 +65,7 @@ pub(super) const CLAUSES: &[Clause] = &[
         "F092.a_uts_namespace_is_new",
         "F093.a_user_namespace_is_new",
         "F094.a_cgroup_namespace_is_new",
+        "F095.a_time_namespace_is_new",
     ),
     clause!(
         "config-linux.namespaces.7",
@@ -74,6 +75,11 @@ pub(super) const CLAUSES: &[Clause] = &[
         "F088.without_a_pid_namespace_it_is_the_host_s",
         "F090.without_a_network_namespace_it_is_the_host_s",
     ),
+        "S091.without_an_ipc_namespace_it_is_the_host_s",
+        "S092.without_a_uts_namespace_it_is_the_host_s",
+        "S093.without_a_user_namespace_it_is_the_host_s",
+        "S094.without_a_cgroup_namespace_it_is_the_host_s",
+        "S095.without_a_time_namespace_it_is_the_host_s",
     clause!(
         "config-linux.namespaces.8",
         "config-linux.md#namespaces",
