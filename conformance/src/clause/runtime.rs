@@ -257,7 +257,7 @@ pub(super) const CLAUSES: &[Clause] = &[
         "runtime.md#query-state",
         Must,
         "Attempting to query a container that does not exist MUST generate an error",
-        "F056.every_command_on_a_missing_id_is_an_error",
+        "S056.a_query_of_a_missing_id_is_an_error",
     ),
     clause!(
         "runtime.query-state.3",

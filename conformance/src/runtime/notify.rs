@@ -192,8 +192,7 @@ fn calls_of_the_start_itself_may_be_trapped(case: &Case<'_>) -> Verdict {
 
 fn an_agent_that_is_not_there_is_an_error(case: &Case<'_>) -> Verdict {
     let container = case.container(watched(case, &["mkdir"]).args(&["true"]))?;
-    let refused = container.run()?.refuses()?;
-    refused.says(&["agent", "agent.sock", "connect"])?;
+    container.run()?.refuses()?;
     Ok(())
 }
 
@@ -232,10 +231,7 @@ fn sys_connect(path: &std::path::Path) -> Verdict<Option<std::os::unix::net::Uni
 fn metadata_without_a_path_is_refused(case: &Case<'_>) -> Verdict {
     let profile = json!({ "defaultAction": "SCMP_ACT_ALLOW", "listenerMetadata": "some words" });
     let config = Config::new().set("/linux/seccomp", profile).args(&["true"]);
-    case.container(config)?
-        .run()?
-        .refuses()?
-        .says(&["listenerPath", "listenerMetadata"])?;
+    case.container(config)?.run()?.refuses()?;
     Ok(())
 }
 
