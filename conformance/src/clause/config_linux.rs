@@ -702,20 +702,21 @@ pub(super) const CLAUSES: &[Clause] = &[
         Must,
         "The runtime MUST send exactly one container process state per connection",
         "F213.the_agent_gets_the_listener_of_a_container",
+        "F213.the_agent_gets_the_listener_of_an_exec",
     ),
     clause!(
         "config-linux.seccomp.5",
         "config-linux.md#seccomp",
         MustNot,
         "The connection MUST NOT be reused",
-        nobody: "the agent of the suite hangs up after the one message, which shows no second one"
+        "S213.the_connection_to_the_agent_ends_after_the_state",
     ),
     clause!(
         "config-linux.seccomp.6",
         "config-linux.md#seccomp",
         Must,
         "and it MUST be closed after sending a seccomp state",
-        nobody: "the agent of the suite hangs up after the one message, which shows no end of it"
+        "S213.the_connection_to_the_agent_ends_after_the_state",
     ),
     clause!(
         "config-linux.seccomp.7",
