@@ -722,6 +722,7 @@ pub(super) const CLAUSES: &[Clause] = &[
         Must,
         "Any value which cannot be mapped to a relevant kernel interface, or cannot be granted otherwise MUST be logged as a warning by the runtime",
         "F201.an_unknown_capability_is_warned_of",
+        "S201.a_capability_that_cannot_be_granted_is_warned_of",
     ),
     clause!(
         "config.linux-process.2",
