@@ -166,6 +166,7 @@ pub(super) const CLAUSES: &[Clause] = &[
         "In addition to any devices configured with this setting, the runtime MUST also supply",
         "F157.the_default_devices_are_there",
         "F157.the_default_devices_work",
+        "F224.the_console_socket_receives_a_terminal",
     ),
     clause!(
         "config-linux.network-devices.1",
