@@ -553,11 +553,12 @@ fn a_relative_path_of_a_hook_is_refused(case: &Case<'_>) -> Verdict {
 /// A hook of `kind` whose path is relative is refused, although every place that it may be taken
 /// to start from holds such a program: the bundle, the rootfs and where the runtime is called.
 pub(super) fn relative_is_refused(case: &Case<'_>, kind: &str) -> Verdict {
-    let hook = json!({ "path": "bin/true", "args": ["true"] });
+    // One that reads its state: a runtime that cannot write it may fail for that.
+    let hook = json!({ "path": "bin/cat", "args": ["cat"] });
     let container = case.container(Config::new().hook_with(kind, hook))?;
     let dir = container.dir();
     case.sh(&format!(
-        "mkdir {dir}/bin && ln -s /bin/true {dir}/bin/true && test -e {dir}/rootfs/bin/true"
+        "mkdir {dir}/bin && ln -s /bin/cat {dir}/bin/cat && test -e {dir}/rootfs/bin/cat"
     ))?;
     let create = container.command(&["create", "--bundle", &dir])?;
     let create = create.within(&["sh", "-c", "cd / && exec \"$@\"", "sh"]);
