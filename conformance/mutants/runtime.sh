@@ -1,5 +1,6 @@
 # A runtime that changes one thing: config.json on its way in (MUTANT_PLACE=config), what a
-# command prints (=stdout:COMMAND), or a whole command (=skip:COMMAND, =status:COMMAND).
+# command prints (=stdout:COMMAND), or a whole command (=skip:COMMAND, =status:COMMAND),
+# or keeps its warnings to itself (=quiet:COMMAND).
 # Sets MUTANT_FILTER as jq's program; MUTANT_REAL is the honest runtime.
 command='' bundle=$PWD previous=''
 for word in "$@"; do
@@ -18,6 +19,7 @@ config)
             mv "$bundle/config.mutant" "$bundle/config.json" ;;
     esac ;;
 "skip:$command") exit 0 ;;
+"quiet:$command") exec "$MUTANT_REAL" "$@" 2>/dev/null ;;
 "status:$command")
     "$MUTANT_REAL" "$@"
     exit "$MUTANT_FILTER" ;;

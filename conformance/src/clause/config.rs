@@ -478,7 +478,7 @@ pub(super) const CLAUSES: &[Clause] = &[
         "config.md#linux-mount-options",
         Should,
         "`idmap` | SHOULD | Indicates that the mount MUST have an idmapping applied",
-        "F134.idmap_takes_the_mappings_of_the_container",
+        "S134.an_idmap_without_mappings_takes_the_container_s_or_is_refused",
         "F133.a_bind_mount_is_mapped_in_a_user_namespace",
     ),
     clause!(
@@ -537,6 +537,13 @@ pub(super) const CLAUSES: &[Clause] = &[
         Must,
         "`ridmap` [...] the runtime MUST use those values for the mount's mapping",
         "S134.ridmap_takes_the_mappings_of_the_mount",
+    ),
+    clause!(
+        "config.linux-mount-options.70",
+        "config.md#linux-mount-options",
+        Must,
+        "`ridmap` [...] the runtime MAY use the container's user namespace mapping, otherwise an error MUST be returned",
+        "S134.a_ridmap_without_mappings_takes_the_container_s_or_is_refused",
     ),
     clause!(
         "config.linux-mount-options.66",
@@ -722,6 +729,7 @@ pub(super) const CLAUSES: &[Clause] = &[
         Must,
         "Any value which cannot be mapped to a relevant kernel interface, or cannot be granted otherwise MUST be logged as a warning by the runtime",
         "F201.an_unknown_capability_is_warned_of",
+        "S201.a_capability_that_cannot_be_granted_is_warned_of",
     ),
     clause!(
         "config.linux-process.2",
@@ -800,7 +808,7 @@ pub(super) const CLAUSES: &[Clause] = &[
         "config.md#posix-platform-hooks",
         Must,
         "`prestart` [...] This specification extends the IEEE standard in that `path` MUST be absolute",
-        "F083.a_relative_path_of_a_prestart_hook_is_refused",
+        "S083.a_relative_path_of_a_prestart_hook_is_refused",
     ),
     clause!(
         "config.posix-platform-hooks.3",
@@ -835,7 +843,7 @@ pub(super) const CLAUSES: &[Clause] = &[
         "config.md#posix-platform-hooks",
         Must,
         "`createRuntime` [...] This specification extends the IEEE standard in that `path` MUST be absolute",
-        "F083.a_relative_path_of_a_hook_is_refused",
+        "S083.a_relative_path_of_a_hook_is_refused",
     ),
     clause!(
         "config.posix-platform-hooks.8",

@@ -143,14 +143,14 @@ pub(super) const CLAUSES: &[Clause] = &[
         "features-linux.md#memorypolicy",
         Must,
         "`modes` [...] The runtime MUST recognize the elements in this array as the `mode` of `linux.memoryPolicy`",
-        "F126.the_memory_policy_is_set_in_every_mode",
+        "S012.every_mode_of_memory_policies_of_the_features_is_recognised",
     ),
     clause!(
         "features-linux.memorypolicy.2",
         "features-linux.md#memorypolicy",
         Must,
         "`flags` [...] The runtime MUST recognize the elements in this in the `flags` property of the `linux.memoryPolicy`",
-        "F126.the_memory_policy_is_set_in_every_mode",
+        "S012.every_flag_of_memory_policies_of_the_features_is_recognised",
     ),
     clause!(
         "features-linux.mountextensions.1",

@@ -49,7 +49,7 @@ pub(super) const CLAUSES: &[Clause] = &[
         Must,
         "Additional values MAY be defined by the runtime, however, they MUST be used to represent new runtime states not defined above",
         "F019.the_state_fits_the_schema",
-        "F059.pause_stops_every_process_and_resume_lets_them_go_on",
+        "S059.a_status_of_the_runtime_s_own_is_of_a_state_of_its_own",
     ),
     clause!(
         "runtime.state.6",
@@ -113,7 +113,7 @@ pub(super) const CLAUSES: &[Clause] = &[
         "runtime.md#lifecycle",
         MustNot,
         "Any updates to `config.json` after this step MUST NOT affect the container",
-        "F048",
+        "F048.a_change_of_config_json_after_create_has_no_effect_on_start",
     ),
     clause!(
         "runtime.lifecycle.6",
@@ -217,6 +217,7 @@ pub(super) const CLAUSES: &[Clause] = &[
         Must,
         "If any `poststop` hook fails, the runtime MUST log a warning, but the remaining hooks and lifecycle continue as if the hook had succeeded",
         "F082.a_failing_poststop_hook_only_warns",
+        "S082.a_failing_poststop_hook_is_warned_of",
     ),
     clause!(
         "runtime.errors.1",
@@ -256,7 +257,7 @@ pub(super) const CLAUSES: &[Clause] = &[
         "runtime.md#query-state",
         Must,
         "Attempting to query a container that does not exist MUST generate an error",
-        "F056.every_command_on_a_missing_id_is_an_error",
+        "S056.a_query_of_a_missing_id_is_an_error",
     ),
     clause!(
         "runtime.query-state.3",
@@ -303,7 +304,6 @@ pub(super) const CLAUSES: &[Clause] = &[
         Must,
         "All of the properties configured in `config.json` except for `process` MUST be applied",
         "F047.create_makes_what_the_configuration_asks_for",
-        "F068.exec_in_a_created_container_works",
     ),
     clause!(
         "runtime.create.6",

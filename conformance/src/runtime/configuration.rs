@@ -108,6 +108,12 @@ pub(crate) const ROWS: &[Row] = &[
         a_capability_that_cannot_be_granted_is_no_error,
         "config.md, capabilities: SHOULD NOT fail if capabilities that cannot be granted are requested"
     ),
+    row!(
+        Runtime,
+        S201,
+        a_capability_that_cannot_be_granted_is_warned_of,
+        "config.md, Linux process: a value that cannot be granted otherwise MUST be logged as a warning"
+    ),
 ];
 
 /// A configuration with this value there is refused.
@@ -315,6 +321,16 @@ fn a_console_size_without_width_is_refused(case: &Case<'_>) -> Verdict {
 }
 
 fn a_capability_that_cannot_be_granted_is_no_error(case: &Case<'_>) -> Verdict {
+    ungranted(case).map(drop)
+}
+
+fn a_capability_that_cannot_be_granted_is_warned_of(case: &Case<'_>) -> Verdict {
+    ungranted(case)?.says(&["AUDIT_READ"])?;
+    Ok(())
+}
+
+/// A run with one capability that there is not and one that the caller cannot give; it ends well.
+fn ungranted(case: &Case<'_>) -> Verdict<testbed::Outcome> {
     let names = json!(["CAP_KILL", "CAP_OF_TOMORROW", "CAP_AUDIT_READ"]);
     let config = Config::new()
         .set(
@@ -328,5 +344,5 @@ fn a_capability_that_cannot_be_granted_is_no_error(case: &Case<'_>) -> Verdict {
     let run = run.within(&["setpriv", "--bounding-set", "-audit_read", "--"]);
     let outcome = case.call(&run)?.succeeds()?;
     ensure_eq!(outcome.text(), "CapBnd:0000000000000020", "what it has");
-    Ok(())
+    Ok(outcome)
 }

@@ -9,8 +9,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use testbed::{Config, Console};
 
+use super::placement::{MODES, kernel_has, policy_shows};
 use crate::case::Case;
-use crate::row::{Demand, Row, Verdict, ensure, ensure_eq, row};
+use crate::row::{Demand, Row, Verdict, ensure, ensure_eq, needs, row};
 
 pub(crate) const ROWS: &[Row] = &[
     row!(
@@ -96,6 +97,18 @@ pub(crate) const ROWS: &[Row] = &[
         S012,
         every_supported_seccomp_flag_of_the_features_is_taken,
         "features-linux.md: seccomp.supportedFlags: the runtime MUST recognize and support the elements in this array"
+    ),
+    row!(
+        Runtime,
+        S012,
+        every_mode_of_memory_policies_of_the_features_is_recognised,
+        "features-linux.md: memoryPolicy.modes: the runtime MUST recognize the elements in this array"
+    ),
+    row!(
+        Runtime,
+        S012,
+        every_flag_of_memory_policies_of_the_features_is_recognised,
+        "features-linux.md: memoryPolicy.flags: the runtime MUST recognize the elements in this array"
     ),
     row!(
         Runtime,
@@ -618,6 +631,71 @@ fn every_known_seccomp_flag_of_the_features_is_recognised(case: &Case<'_>) -> Ve
     }
     for flag in &supported {
         ensure!(known.contains(flag), "{flag} is supported and not known");
+    }
+    Ok(())
+}
+
+/// Whether the runtime runs a container with this memory policy.
+fn runs_with_policy(case: &Case<'_>, policy: Value) -> Verdict<bool> {
+    let config = Config::new().set("/linux/memoryPolicy", policy);
+    let container = case.container(config.args(&["true"]))?;
+    let ran = container.run()?.success();
+    container.delete_force()?;
+    Ok(ran)
+}
+
+fn every_mode_of_memory_policies_of_the_features_is_recognised(case: &Case<'_>) -> Verdict {
+    let modes = listed(case, "/linux/memoryPolicy/modes")?;
+    if modes.is_empty() {
+        return Ok(());
+    }
+    let has = std::fs::metadata("/proc/self/numa_maps").is_ok();
+    needs!(has, "a kernel with NUMA");
+    let made_up = json!({ "mode": "MPOL_OF_TOMORROW", "nodes": "0" });
+    ensure!(
+        !runs_with_policy(case, made_up)?,
+        "any word passes for a mode"
+    );
+    for mode in &modes {
+        let known = MODES.iter().find(|(known, ..)| known == mode);
+        match known {
+            Some(_) if !kernel_has(case, mode)? => {}
+            Some((_, nodes, names)) => {
+                policy_shows(case, &json!({ "mode": mode, "nodes": nodes }), names)?;
+            }
+            // One of tomorrow may want nodes or may not.
+            None => ensure!(
+                runs_with_policy(case, json!({ "mode": mode, "nodes": "0" }))?
+                    || runs_with_policy(case, json!({ "mode": mode, "nodes": "" }))?,
+                "no container runs with {mode}"
+            ),
+        }
+    }
+    Ok(())
+}
+
+fn every_flag_of_memory_policies_of_the_features_is_recognised(case: &Case<'_>) -> Verdict {
+    let flags = listed(case, "/linux/memoryPolicy/flags")?;
+    if flags.is_empty() {
+        return Ok(());
+    }
+    let has = std::fs::metadata("/proc/self/numa_maps").is_ok();
+    needs!(has, "a kernel with NUMA");
+    let bound = |flag: &str| json!({ "mode": "MPOL_BIND", "nodes": "0", "flags": [flag] });
+    ensure!(
+        !runs_with_policy(case, bound("MPOL_F_OF_TOMORROW"))?,
+        "any word passes for a flag"
+    );
+    for flag in flags.iter().map(String::as_str) {
+        match flag {
+            "MPOL_F_STATIC_NODES" => policy_shows(case, &bound(flag), &["bind=static:0"])?,
+            "MPOL_F_RELATIVE_NODES" => policy_shows(case, &bound(flag), &["bind=relative:0"])?,
+            _ if !kernel_has(case, flag)? => {}
+            _ => ensure!(
+                runs_with_policy(case, bound(flag))?,
+                "no container runs with {flag}"
+            ),
+        }
     }
     Ok(())
 }

@@ -111,7 +111,13 @@ pub(crate) const ROWS: &[Row] = &[
         Runtime,
         F082,
         a_failing_poststop_hook_only_warns,
-        "runtime.md: if any poststop hook fails MUST log a warning, but the remaining hooks and lifecycle continue"
+        "runtime.md: if any poststop hook fails [...] the remaining hooks and lifecycle continue"
+    ),
+    row!(
+        Runtime,
+        S082,
+        a_failing_poststop_hook_is_warned_of,
+        "runtime.md: if any poststop hook fails, the runtime MUST log a warning"
     ),
     row!(
         Runtime,
@@ -133,7 +139,7 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     row!(
         Runtime,
-        F083,
+        S083,
         a_relative_path_of_a_hook_is_refused,
         "config.md: path REQUIRED; runtimes MUST support absolute path values"
     ),
@@ -464,12 +470,31 @@ fn a_failing_poststop_hook_only_warns(case: &Case<'_>) -> Verdict {
     let config = Config::new()
         .hook("poststop", "exit 9")
         .hook("poststop", &second);
+    said_at_delete(case, config)?;
+    case.read("second")?;
+    Ok(())
+}
+
+fn a_failing_poststop_hook_is_warned_of(case: &Case<'_>) -> Verdict {
+    // What a runtime says at every deletion is no warning.
+    let usual = said_at_delete(case, Config::new().hook("poststop", "exit 0"))?;
+    let said = said_at_delete(case, Config::new().hook("poststop", "exit 9"))?;
+    ensure!(
+        said.len() > usual.len(),
+        "no warning of a poststop hook that ended with 9: {said:?}, and {usual:?} without it"
+    );
+    Ok(())
+}
+
+/// What the runtime says on stderr, where the log goes if nobody names a file, when it deletes a
+/// container with this configuration that has ended.
+fn said_at_delete(case: &Case<'_>, config: Config) -> Verdict<String> {
     let container = case.container(config)?;
     container.up()?;
     container.reaches("stopped")?;
-    container.delete()?.succeeds()?;
-    case.read("second")?;
-    nothing_is_left(case, &container)
+    let said = container.delete()?.succeeds()?.complaint();
+    nothing_is_left(case, &container)?;
+    Ok(said)
 }
 
 fn the_arguments_of_a_hook_include_argv0(case: &Case<'_>) -> Verdict {
@@ -522,9 +547,22 @@ fn hooks_of_a_kind_run_in_the_order_of_the_list(case: &Case<'_>) -> Verdict {
 }
 
 fn a_relative_path_of_a_hook_is_refused(case: &Case<'_>) -> Verdict {
-    let hook = json!({ "path": "bin/true", "args": ["true"] });
-    let container = case.container(Config::new().hook_with("createRuntime", hook))?;
-    container.create()?.refuses()?;
+    relative_is_refused(case, "createRuntime")
+}
+
+/// A hook of `kind` whose path is relative is refused, although every place that it may be taken
+/// to start from holds such a program: the bundle, the rootfs and where the runtime is called.
+pub(super) fn relative_is_refused(case: &Case<'_>, kind: &str) -> Verdict {
+    // One that reads its state: a runtime that cannot write it may fail for that.
+    let hook = json!({ "path": "bin/cat", "args": ["cat"] });
+    let container = case.container(Config::new().hook_with(kind, hook))?;
+    let dir = container.dir();
+    case.sh(&format!(
+        "mkdir {dir}/bin && ln -s /bin/cat {dir}/bin/cat && test -e {dir}/rootfs/bin/cat"
+    ))?;
+    let create = container.command(&["create", "--bundle", &dir])?;
+    let create = create.within(&["sh", "-c", "cd / && exec \"$@\"", "sh"]);
+    case.call(&create)?.refuses()?;
     nothing_is_left(case, &container)
 }
 

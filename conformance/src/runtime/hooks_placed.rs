@@ -87,7 +87,7 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     row!(
         Runtime,
-        F083,
+        S083,
         a_relative_path_of_a_prestart_hook_is_refused,
         "config.md, prestart: path MUST be absolute"
     ),
@@ -272,13 +272,5 @@ fn a_timeout_of_zero_is_refused(case: &Case<'_>) -> Verdict {
 }
 
 fn a_relative_path_of_a_prestart_hook_is_refused(case: &Case<'_>) -> Verdict {
-    let hook = json!({ "path": "bin/true", "args": ["true"] });
-    let container = case.container(Config::new().hook_with("prestart", hook))?;
-    container.create()?.refuses()?;
-    ensure_eq!(
-        case.cgroups(&container)?,
-        Vec::<String>::new(),
-        "cgroups left"
-    );
-    Ok(())
+    super::hooks::relative_is_refused(case, "prestart")
 }

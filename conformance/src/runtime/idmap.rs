@@ -47,6 +47,18 @@ pub(crate) const ROWS: &[Row] = &[
     row!(
         Runtime,
         S134,
+        an_idmap_without_mappings_takes_the_container_s_or_is_refused,
+        "config.md: idmap: the runtime MAY use the container's user namespace mapping, otherwise an error MUST be returned"
+    ),
+    row!(
+        Runtime,
+        S134,
+        a_ridmap_without_mappings_takes_the_container_s_or_is_refused,
+        "config.md: ridmap: the runtime MAY use the container's user namespace mapping, otherwise an error MUST be returned"
+    ),
+    row!(
+        Runtime,
+        S134,
         ridmap_takes_the_mappings_of_the_mount,
         "config.md: ridmap: if uidMappings or gidMappings are specified, the runtime MUST use those values"
     ),
@@ -166,6 +178,26 @@ fn idmap_takes_the_mappings_of_the_container(case: &Case<'_>) -> Verdict {
     );
     let owner = case.sh(&format!("stat -c %u {directory}/new"))?;
     ensure_eq!(owner, "0", "owner on the host of what its root made");
+    Ok(())
+}
+
+fn an_idmap_without_mappings_takes_the_container_s_or_is_refused(case: &Case<'_>) -> Verdict {
+    mapped_or_refused(case, "idmap")
+}
+
+fn a_ridmap_without_mappings_takes_the_container_s_or_is_refused(case: &Case<'_>) -> Verdict {
+    mapped_or_refused(case, "ridmap")
+}
+
+fn mapped_or_refused(case: &Case<'_>, option: &str) -> Verdict {
+    let directory = source(case)?;
+    let config = mapped().mount("/data", "bind", &directory, &["rbind", option]);
+    let container = opened(case, config.args(&["stat", "-c", "%u:%g", "/data/file"]))?;
+    let outcome = container.run()?;
+    ensure!(
+        outcome.refused() || outcome.text() == "1005:1005",
+        "neither refused nor mapped with {option}:\n{outcome}"
+    );
     Ok(())
 }
 

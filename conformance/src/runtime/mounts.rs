@@ -15,6 +15,12 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     row!(
         Runtime,
+        S127,
+        the_default_file_systems_are_there_unasked,
+        "config-linux.md, default filesystems: SHOULD be made available in each container's filesystem"
+    ),
+    row!(
+        Runtime,
         F127,
         mounts_are_made_in_the_order_of_the_list,
         "config.md: the runtime MUST mount entries in the listed order"
@@ -170,6 +176,26 @@ fn the_default_mounts_are_there(case: &Case<'_>) -> Verdict {
         ensure!(text.lines().any(is), "no {kind} on {point} in\n{text}");
     }
     ensure!(text.contains(" /sys/fs/cgroup"), "no cgroups in\n{text}");
+    Ok(())
+}
+
+fn the_default_file_systems_are_there_unasked(case: &Case<'_>) -> Verdict {
+    let config = Config::new().set("/mounts", serde_json::json!([]));
+    let container = case.container(config.args(&["sleep", "60"]))?;
+    container.up()?;
+    // From outside: inside there may be no /proc to look at.
+    let text = case.sh(&format!("cat /proc/{}/mountinfo", container.pid()?))?;
+    for (point, kind) in [
+        ("/proc", "proc"),
+        ("/sys", "sysfs"),
+        ("/dev/pts", "devpts"),
+        ("/dev/shm", "tmpfs"),
+    ] {
+        let is = |line: &str| {
+            line.split(' ').nth(4) == Some(point) && line.contains(&format!(" - {kind} "))
+        };
+        ensure!(text.lines().any(is), "no {kind} on {point} in\n{text}");
+    }
     Ok(())
 }
 

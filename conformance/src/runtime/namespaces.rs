@@ -1,10 +1,10 @@
 //! Namespaces, new, joined and shared, and what each brings: mappings, host name, `lo`.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use testbed::Config;
 
 use crate::case::Case;
-use crate::row::{Demand, Row, Verdict, ensure, ensure_eq, row};
+use crate::row::{Demand, Row, Verdict, ensure, ensure_eq, needs, row};
 
 pub(crate) const ROWS: &[Row] = &[
     row!(
@@ -145,6 +145,42 @@ pub(crate) const ROWS: &[Row] = &[
         a_user_whose_name_is_a_number_is_no_other_user,
         "CVE-2016-3697: uid is a number and never looked up in the container's passwd"
     ),
+    row!(
+        Runtime,
+        S089,
+        without_a_mount_namespace_it_is_the_host_s,
+        "config-linux.md: a type not in the array MUST inherit the runtime namespace of that type"
+    ),
+    row!(
+        Runtime,
+        S091,
+        without_an_ipc_namespace_it_is_the_host_s,
+        "config-linux.md: a type not in the array MUST inherit the runtime namespace of that type"
+    ),
+    row!(
+        Runtime,
+        S092,
+        without_a_uts_namespace_it_is_the_host_s,
+        "config-linux.md: a type not in the array MUST inherit the runtime namespace of that type"
+    ),
+    row!(
+        Runtime,
+        S093,
+        without_a_user_namespace_it_is_the_host_s,
+        "config-linux.md: a type not in the array MUST inherit the runtime namespace of that type"
+    ),
+    row!(
+        Runtime,
+        S094,
+        without_a_cgroup_namespace_it_is_the_host_s,
+        "config-linux.md: a type not in the array MUST inherit the runtime namespace of that type"
+    ),
+    row!(
+        Runtime,
+        S095,
+        without_a_time_namespace_it_is_the_host_s,
+        "config-linux.md: a type not in the array MUST inherit the runtime namespace of that type"
+    ),
 ];
 
 /// Whether the container's namespace `file` is the host's.
@@ -179,6 +215,60 @@ fn without_a_pid_namespace_it_is_the_host_s(case: &Case<'_>) -> Verdict {
         "the pid namespace is new"
     );
     Ok(())
+}
+
+/// Without an entry for `kind` the container is in the namespace `file` of its runtime, which has
+/// mounts of its own here: those of a container that shares them would be left on the host.
+fn is_inherited(case: &Case<'_>, kind: &str, file: &str) -> Verdict {
+    let link = format!("readlink /proc/self/ns/{file}");
+    needs!(case.holds(&link)?, "a kernel with {kind} namespaces");
+    // Nothing that would be set in the host's namespace instead, and is refused for that.
+    let config = Config::new()
+        .share(kind)
+        .set("/hostname", Value::Null)
+        .set("/linux/maskedPaths", Value::Null)
+        .set("/linux/readonlyPaths", Value::Null);
+    let config = match kind {
+        "mount" => config.set("/mounts", json!([])),
+        _ => config,
+    };
+    let container = case.container(config.sh(&link))?;
+    let run = container.command(&["run", "--bundle", &container.dir()])?;
+    // The runtime and the program may need a /proc under the new root.
+    let proc = format!("mount --rbind /proc {}/rootfs/proc", container.dir());
+    let first = format!("{link}; {proc}; exec \"$@\"");
+    let run = run.within(&["unshare", "--mount", "sh", "-ec", &first, "sh"]);
+    let text = case.call(&run)?.succeeds()?.text();
+    let links: Vec<_> = text.lines().collect();
+    ensure!(
+        links.len() == 2 && links[0] == links[1],
+        "the {kind} namespaces of runtime and container: {links:?}"
+    );
+    Ok(())
+}
+
+fn without_a_mount_namespace_it_is_the_host_s(case: &Case<'_>) -> Verdict {
+    is_inherited(case, "mount", "mnt")
+}
+
+fn without_an_ipc_namespace_it_is_the_host_s(case: &Case<'_>) -> Verdict {
+    is_inherited(case, "ipc", "ipc")
+}
+
+fn without_a_uts_namespace_it_is_the_host_s(case: &Case<'_>) -> Verdict {
+    is_inherited(case, "uts", "uts")
+}
+
+fn without_a_user_namespace_it_is_the_host_s(case: &Case<'_>) -> Verdict {
+    is_inherited(case, "user", "user")
+}
+
+fn without_a_cgroup_namespace_it_is_the_host_s(case: &Case<'_>) -> Verdict {
+    is_inherited(case, "cgroup", "cgroup")
+}
+
+fn without_a_time_namespace_it_is_the_host_s(case: &Case<'_>) -> Verdict {
+    is_inherited(case, "time", "time")
 }
 
 fn a_mount_namespace_is_new(case: &Case<'_>) -> Verdict {

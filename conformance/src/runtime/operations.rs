@@ -236,12 +236,15 @@ fn every_operation_wants_an_id(case: &Case<'_>) -> Verdict {
         ensure_eq!(container.state()?["status"], "created", "after {operation}");
     }
     let other = case.container(sleeper())?;
+    let before = case.snapshot()?;
     let create = case.runtime(&["create", "--bundle", &other.dir()])?;
     case.call(&create)?.refuses()?;
-    let list = case
-        .call(&case.runtime(&["list", "--quiet"])?)?
-        .succeeds()?;
-    ensure_eq!(list.text(), container.id, "containers that there are");
+    let difference = before.difference(&case.snapshot()?);
+    ensure!(
+        difference.is_empty(),
+        "made without a name:\n{}",
+        difference.join("\n")
+    );
     Ok(())
 }
 

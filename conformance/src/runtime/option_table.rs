@@ -155,7 +155,7 @@ fn propagation(case: &Case<'_>, how: &str, option: &str, top: &str, below: &str)
     };
     let told = tags("/data").unwrap_or_default();
     ensure!(fits(&told, top), "{option}: {top:?} for /data in\n{text}");
-    if how == "rbind" && option != "runbindable" {
+    if how == "rbind" {
         let told = tags("/data/sub");
         let right = told.is_some_and(|told| fits(&told, below));
         ensure!(right, "{option}: {below:?} for /data/sub in\n{text}");

@@ -18,6 +18,12 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     row!(
         Runtime,
+        S059,
+        a_status_of_the_runtime_s_own_is_of_a_state_of_its_own,
+        "runtime.md, state: additional values MUST be used to represent new runtime states not defined above"
+    ),
+    row!(
+        Runtime,
         F069,
         exec_in_a_paused_container_is_refused,
         "runc-exec(8): in a frozen cgroup the process would never run, and the caller never return"
@@ -92,6 +98,23 @@ fn pause_stops_every_process_and_resume_lets_them_go_on(case: &Case<'_>) -> Verd
     ensure_eq!(container.state()?["status"], "running", "status");
     ensure!(ticks(&container)? > 0, "it does not go on");
     Ok(())
+}
+
+fn a_status_of_the_runtime_s_own_is_of_a_state_of_its_own(case: &Case<'_>) -> Verdict {
+    let container = case.container(Config::new().args(&["sleep", "60"]))?;
+    container.create()?.succeeds()?;
+    ensure_eq!(container.state()?["status"], "created", "after create");
+    container.start()?.succeeds()?;
+    ensure_eq!(container.state()?["status"], "running", "after start");
+    // No operation of the specification, and one that a runtime need not have.
+    if needs_freezer().is_ok() && asked(&container, "pause")?.success() {
+        let status = container.state()?["status"].clone();
+        let defined = ["creating", "created", "stopped"].map(Into::into);
+        ensure!(!defined.contains(&status), "{status} while paused");
+        asked(&container, "resume")?.succeeds()?;
+        ensure_eq!(container.state()?["status"], "running", "after resume");
+    }
+    container.stop()
 }
 
 fn exec_in_a_paused_container_is_refused(case: &Case<'_>) -> Verdict {

@@ -212,7 +212,7 @@ fn a_bad_list_of_processors_is_refused(case: &Case<'_>) -> Verdict {
 }
 
 /// What numa_maps(5) calls each mode on node 0; local allocation has no name before Linux 5.14.
-const MODES: [(&str, &str, &[&str]); 7] = [
+pub(super) const MODES: [(&str, &str, &[&str]); 7] = [
     ("MPOL_DEFAULT", "", &["default"]),
     ("MPOL_PREFERRED", "0", &["prefer:0", "prefer (many):0"]),
     ("MPOL_BIND", "0", &["bind:0"]),
@@ -225,41 +225,42 @@ const MODES: [(&str, &str, &[&str]); 7] = [
 fn the_memory_policy_is_set_in_every_mode(case: &Case<'_>) -> Verdict {
     let has = std::fs::metadata("/proc/self/numa_maps").is_ok();
     needs!(has, "a kernel with NUMA");
+    for (mode, nodes, names) in MODES {
+        if kernel_has(case, mode)? {
+            let value = json!({ "mode": mode, "nodes": nodes });
+            policy_shows(case, &value, names)?;
+        }
+    }
+    let value = json!({ "mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"] });
+    policy_shows(case, &value, &["bind=static:0"])
+}
+
+/// Whether the kernel is as new as this mode or flag of a memory policy.
+pub(super) fn kernel_has(case: &Case<'_>, word: &str) -> Verdict<bool> {
     let release = case.sh("uname -r")?;
     let mut numbers = release
         .split(['.', '-'])
         .map_while(|part| part.parse::<u32>().ok());
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    for (mode, nodes, names) in MODES {
-        let since = match mode {
+    Ok(version
+        >= match word {
+            "MPOL_F_NUMA_BALANCING" => (5, 12),
             "MPOL_PREFERRED_MANY" => (5, 15),
             "MPOL_WEIGHTED_INTERLEAVE" => (6, 9),
             _ => (0, 0),
-        };
-        if version < since {
-            continue;
-        }
-        let config = Config::new()
-            .set(
-                "/linux/memoryPolicy",
-                json!({ "mode": mode, "nodes": nodes }),
-            )
-            .sh("cut -d' ' -f2- /proc/self/numa_maps");
-        let text = case.container(config)?.output()?;
-        let found = names
-            .iter()
-            .any(|name| text.lines().any(|line| line.starts_with(name)));
-        ensure!(found, "with {mode} no {names:?} in\n{text}");
-    }
-    let value = json!({ "mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"] });
+        })
+}
+
+/// With this memory policy a line of numa_maps(5) begins with one of `names`.
+pub(super) fn policy_shows(case: &Case<'_>, policy: &Value, names: &[&str]) -> Verdict {
     let config = Config::new()
-        .set("/linux/memoryPolicy", value)
+        .set("/linux/memoryPolicy", policy.clone())
         .sh("cut -d' ' -f2- /proc/self/numa_maps");
     let text = case.container(config)?.output()?;
-    ensure!(
-        text.contains("bind=static:0"),
-        "no bind=static:0 in\n{text}"
-    );
+    let found = names
+        .iter()
+        .any(|name| text.lines().any(|line| line.starts_with(name)));
+    ensure!(found, "with {policy} no {names:?} in\n{text}");
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,15 @@ pub struct Received {
     pub master: Option<OwnedFd>,
 }
 
+/// Everything that came over one connection.
+#[derive(Debug)]
+pub struct Connection {
+    /// Each message with its descriptors, in their order; a long one may come in parts.
+    pub messages: Vec<(Vec<u8>, Vec<OwnedFd>)>,
+    /// Whether the other end closed it.
+    pub closed: bool,
+}
+
 impl Console {
     /// Listens at `path`.
     pub fn listen(path: &Path) -> Result<Self> {
@@ -34,6 +43,43 @@ impl Console {
 
     /// Waits for the one connection and its one message.
     pub fn receive(&self, patience: Duration) -> Result<Received> {
+        let stream = self.accept(patience)?;
+        let (payload, mut descriptors) = sys::socket::receive(&stream)
+            .map_err(|error| Error::Host(format!("receive a console: {error}")))?;
+        let master = (descriptors.len() == 1).then(|| descriptors.remove(0));
+        Ok(Received { payload, master })
+    }
+
+    /// Waits for one connection and reads it until the other end closes it, or says nothing for
+    /// two seconds.
+    pub fn receive_to_the_end(&self, patience: Duration) -> Result<Connection> {
+        let stream = self.accept(patience)?;
+        stream
+            .set_read_timeout(Some(Duration::from_secs(2)))
+            .because(|| "set SO_RCVTIMEO".into())?;
+        let mut messages = Vec::new();
+        loop {
+            match sys::socket::receive(&stream) {
+                Ok((bytes, descriptors)) if bytes.is_empty() && descriptors.is_empty() => break,
+                Ok(message) => messages.push(message),
+                Err(error) if messages.is_empty() => {
+                    return Err(Error::Host(format!("receive a message: {error}")));
+                }
+                Err(_) => {
+                    return Ok(Connection {
+                        messages,
+                        closed: false,
+                    });
+                }
+            }
+        }
+        Ok(Connection {
+            messages,
+            closed: true,
+        })
+    }
+
+    fn accept(&self, patience: Duration) -> Result<UnixStream> {
         let deadline = Instant::now() + patience;
         let stream = loop {
             match self.0.accept() {
@@ -47,10 +93,7 @@ impl Console {
         stream
             .set_read_timeout(Some(patience))
             .because(|| "set SO_RCVTIMEO".into())?;
-        let (payload, mut descriptors) = sys::socket::receive(&stream)
-            .map_err(|error| Error::Host(format!("receive a console: {error}")))?;
-        let master = (descriptors.len() == 1).then(|| descriptors.remove(0));
-        Ok(Received { payload, master })
+        Ok(stream)
     }
 }
 
