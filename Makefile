@@ -50,8 +50,10 @@ fmt: ## format the sources
 lint: ## clippy with warnings as errors
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
+# The tests of hooks run the plugins of the same build, which cargo builds for nobody but themselves.
 # --show-output: the SKIP of a test that passed would be captured otherwise.
 test-unit: ## unit and integration tests of every crate; as root they test everything
+	cargo build --workspace --bins --locked --quiet
 	cargo test --workspace --locked --quiet -- --show-output
 
 test-root: test-unit ## the same: tests that need root skip aloud without it

@@ -101,7 +101,11 @@ const NAMESPACES: &str =
 fn lived_with_own(case: &Case<'_>, kind: &str) -> Verdict {
     let program = case.path("own-hook");
     let seen = case.path("seen");
-    testbed::bundle::script(program.as_ref(), "/bin/sh", &format!("echo ran > {seen}"))?;
+    testbed::bundle::script(
+        program.as_ref(),
+        "/bin/sh",
+        &format!("cat >/dev/null; echo ran > {seen}"),
+    )?;
     let hook = json!({ "path": program, "args": ["own-hook"] });
     let container = case.container(Config::new().hook_with(kind, hook))?;
     container.up()?;
@@ -258,7 +262,9 @@ fn create_container_runs_after_create_runtime(case: &Case<'_>) -> Verdict {
 fn a_timeout_of_zero_is_refused(case: &Case<'_>) -> Verdict {
     for kind in ["prestart", "createRuntime"] {
         for timeout in [0, -1] {
-            let hook = json!({ "path": "/bin/true", "args": ["true"], "timeout": timeout });
+            // It lasts, so that a runtime that ends it at once says so every time.
+            let slow = json!(["sh", "-c", "cat >/dev/null; sleep 1"]);
+            let hook = json!({ "path": "/bin/sh", "args": slow, "timeout": timeout });
             let outcome = case
                 .container(Config::new().hook_with(kind, hook))?
                 .create()?;
