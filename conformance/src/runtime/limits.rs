@@ -42,16 +42,29 @@ pub(crate) fn directory(container: &Container<'_>, controller: &str) -> Verdict<
 }
 
 /// Whether the machine has the file of a limit, told by a cgroup of this row's own.
-pub(crate) fn offers(case: &Case<'_>, (controller, v1, v2): Limit) -> Verdict<bool> {
+pub(crate) fn offers(case: &Case<'_>, limit: Limit) -> Verdict<bool> {
+    of_a_cgroup(case, limit, |file| format!("test -e {file}"))
+}
+
+/// Whether this kernel takes `value` in the file of a limit, told by a cgroup of this row's own.
+pub(crate) fn takes(case: &Case<'_>, limit: Limit, value: &str) -> Verdict<bool> {
+    of_a_cgroup(case, limit, |file| format!("echo '{value}' > {file}"))
+}
+
+fn of_a_cgroup(
+    case: &Case<'_>,
+    (controller, v1, v2): Limit,
+    question: impl Fn(&str) -> String,
+) -> Verdict<bool> {
     let (mount, file) = match version(controller)? {
         Version::V1 => (format!("/sys/fs/cgroup/{controller}"), v1),
         Version::V2 => ("/sys/fs/cgroup".into(), v2),
     };
     let group = format!("{mount}/{}-probe", case.cgroup_prefix());
     case.sh(&format!("mkdir {group}"))?;
-    let there = case.holds(&format!("test -e {group}/{file}"));
+    let answer = case.holds(&question(&format!("{group}/{file}")));
     case.sh(&format!("rmdir {group}"))?;
-    there
+    answer
 }
 
 /// What the kernel has in the file of a limit.

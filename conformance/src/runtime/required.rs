@@ -8,7 +8,7 @@ use testbed::Config;
 
 use crate::case::Case;
 use crate::row::{Demand, Row, Verdict, ensure, needs, row};
-use crate::runtime::limits::offers;
+use crate::runtime::limits::{offers, takes, version};
 
 /// One row for each: its name, what is put in at which pointer, and which pointer goes.
 macro_rules! required {
@@ -142,38 +142,47 @@ fn missed(case: &Case<'_>, put: &str, value: Value, gone: &str) -> Verdict {
 
 /// Skips where this kernel has no file for the property: a runtime may say so, which proves nothing.
 fn needs_files_for(case: &Case<'_>, gone: &str) -> Verdict {
-    let (controller, files): (_, &[(&str, &str)]) = match gone.rsplitn(3, '/').nth(2) {
-        Some("/linux/resources/blockIO/weightDevice") => (
-            "blkio",
-            &[
-                ("blkio.bfq.weight_device", "io.bfq.weight"),
-                ("blkio.weight_device", "io.weight"),
-            ],
-        ),
-        Some("/linux/resources/hugepageLimits") => (
-            "hugetlb",
-            &[("hugetlb.2MB.limit_in_bytes", "hugetlb.2MB.max")],
-        ),
-        // Version 2 has priorities in no file: runtimes leave them to others or refuse them.
-        Some("/linux/resources/network/priorities") => ("net_prio", &[("net_prio.ifpriomap", "")]),
-        _ => return Ok(()),
-    };
-    let mut there = false;
-    for (v1, v2) in files {
-        there |= offers(case, (controller, v1, v2))?;
+    match gone.rsplitn(3, '/').nth(2) {
+        Some("/linux/resources/blockIO/weightDevice") => needs_weights(case),
+        Some("/linux/resources/hugepageLimits") => {
+            let pages = ("hugetlb", "hugetlb.2MB.limit_in_bytes", "hugetlb.2MB.max");
+            needs!(offers(case, pages)?, "huge pages of 2 MB");
+            Ok(())
+        }
+        // Version 2 has them in no file: runtimes leave them to others or refuse them.
+        Some("/linux/resources/network/priorities") => version("net_prio").map(drop),
+        _ => Ok(()),
     }
-    needs!(there, "files of cgroup controller {controller}");
+}
+
+/// Only some schedulers have weights, and only for the disks that they serve.
+fn needs_weights(case: &Case<'_>) -> Verdict {
+    let (major, minor) = a_disk(case)?.unwrap_or_default();
+    let mut taken = false;
+    for (v1, v2) in [
+        ("blkio.bfq.weight_device", "io.bfq.weight"),
+        ("blkio.weight_device", "io.weight"),
+    ] {
+        taken |= takes(case, ("blkio", v1, v2), &format!("{major}:{minor} 100"))?;
+    }
+    needs!(taken, "a disk with weights");
     Ok(())
 }
 
 /// The value with the numbers of a disk of this machine where it says 0:0.
 fn of_a_disk(case: &Case<'_>, value: &Value) -> Verdict<Value> {
-    let numbers = case.sh("awk 'NR == 3 { print $1, $2 }' /proc/partitions")?;
-    let Some((major, minor)) = numbers.split_once(' ') else {
+    let Some((major, minor)) = a_disk(case)? else {
         return Ok(value.clone());
     };
     let text = value.to_string();
     let text = text.replace(r#""major":0"#, &format!(r#""major":{major}"#));
     let text = text.replace(r#""minor":0"#, &format!(r#""minor":{minor}"#));
     Ok(serde_json::from_str(&text)?)
+}
+
+/// The numbers of a disk, if there is one.
+fn a_disk(case: &Case<'_>) -> Verdict<Option<(String, String)>> {
+    let numbers = case.sh("awk 'NR == 3 { print $1, $2 }' /proc/partitions")?;
+    let numbers = numbers.split_once(' ');
+    Ok(numbers.map(|(major, minor)| (major.into(), minor.into())))
 }
