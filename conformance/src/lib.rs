@@ -18,6 +18,7 @@ pub mod clause; // the sentences of the specifications
 mod client; // programs that call runtimes and plugins
 mod cni; // rows for plugins
 mod container; // one container of the runtime under test
+pub mod error; // why a run could not be made
 mod features; // what runtimes are scored by
 pub mod gaps; // known-gaps.toml
 mod hook; // rows for network hooks

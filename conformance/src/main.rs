@@ -13,6 +13,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
+use conformance::error::Error;
 use conformance::options::{self, Options};
 use conformance::report::{self, Format};
 use conformance::run::{self, End, Manner};
@@ -65,21 +66,20 @@ fn as_a_helper(argv: &[String]) -> Option<ExitCode> {
 }
 
 /// Whether all is well.
-fn obey(options: &Options) -> Result<bool, String> {
+fn obey(options: &Options) -> Result<bool, Error> {
     let mut rows = chosen(options);
     if options.list {
         return printed(&listed(&rows)).map(|()| true);
     }
     if rows.is_empty() {
-        return Err(
-            "no row to run: give --runtime, --cni-path, --caller or --hook, and a filter that fits"
-                .into(),
-        );
+        let remedy = "give --runtime, --cni-path, --caller or --hook, and a filter that fits";
+        return Err(Error::Usage(format!("no row to run: {remedy}")));
     }
     if !testbed::requires::is_root() {
-        return Err("needs root: namespaces, mounts and cgroups are made for every row".into());
+        let why = "namespaces, mounts and cgroups are made for every row";
+        return Err(Error::Machine(format!("needs root: {why}")));
     }
-    missing_tool().map_or(Ok(()), Err)?;
+    missing_tool().map_or(Ok(()), |tool| Err(Error::Machine(tool)))?;
     let output = options.output.as_deref().map(opened).transpose()?;
     if let Some(seed) = options.shuffle {
         run::shuffle(&mut rows, seed);
@@ -87,7 +87,8 @@ fn obey(options: &Options) -> Result<bool, String> {
     let directory = tempfile::Builder::new()
         .prefix("oci-conformance-")
         .tempdir();
-    let mut directory = directory.map_err(|error| format!("create a directory: {error}"))?;
+    let mut directory =
+        directory.map_err(Error::of("create a directory in", &std::env::temp_dir()))?;
     directory.disable_cleanup(options.keep);
     let well = match options.prove {
         true => proven(options, &rows, directory.path())?,
@@ -117,19 +118,19 @@ fn missing_tool() -> Option<String> {
 }
 
 /// The file of the report, before anything is judged: an hour later nobody wants to hear of it.
-fn opened(path: &Path) -> Result<File, String> {
-    File::create(path).map_err(|error| format!("write {path:?}: {error}"))
+fn opened(path: &Path) -> Result<File, Error> {
+    File::create(path).map_err(Error::of("write", path))
 }
 
-fn manner(options: &Options) -> Result<Manner, String> {
+fn manner(options: &Options) -> Result<Manner, Error> {
     Ok(Manner {
         jobs: options.jobs,
-        ended: testbed::wanted_to_end().map_err(|error| error.to_string())?,
+        ended: testbed::wanted_to_end()?,
         shown: std::io::stderr().is_terminal(),
     })
 }
 
-fn proven(options: &Options, rows: &[&'static Row], directory: &Path) -> Result<bool, String> {
+fn proven(options: &Options, rows: &[&'static Row], directory: &Path) -> Result<bool, Error> {
     let proof = mutants::prove(rows, &options.subject, directory, manner(options)?)?;
     printed(&proof.text)?;
     Ok(proof.holds)
@@ -140,7 +141,7 @@ fn judged(
     rows: &[&'static Row],
     directory: &Path,
     output: Option<File>,
-) -> Result<bool, String> {
+) -> Result<bool, Error> {
     let manner = manner(options)?;
     let is_ended = || manner.ended.load(Ordering::Relaxed);
     let (mut trials, _) = trial::judge(rows, &options.subject, directory, manner, false)?;
@@ -152,14 +153,14 @@ fn judged(
         let mut rows = rows.to_vec();
         rows.retain(|row| row.side == *side);
         let place = directory.join(format!("beside{number}"));
-        std::fs::create_dir(&place).map_err(|error| format!("mkdir {place:?}: {error}"))?;
+        std::fs::create_dir(&place).map_err(Error::of("mkdir", &place))?;
         let (beside, notes) = trial::judge(&rows, peer, &place, manner, true)?;
         trials.extend(beside);
         eprint!("{notes}");
     }
     tell(options, &trials, own, output)?;
     if is_ended() {
-        return Err("interrupted: what is above is not all".into());
+        return Err(Error::Interrupted);
     }
     if let Some(directory) = &options.matrix {
         matrix::publish(directory, &trials)?;
@@ -175,7 +176,7 @@ fn tell(
     trials: &[Trial],
     own: usize,
     output: Option<File>,
-) -> Result<(), String> {
+) -> Result<(), Error> {
     let whole = options.filters.is_empty();
     let text = report::written(trials, own, options.format, whole);
     let Some(mut output) = output else {
@@ -183,7 +184,8 @@ fn tell(
     };
     if let Err(error) = output.write_all(text.as_bytes()) {
         printed(&text)?;
-        return Err(format!("write {:?}: {error}", options.output));
+        let path = options.output.as_deref().unwrap_or(Path::new(""));
+        return Err(Error::of("write", path)(error));
     }
     match options.format {
         Format::Human => Ok(()),
@@ -209,10 +211,10 @@ fn listed(rows: &[&Row]) -> String {
 }
 
 /// Prints. Who has read enough (`| head`) closes the pipe, and that is no error.
-fn printed(text: &str) -> Result<(), String> {
+fn printed(text: &str) -> Result<(), Error> {
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(format!("print: {error}"))
+            Err(Error::of("write", Path::new("/dev/stdout"))(error))
         }
         _ => Ok(()),
     }

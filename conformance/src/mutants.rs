@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use crate::error::Error;
 use crate::gaps::Gaps;
 use crate::row::{Row, Side};
 use crate::run::{self, End, Manner};
@@ -61,7 +62,7 @@ pub fn prove(
     honest: &Subject,
     directory: &Path,
     manner: Manner,
-) -> Result<Proof, String> {
+) -> Result<Proof, Error> {
     let (mut caught, unjudged) = seen_to_lie(rows, honest, directory, manner)?;
     // A known gap is a row that was seen to fail on a real peer.
     caught.extend(Gaps::shipped().names().into_iter().map(|(_, row)| row));
@@ -110,7 +111,7 @@ fn seen_to_lie(
     honest: &Subject,
     directory: &Path,
     manner: Manner,
-) -> Result<(BTreeSet<String>, BTreeMap<String, String>), String> {
+) -> Result<(BTreeSet<String>, BTreeMap<String, String>), Error> {
     let (mut caught, mut unjudged) = (BTreeSet::new(), BTreeMap::new());
     for script in ["exit 0", "exit 1"] {
         let liar = liar(script, honest, directory)?;
@@ -153,7 +154,7 @@ fn fates(
     honest: &Subject,
     directory: &Path,
     manner: Manner,
-) -> Result<Vec<(Mutant, Fate)>, String> {
+) -> Result<Vec<(Mutant, Fate)>, Error> {
     let row_of = |mutant: &Mutant| rows.iter().copied().find(|row| row.name() == mutant.row);
     let asked: Vec<(Mutant, &Row)> = list()
         .into_iter()
@@ -189,7 +190,7 @@ fn fate(
     honest: &Subject,
     directory: &Path,
     manner: Manner,
-) -> Result<Fate, String> {
+) -> Result<Fate, Error> {
     let subject = installed(mutant, honest, directory)?;
     let judged = run::run(&[row], &subject, &fresh(directory)?, manner)?;
     Ok(match judged.first().map(|one| &one.end) {
@@ -209,7 +210,8 @@ fn list() -> Vec<Mutant> {
             "runtime" => Side::Runtime,
             "caller" => Side::Caller,
             "hook" => Side::Hook,
-            _ => Side::Cni,
+            "cni" => Side::Cni,
+            _ => return None,
         };
         Some(Mutant {
             side,
@@ -222,7 +224,7 @@ fn list() -> Vec<Mutant> {
 }
 
 /// A subject whose runtime and every plugin are the same script.
-fn liar(script: &str, honest: &Subject, directory: &Path) -> Result<Subject, String> {
+fn liar(script: &str, honest: &Subject, directory: &Path) -> Result<Subject, Error> {
     let place = fresh(directory)?;
     for name in crate::cni::plugins().chain(["runtime"]) {
         written(&place.join(name), script)?;
@@ -240,7 +242,7 @@ fn liar(script: &str, honest: &Subject, directory: &Path) -> Result<Subject, Str
 }
 
 /// The honest subject behind a script that changes one thing.
-fn installed(mutant: &Mutant, honest: &Subject, directory: &Path) -> Result<Subject, String> {
+fn installed(mutant: &Mutant, honest: &Subject, directory: &Path) -> Result<Subject, Error> {
     let place = fresh(directory)?;
     let shim = match mutant.side {
         Side::Cni => {
@@ -270,16 +272,16 @@ fn installed(mutant: &Mutant, honest: &Subject, directory: &Path) -> Result<Subj
     Ok(subject)
 }
 
-fn written(path: &Path, script: &str) -> Result<(), String> {
-    testbed::bundle::script(path, "/bin/sh", script).map_err(|error| error.to_string())
+fn written(path: &Path, script: &str) -> Result<(), Error> {
+    Ok(testbed::bundle::script(path, "/bin/sh", script)?)
 }
 
 /// A directory that no other run uses.
-fn fresh(directory: &Path) -> Result<PathBuf, String> {
+fn fresh(directory: &Path) -> Result<PathBuf, Error> {
     static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
     let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let path = directory.join(format!("mutant{number}"));
-    std::fs::create_dir(&path).map_err(|error| format!("mkdir {path:?}: {error}"))?;
+    std::fs::create_dir(&path).map_err(Error::of("mkdir", &path))?;
     Ok(path)
 }
 
@@ -292,7 +294,11 @@ mod tests {
         let lines = LIST
             .lines()
             .filter(|line| !line.is_empty() && !line.starts_with('#'));
-        assert_eq!(list().len(), lines.count(), "a line has not four fields");
+        assert_eq!(
+            list().len(),
+            lines.count(),
+            "a line has not four fields, or an unknown side"
+        );
         let rows: Vec<String> = crate::rows().iter().map(|row| row.name()).collect();
         for mutant in list() {
             assert!(

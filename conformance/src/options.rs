@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
+use crate::error::Error;
 use crate::report::Format;
 use crate::row::Side;
 use crate::subject::Subject;
@@ -58,7 +59,7 @@ pub fn flag(side: Side) -> &'static str {
 
 impl Options {
     /// From the words of a command line, and the environment for subjects that it does not name.
-    pub fn of(matches: &ArgMatches) -> Result<Self, String> {
+    pub fn of(matches: &ArgMatches) -> Result<Self, Error> {
         let text = |name: &str| matches.get_one::<String>(name).cloned();
         let many = |name: &str| -> Vec<String> {
             let all = matches.get_many(name).into_iter().flatten();
@@ -79,7 +80,7 @@ impl Options {
             prove: matches.get_flag("prove"),
         };
         for (side, flag, variable, beside) in SIDES {
-            let given = text(flag).or_else(|| std::env::var(variable).ok());
+            let given = text(flag).or_else(|| from_environment(variable));
             options.subject = options.subject.with(side, path(side, given)?);
             for other in many(beside) {
                 let other = Subject::default().with(side, path(side, Some(other))?);
@@ -87,15 +88,25 @@ impl Options {
             }
         }
         if options.filters.iter().any(String::is_empty) {
-            return Err("an empty filter fits every row: leave it out".into());
+            return Err(usage("an empty filter fits every row: leave it out"));
         }
         if options.matrix.is_some() && !options.filters.is_empty() {
-            return Err("--matrix is of all rows, and there is a filter".into());
+            return Err(usage("--matrix is of all rows, and there is a filter"));
         }
         if let Some(name) = text("subject") {
             options.subject = options.subject.renamed(&name);
         }
         Ok(options)
+    }
+}
+
+/// Callers of plugins take CNI_PATH for a list: the first directory is the one that they look into
+/// first.
+fn from_environment(variable: &str) -> Option<String> {
+    let value = std::env::var(variable).ok()?;
+    match variable {
+        "CNI_PATH" => value.split(':').next().map(String::from),
+        _ => Some(value),
     }
 }
 
@@ -175,7 +186,7 @@ fn subjects(command: Command) -> Command {
         ))
         .arg(one(
             "cni-path",
-            "the directory of plugins (or CNI_PATH in the environment)",
+            "the directory of plugins (or the first of CNI_PATH in the environment)",
         ))
         .arg(more(
             "beside-cni",
@@ -203,18 +214,22 @@ fn switch(name: &'static str, help: &'static str) -> Arg {
 
 /// An absolute path; a bare name is looked for in PATH. It must be what its side is judged as, or
 /// every promise would seem broken.
-fn path(side: Side, given: Option<String>) -> Result<Option<PathBuf>, String> {
+fn path(side: Side, given: Option<String>) -> Result<Option<PathBuf>, Error> {
     let Some(given) = given.filter(|given| !given.is_empty()) else {
         return Ok(None);
     };
     // A runtime that is a link is what it leads to: crun as runc has crun's gaps.
     let mut places = places(side, &given).into_iter();
     let found = places.find_map(|place| place.canonicalize().ok());
-    let found = found.ok_or_else(|| format!("{given}: no such {}", kind(side)))?;
+    let found = found.ok_or_else(|| usage(format!("{given}: no such {}", kind(side))))?;
     match is_fit(side, &found) {
         true => Ok(Some(found)),
-        false => Err(format!("{given}: {found:?} is no {}", kind(side))),
+        false => Err(usage(format!("{given}: {found:?} is no {}", kind(side)))),
     }
+}
+
+fn usage(why: impl Into<String>) -> Error {
+    Error::Usage(why.into())
 }
 
 fn kind(side: Side) -> &'static str {
@@ -247,10 +262,10 @@ fn is_fit(side: Side, path: &Path) -> bool {
 mod tests {
     use super::*;
 
-    fn read(words: &[&str]) -> Result<Options, String> {
+    fn read(words: &[&str]) -> Result<Options, Error> {
         let words = [&["oci-conformance"], words].concat();
         let matches = command().try_get_matches_from(words);
-        Options::of(&matches.map_err(|error| error.to_string())?)
+        Options::of(&matches.map_err(|error| usage(error.to_string()))?)
     }
 
     #[test]

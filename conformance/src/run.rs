@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use testbed::Rootfs;
 
 use crate::case::Case;
+use crate::error::Error;
 use crate::gaps::Gaps;
 use crate::row::{self, Failure, Row, Verdict};
 use crate::subject::Subject;
@@ -89,8 +90,8 @@ pub fn run(
     subject: &Subject,
     run: &Path,
     manner: Manner,
-) -> Result<Vec<Judged>, String> {
-    let rootfs = Rootfs::prepare(run).map_err(|error| Failure::from(error).0)?;
+) -> Result<Vec<Judged>, Error> {
+    let rootfs = Rootfs::prepare(run)?;
     let (next, judged) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let is_ended = || manner.ended.load(Ordering::Relaxed);
     std::thread::scope(|scope| {

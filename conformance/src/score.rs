@@ -62,8 +62,8 @@ pub struct Line {
 /// How a subject did in one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mark {
-    /// A row passed and none failed.
-    Pass,
+    /// A row passed and none failed; these rows could not be judged, each with what is lacking.
+    Pass(Vec<String>),
     /// These rows failed, each with its reason if that is known.
     Fail(Vec<String>),
     /// The machine lacks what the rows need.
@@ -104,9 +104,8 @@ impl<'a> Score<'a> {
     /// What stands above it.
     pub fn title(&self) -> &'static str {
         match (self.ladder, self.side) {
-            (Ladder::Sentences, Side::Runtime) => {
-                "Runtimes: sentences of the runtime specification"
-            }
+            // One of the CNI specification is for container runtimes.
+            (Ladder::Sentences, Side::Runtime) => "Runtimes: sentences of the specifications",
             (Ladder::Sentences, Side::Cni) => "Plugins: sentences of the CNI specification",
             (Ladder::Sentences, Side::Caller) => "Callers: sentences of the CNI specification",
             (Ladder::Sentences, Side::Hook) => "Hooks: sentences of a specification",
@@ -147,7 +146,7 @@ impl<'a> Score<'a> {
         for line in lines {
             for (mark, total) in line.marks.iter().zip(&mut totals) {
                 match mark {
-                    Mark::Pass => total.passed += 1,
+                    Mark::Pass(_) => total.passed += 1,
                     Mark::Fail(_) | Mark::Unasked => {
                         total.failed += 1;
                         total.broken += usize::from(line.level.is_some_and(Level::binds));
@@ -275,18 +274,17 @@ impl Mark {
     /// For a cell.
     pub fn word(&self) -> &'static str {
         match self {
-            Self::Pass => "pass",
+            Self::Pass(_) => "pass",
             Self::Fail(_) => "FAIL",
             Self::Skip(_) => "skip",
             Self::Unasked => "no row",
         }
     }
 
-    /// What is behind the word, for whoever asks; empty for a pass.
+    /// What is behind the word, for whoever asks; empty for a pass of all rows.
     pub fn reason(&self) -> String {
         match self {
-            Self::Pass => String::new(),
-            Self::Fail(rows) => rows.join("\n"),
+            Self::Pass(rows) | Self::Fail(rows) => rows.join("\n"),
             Self::Skip(what) => format!("lacking: {what}"),
             Self::Unasked => "no row was run".into(),
         }
@@ -294,21 +292,27 @@ impl Mark {
 }
 
 fn mark<'a>(rows: impl Iterator<Item = &'a Judged>) -> Mark {
-    let mut mark = Mark::Unasked;
+    let (mut passed, mut failures, mut lacks) = (false, Vec::new(), Vec::new());
     for one in rows {
-        mark = match (&one.end, mark) {
-            (End::Failed { .. } | End::KnownGap(_), Mark::Fail(mut others)) => {
-                others.push(failure(one));
-                Mark::Fail(others)
-            }
-            (End::Failed { .. } | End::KnownGap(_), _) => Mark::Fail(vec![failure(one)]),
-            (_, Mark::Fail(others)) => Mark::Fail(others),
-            (End::Passed | End::GapClosed(_), _) | (_, Mark::Pass) => Mark::Pass,
-            (End::Skipped(what), Mark::Unasked) => Mark::Skip(what.clone()),
-            (End::Skipped(_), earlier) => earlier,
-        };
+        match &one.end {
+            End::Failed { .. } | End::KnownGap(_) => failures.push(failure(one)),
+            End::Passed | End::GapClosed(_) => passed = true,
+            End::Skipped(what) => lacks.push((one, what)),
+        }
     }
-    mark
+    if !failures.is_empty() {
+        return Mark::Fail(failures);
+    }
+    match lacks.first() {
+        None if !passed => Mark::Unasked,
+        Some((_, what)) if !passed => Mark::Skip((*what).clone()),
+        _ => {
+            let told = |(one, what): &(&Judged, &String)| {
+                format!("{} not judged, lacking: {what}", one.row.name())
+            };
+            Mark::Pass(lacks.iter().map(told).collect())
+        }
+    }
 }
 
 /// The row, and why, where that was looked into: what a fresh failure says is in the report.
@@ -319,14 +323,14 @@ fn failure(one: &Judged) -> String {
     }
 }
 
-/// What the machine lacks, by the first subject that could not be judged.
+/// What the machine lacks, by the first subject that could not be judged, wholly or in part.
 fn missing(marks: &[Mark]) -> String {
-    let what = marks.iter().find_map(|mark| match mark {
-        Mark::Skip(what) => Some(what),
+    let told = marks.iter().find_map(|mark| match mark {
+        Mark::Skip(what) => Some(format!(" (lacking: {what})")),
+        Mark::Pass(rows) if !rows.is_empty() => Some(format!(" ({} not judged)", rows.len())),
         _ => None,
     });
-    what.map(|what| format!(" (lacking: {what})"))
-        .unwrap_or_default()
+    told.unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -378,7 +382,13 @@ mod tests {
             judged("F049", End::Skipped("a bus".into())),
             judged("F049", End::Passed),
         ];
-        assert_eq!(mark(both.iter()), Mark::Pass);
+        let Mark::Pass(unjudged) = mark(both.iter()) else {
+            panic!("{:?}", mark(both.iter()));
+        };
+        assert!(
+            unjudged[0].ends_with(" not judged, lacking: a bus"),
+            "{unjudged:?}"
+        );
         let mut score = Score::of(Side::Runtime, Ladder::Features);
         score.add("one", &both[..1]);
         assert!(score.written(false).contains("(lacking: a bus)"));
@@ -413,7 +423,7 @@ mod tests {
         let lines = score.lines(false);
         let line = lines.iter().find(|line| line.head == clause.id);
         let marks = &line.expect("its line").marks;
-        assert_eq!(marks[0], Mark::Pass);
+        assert_eq!(marks[0], Mark::Pass(Vec::new()));
         assert_eq!(marks[1], Mark::Fail(vec![clause.rows()[0].name()]));
         let all = score.lines(true).len();
         let bound = clauses().filter(|clause| clause.side() == Some(Side::Runtime));

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use testbed::Invocation;
 
+use crate::error::Error;
 use crate::options;
 use crate::row::{Row, Side};
 use crate::run::{self, End, Judged, Manner};
@@ -37,13 +38,13 @@ pub fn judge(
     place: &Path,
     manner: Manner,
     patient: bool,
-) -> Result<(Vec<Trial>, String), String> {
+) -> Result<(Vec<Trial>, String), Error> {
     let mut judged = run::run(rows, subject, place, manner)?;
     let mut notes = String::new();
     if patient {
         for one in judged.iter_mut().filter(|one| is_failure(&one.end)) {
             let place = place.join(format!("again-{}", one.row.name()));
-            std::fs::create_dir(&place).map_err(|error| format!("mkdir {place:?}: {error}"))?;
+            std::fs::create_dir(&place).map_err(Error::of("mkdir", &place))?;
             let second = run::run(&[one.row], subject, &place, manner.alone())?;
             if let Some(second) = second.into_iter().find(|second| second.end == End::Passed) {
                 let (name, row) = (subject.name(one.row.side), one.row.name());
