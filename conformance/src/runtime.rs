@@ -3,6 +3,7 @@
 use crate::row::Row;
 
 mod attributes; // what of a process outlives execve
+mod cgroup_owner;
 mod cgroup_v2;
 mod cgroups;
 mod check; // what can be known before anything runs
@@ -70,6 +71,7 @@ pub(crate) const ROWS: &[&[Row]] = &[
     older_kernel::ROWS,
     devices::ROWS,
     cgroups::ROWS,
+    cgroup_owner::ROWS,
     cgroup_v2::ROWS,
     systemd::ROWS,
     security::ROWS,

@@ -37,24 +37,6 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     row!(
         Runtime,
-        S188,
-        a_v1_cgroup_keeps_its_owner,
-        "config-linux.md, cgroup ownership: SHOULD NOT change the ownership of container cgroups when cgroups v1 is in use"
-    ),
-    row!(
-        Runtime,
-        S188,
-        without_a_cgroup_namespace_the_owner_stays,
-        "config-linux.md, cgroup ownership: SHOULD NOT change the ownership unless it will also create a new cgroup namespace"
-    ),
-    row!(
-        Runtime,
-        S188,
-        without_a_writable_mount_the_owner_stays,
-        "config-linux.md, cgroup ownership: SHOULD NOT change the cgroup ownership without a mount that is read/write"
-    ),
-    row!(
-        Runtime,
         S179,
         a_limit_of_no_task_is_a_limit,
         "config-linux.md, pids: 0 is a valid limit value and SHOULD be treated as such"
@@ -150,53 +132,6 @@ fn the_same_cgroups_path_is_the_same_place(case: &Case<'_>) -> Verdict {
         ensure_eq!(second, first, "cgroups of another container with {path}");
     }
     Ok(())
-}
-
-fn a_v1_cgroup_keeps_its_owner(case: &Case<'_>) -> Verdict {
-    needs!(
-        testbed::requires::has_cgroup_v1("pids"),
-        "cgroup v1 controller pids"
-    );
-    let options = ["nosuid", "noexec", "nodev", "rw"];
-    let config = mapped()
-        .push("/linux/namespaces", json!({ "type": "cgroup" }))
-        .retain("/mounts", |mount| mount["destination"] != "/sys/fs/cgroup")
-        .mount("/sys/fs/cgroup", "cgroup", "cgroup", &options)
-        .args(&["sleep", "60"]);
-    let container = opened(case, config)?;
-    container.up()?;
-    let place = format!("/sys/fs/cgroup/pids{}", container.cgroup);
-    let owners = case.sh(&format!(
-        "stat -c %u {place} {place}/cgroup.procs {place}/tasks"
-    ))?;
-    ensure_eq!(owners, "0\n0\n0", "owners of the cgroup and its files");
-    Ok(())
-}
-
-/// A mapped container with a mount of its cgroups, on version 2: root of the host owns them.
-fn owner_stays(case: &Case<'_>, config: Config, option: &str) -> Verdict {
-    let v2 = std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
-    needs!(v2, "cgroup v2");
-    let options = ["nosuid", "noexec", "nodev", option];
-    let config = config
-        .retain("/mounts", |mount| mount["destination"] != "/sys/fs/cgroup")
-        .mount("/sys/fs/cgroup", "cgroup", "cgroup", &options)
-        .args(&["sleep", "60"]);
-    let container = opened(case, config)?;
-    container.up()?;
-    let place = format!("/sys/fs/cgroup{}", container.cgroup);
-    let owners = case.sh(&format!("stat -c %u {place} {place}/cgroup.procs"))?;
-    ensure_eq!(owners, "0\n0", "owners of the cgroup and its files");
-    Ok(())
-}
-
-fn without_a_cgroup_namespace_the_owner_stays(case: &Case<'_>) -> Verdict {
-    owner_stays(case, mapped(), "rw")
-}
-
-fn without_a_writable_mount_the_owner_stays(case: &Case<'_>) -> Verdict {
-    let own = json!({ "type": "cgroup" });
-    owner_stays(case, mapped().push("/linux/namespaces", own), "ro")
 }
 
 fn a_limit_of_no_task_is_a_limit(case: &Case<'_>) -> Verdict {
