@@ -491,6 +491,7 @@ pub(super) const CLAUSES: &[Clause] = &[
         "If the conversion is not possible the runtime MUST generate an error",
         nobody: "conversion is optional, and which limits can be converted no document says"
     ),
+    // What a row judges where resctrl is mounted is judged, and skipped aloud elsewhere.
     clause!(
         "config-linux.intelrdt.1",
         "config-linux.md#intelrdt",
@@ -510,14 +511,14 @@ pub(super) const CLAUSES: &[Clause] = &[
         "config-linux.md#intelrdt",
         MustNot,
         "If `intelRdt` is not set, the runtime MUST NOT manipulate any `resctrl` pseudo-filesystems",
-        nobody: "no machine of the suite has Intel RDT, so a row could not be seen to fail"
+        nobody: "Intel RDT: no machine that the suite has seen has it, and no row was shown to work"
     ),
     clause!(
         "config-linux.intelrdt.4",
         "config-linux.md#intelrdt",
         Must,
         "value `/` means that the container MUST be assigned to the default CLOS",
-        nobody: "no machine of the suite has Intel RDT, so a row could not be seen to fail"
+        nobody: "Intel RDT: no machine that the suite has seen has it, and no row was shown to work"
     ),
     clause!(
         "config-linux.intelrdt.5",
@@ -538,21 +539,21 @@ pub(super) const CLAUSES: &[Clause] = &[
         "config-linux.md#intelrdt",
         Must,
         "The value MUST start with `MB:`",
-        nobody: "no machine of the suite has Intel RDT, so a row could not be seen to fail"
+        nobody: "whoever writes the configuration"
     ),
     clause!(
         "config-linux.intelrdt.8",
         "config-linux.md#intelrdt",
         MustNot,
         "`memBwSchema` [...] and MUST NOT contain newlines",
-        nobody: "no machine of the suite has Intel RDT, so a row could not be seen to fail"
+        nobody: "whoever writes the configuration"
     ),
     clause!(
         "config-linux.intelrdt.9",
         "config-linux.md#intelrdt",
         MustNot,
         "`schemata` [...] The value MUST NOT contain newlines",
-        nobody: "no machine of the suite has Intel RDT, so a row could not be seen to fail"
+        nobody: "whoever writes the configuration"
     ),
     clause!(
         "config-linux.intelrdt.10",
@@ -566,35 +567,35 @@ pub(super) const CLAUSES: &[Clause] = &[
         "config-linux.md#intelrdt",
         Must,
         "If both `l3CacheSchema` and `memBwSchema` are set, runtimes MUST write the values to the `schemata` file",
-        nobody: "no machine of the suite has Intel RDT, so a row could not be seen to fail"
+        nobody: "Intel RDT: no machine that the suite has seen has it, and no row was shown to work"
     ),
     clause!(
         "config-linux.intelrdt.12",
         "config-linux.md#intelrdt",
         Must,
         "The runtimes MUST write `l3CacheSchema` first and `memBwSchema` last",
-        nobody: "the order of two lines that do not touch each other has no effect that stays"
+        nobody: "Intel RDT: no machine that the suite has seen has it, and no row was shown to work"
     ),
     clause!(
         "config-linux.intelrdt.13",
         "config-linux.md#intelrdt",
         Must,
         "If either `l3CacheSchema` or `memBwSchema` is set, runtimes MUST write the value to the `schemata` file",
-        nobody: "no machine of the suite has Intel RDT, so a row could not be seen to fail"
+        nobody: "Intel RDT: no machine that the suite has seen has it, and no row was shown to work"
     ),
     clause!(
         "config-linux.intelrdt.14",
         "config-linux.md#intelrdt",
         Must,
         "If `schemata` field is set, runtimes MUST write the value to the `schemata` file",
-        nobody: "no machine of the suite has Intel RDT, so a row could not be seen to fail"
+        nobody: "Intel RDT: no machine that the suite has seen has it, and no row was shown to work"
     ),
     clause!(
         "config-linux.intelrdt.15",
         "config-linux.md#intelrdt",
         MustNot,
         "If none of `l3CacheSchema`, `memBwSchema` or `schemata` is set, runtimes MUST NOT write to `schemata` files",
-        nobody: "no machine of the suite has Intel RDT, so a row could not be seen to fail"
+        nobody: "Intel RDT: no machine that the suite has seen has it, and no row was shown to work"
     ),
     clause!(
         "config-linux.intelrdt.16",
@@ -608,28 +609,28 @@ pub(super) const CLAUSES: &[Clause] = &[
         "config-linux.md#intelrdt",
         Must,
         "if `closID` directory in a mounted `resctrl` pseudo-filesystem doesn't exist, the runtimes MUST create it",
-        nobody: "no machine of the suite has Intel RDT, so a row could not be seen to fail"
+        nobody: "Intel RDT: no machine that the suite has seen has it, and no row was shown to work"
     ),
     clause!(
         "config-linux.intelrdt.18",
         "config-linux.md#intelrdt",
         Must,
         "runtimes MUST compare `l3CacheSchema` and/or `memBwSchema` value with `schemata` file, and generate an error if doesn't match",
-        nobody: "no machine of the suite has Intel RDT, so a row could not be seen to fail"
+        nobody: "Intel RDT: no machine that the suite has seen has it, and no row was shown to work"
     ),
     clause!(
         "config-linux.intelrdt.19",
         "config-linux.md#intelrdt",
         Must,
         "runtime MUST check if corresponding pre-configured directory `closID` is present in mounted `resctrl`",
-        nobody: "no machine of the suite has Intel RDT, so a row could not be seen to fail"
+        nobody: "Intel RDT: no machine that the suite has seen has it, and no row was shown to work"
     ),
     clause!(
         "config-linux.intelrdt.20",
         "config-linux.md#intelrdt",
         Must,
         "runtime MUST assign container to this `closID` and generate an error if directory does not exist",
-        nobody: "no machine of the suite has Intel RDT, so a row could not be seen to fail"
+        nobody: "Intel RDT: no machine that the suite has seen has it, and no row was shown to work"
     ),
     clause!(
         "config-linux.intelrdt.21",
@@ -643,7 +644,7 @@ pub(super) const CLAUSES: &[Clause] = &[
         "config-linux.md#intelrdt",
         MustNot,
         "If `closID` is set or the runtime has not created the sub-directory, the runtime MUST NOT remove the sub-directory when the container is deleted",
-        nobody: "no machine of the suite has Intel RDT, so a row could not be seen to fail"
+        nobody: "Intel RDT: no machine that the suite has seen has it, and no row was shown to work"
     ),
     clause!(
         "config-linux.intelrdt.23",
@@ -671,7 +672,7 @@ pub(super) const CLAUSES: &[Clause] = &[
         "config-linux.md#intelrdt",
         Must,
         "If creation of the MON group fails (e.g. the maximum number of MON groups is reached) the runtime MUST return an error",
-        nobody: "a machine whose monitoring ids run out: hundreds of groups of the whole machine"
+        nobody: "Intel RDT: no machine that the suite has seen has it, and no row was shown to work"
     ),
     clause!(
         "config-linux.memory-policy.1",
