@@ -2,8 +2,9 @@
 //!
 //! The tables below [`ALL`] hold every MUST, MUST NOT, SHOULD and SHOULD NOT (and their synonyms
 //! of RFC 2119) of the runtime specification 1.3.0 as far as it is about Linux, and of the CNI
-//! specification 1.1.0 with its conventions, in the order of the documents. A sentence that no
-//! program can be asked about says whom it binds instead.
+//! specification 1.1.0 with its conventions, as they stand in the release 1.3.0 of its repository,
+//! in the order of the documents. A sentence that no program can be asked about says whom it binds
+//! instead.
 
 use crate::row::{Row, Side};
 
@@ -90,7 +91,7 @@ impl Clause {
     pub fn link(&self) -> String {
         let base = match self.document() {
             "SPEC.md" | "CONVENTIONS.md" => {
-                "https://github.com/containernetworking/cni/blob/spec-v1.1.0"
+                "https://github.com/containernetworking/cni/blob/v1.3.0"
             }
             _ => "https://github.com/opencontainers/runtime-spec/blob/v1.3.0",
         };
@@ -170,6 +171,15 @@ mod tests {
         for clause in clauses() {
             let words = clause.quotation.split_whitespace().count();
             assert!((3..=30).contains(&words), "{}: {words} words", clause.id);
+        }
+    }
+
+    #[test]
+    fn no_sentence_stands_twice_in_a_section() {
+        let mut seen = HashSet::new();
+        for clause in clauses() {
+            let sentence = (clause.section, clause.quotation);
+            assert!(seen.insert(sentence), "{} repeats a sentence", clause.id);
         }
     }
 
