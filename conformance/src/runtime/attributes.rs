@@ -34,6 +34,18 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     row!(
         Runtime,
+        S121,
+        a_nice_value_that_is_left_out_is_0,
+        "config.md: scheduler: nice: if not set, the runtime must use the value 0"
+    ),
+    row!(
+        Runtime,
+        S121,
+        a_scheduler_without_its_numbers_gets_no_others,
+        "config.md: scheduler: priority, runtime, deadline: if not set, the runtime must use the value 0"
+    ),
+    row!(
+        Runtime,
         F124,
         the_processors_of_the_caller_do_not_bind_the_container,
         "runc: the affinity of the runtime is not inherited; the cpuset decides"
@@ -96,6 +108,36 @@ fn the_scheduling_policy_is_set(case: &Case<'_>) -> Verdict {
         "3",
         "policy SCHED_BATCH"
     );
+    Ok(())
+}
+
+fn a_nice_value_that_is_left_out_is_0(case: &Case<'_>) -> Verdict {
+    let config = Config::new()
+        .set("/process/scheduler", json!({ "policy": "SCHED_BATCH" }))
+        .sh("cut -d' ' -f19 /proc/1/stat");
+    let container = case.container(config)?;
+    let run = container.command(&["run", "--bundle", &container.dir()])?;
+    let nice = case.call(&run.within(&["nice", "-n", "5"]))?;
+    ensure_eq!(
+        nice.succeeds()?.text(),
+        "0",
+        "nice value under a caller with 5"
+    );
+    Ok(())
+}
+
+fn a_scheduler_without_its_numbers_gets_no_others(case: &Case<'_>) -> Verdict {
+    // The kernel takes no 0 for these: whoever runs has put in a number of his own.
+    for policy in ["SCHED_FIFO", "SCHED_RR", "SCHED_DEADLINE"] {
+        let config = Config::new().set("/process/scheduler", json!({ "policy": policy }));
+        let container = case.container(config.sh("cut -d' ' -f40,41 /proc/1/stat"))?;
+        let ran = container.run()?;
+        ensure!(
+            !ran.success(),
+            "{policy} without a number runs, with priority and policy {}",
+            ran.text()
+        );
+    }
     Ok(())
 }
 

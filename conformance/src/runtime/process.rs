@@ -21,6 +21,12 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     row!(
         Runtime,
+        S109,
+        an_umask_that_is_left_out_is_the_caller_s,
+        "config.md: umask: if unspecified, the umask should not be changed from the calling process' umask"
+    ),
+    row!(
+        Runtime,
         F110,
         user_and_additional_groups_are_set,
         "config.md: uid, gid, additionalGids of the container process"
@@ -116,11 +122,21 @@ fn the_umask_is_set(case: &Case<'_>) -> Verdict {
     Ok(())
 }
 
-fn the_umask_is_0022_unless_said_otherwise(case: &Case<'_>) -> Verdict {
+/// What a container without an umask has whose caller has 077.
+fn unsaid_umask(case: &Case<'_>) -> Verdict<String> {
     let container = case.container(Config::new().sh("umask"))?;
     let run = container.command(&["run", "--bundle", &container.dir()])?;
     let run = run.within(&["sh", "-c", "umask 077; exec \"$@\"", "sh"]);
-    ensure_eq!(case.call(&run)?.succeeds()?.text(), "0022", "umask");
+    Ok(case.call(&run)?.succeeds()?.text())
+}
+
+fn the_umask_is_0022_unless_said_otherwise(case: &Case<'_>) -> Verdict {
+    ensure_eq!(unsaid_umask(case)?, "0022", "umask");
+    Ok(())
+}
+
+fn an_umask_that_is_left_out_is_the_caller_s(case: &Case<'_>) -> Verdict {
+    ensure_eq!(unsaid_umask(case)?, "0077", "umask");
     Ok(())
 }
 
