@@ -13,7 +13,7 @@ prefix  ?= /usr/local
 DESTDIR ?=
 
 .PHONY: help build test test-unit test-root conformance conformance-reference mutants matrix demo demo-again demo-crash demo-names \
-        kills some-kills swap bench bench-cni storm cross test-containerd fmt fmt-check lint tidy install clean packages \
+        kills some-kills swap bench bench-cni storm cross test-containerd vm fmt fmt-check lint tidy install clean packages \
         base-packages peer-packages client-packages
 
 help: ## print the targets
@@ -125,6 +125,10 @@ swap: peer-packages build ## runc with our hook and plugins, davit with the refe
 
 test-containerd: client-packages build ## ctr run --cni with davit and our plugins
 	conformance/clients/containerd.sh $(DAVIT) $(CURDIR)/out/cni $(CURDIR)/out/bin/davit-cni
+
+# VM_SUITE=trixie makes one of that Debian. See vm/README.md.
+vm: ## a guest with systemd, cgroup v2, AppArmor and VLANs, in ~/.cache/davit-vm; vm/run COMMAND runs there
+	vm/build
 
 bench: peer-packages build ## ratios beside crun, runc and a floor in C
 	bench/run.sh runtimes
