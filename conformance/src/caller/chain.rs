@@ -18,6 +18,12 @@ pub(crate) const ROWS: &[Row] = &[
     row!(
         Caller,
         LB09,
+        args_need_nobody_who_reads_them,
+        "CONVENTIONS, args: runtimes should not require that a plugin understands or consumes that data"
+    ),
+    row!(
+        Caller,
+        LB09,
         plugins_run_in_the_network_namespace_of_the_caller,
         "SPEC section 2: the runtime must execute the plugin in the runtime's networking domain"
     ),
@@ -170,6 +176,20 @@ fn each_add_gets_the_result_before_it(case: &Case<'_>) -> Verdict {
         "cniVersion": "1.0.0", "name": "net", "type": "two", "prevResult": result("10.0.0.1/24")
     });
     ensure_eq!(two, wanted, "stdin of two");
+    Ok(())
+}
+
+fn args_need_nobody_who_reads_them(case: &Case<'_>) -> Verdict {
+    let desk = with_results(case)?;
+    let labels = json!({ "cni": { "labels": [{ "key": "app", "value": "mine" }] }, "other": [1] });
+    let own = json!({ "type": "one", "args": labels });
+    let list = with(&network(), "plugins", json!([own, { "type": "two" }]));
+    desk.configure("10.conflist", &list)?;
+    for verb in ["add", "check", "del"] {
+        desk.run(verb)?.succeeds()?;
+        let asked = desk.recorder.last(&verb.to_uppercase(), "one")?.request()?;
+        ensure_eq!(asked["args"], labels, "args of one at {verb}");
+    }
     Ok(())
 }
 

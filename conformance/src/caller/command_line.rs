@@ -22,6 +22,18 @@ pub(crate) const ROWS: &[Row] = &[
     row!(
         Caller,
         LB30,
+        what_both_sides_know_is_in_runtime_config,
+        "SPEC, deriving runtimeConfig: any capability supported by the plugin configuration and provided by the runtime should be inserted"
+    ),
+    row!(
+        Caller,
+        LB30,
+        the_container_has_a_legal_name,
+        "SPEC, attachment parameters: Container ID: must not be empty, must start with an alphanumeric character"
+    ),
+    row!(
+        Caller,
+        LB30,
         a_slip_in_the_arguments_is_told_before_a_plugin_runs,
         "cnitool: CNI_ARGS is K=V;K=V and CAP_ARGS an object; what is not is refused"
     ),
@@ -83,6 +95,46 @@ fn arguments_are_variables(case: &Case<'_>) -> Verdict {
         wanted,
         "runtimeConfig of two"
     );
+    Ok(())
+}
+
+fn what_both_sides_know_is_in_runtime_config(case: &Case<'_>) -> Verdict {
+    let desk = Desk::new(case)?;
+    let knows = json!({ "type": "one", "capabilities": { "portMappings": true, "ips": true } });
+    let list = json!({
+        "cniVersion": "1.0.0", "name": "net", "plugins": [knows, { "type": "two" }]
+    });
+    desk.configure("10.conflist", &list)?;
+    let mappings = json!([{ "hostPort": 8080, "containerPort": 80, "protocol": "tcp" }]);
+    let given = json!({ "portMappings": mappings, "bandwidth": { "ingressRate": 8 } });
+    let call = desk.call("add", "net")?.env("CAP_ARGS", given.to_string());
+    case.call(&call)?.succeeds()?;
+    let one = desk.recorder.last("ADD", "one")?.request()?;
+    ensure_eq!(
+        one["runtimeConfig"],
+        json!({ "portMappings": mappings }),
+        "runtimeConfig of one"
+    );
+    Ok(())
+}
+
+fn the_container_has_a_legal_name(case: &Case<'_>) -> Verdict {
+    let desk = Desk::with_network(case)?;
+    for name in ["-odd", "od d", "\u{e9}"] {
+        case.sh(&format!(
+            "touch '/run/{name}'; mount --bind {} '/run/{name}'",
+            desk.netns
+        ))?;
+        let call = desk.call_for("add", "net", &format!("/run/{name}"))?;
+        case.call(&call)?.succeeds()?;
+        let added = desk.recorder.last("ADD", "one")?;
+        let id = added.env("CNI_CONTAINERID");
+        let legal = |letter: char| letter.is_ascii_alphanumeric() || "_.-".contains(letter);
+        ensure!(
+            id.starts_with(|first: char| first.is_ascii_alphanumeric()) && id.chars().all(legal),
+            "the container at /run/{name} is {id:?}"
+        );
+    }
     Ok(())
 }
 

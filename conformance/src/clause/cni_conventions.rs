@@ -43,7 +43,7 @@ pub(super) const CLAUSES: &[Clause] = &[
         "CONVENTIONS.md#runtimes",
         Should,
         "users should be able to select the plugin of their choice without changing the runtime",
-        "LB30.arguments_are_variables",
+        "LB30.what_both_sides_know_is_in_runtime_config",
         "LB14.validate_asks_each_for_its_versions",
     ),
     clause!(
@@ -80,7 +80,7 @@ pub(super) const CLAUSES: &[Clause] = &[
         "CONVENTIONS.md#dynamic-plugin-specific-fields-capabilities--runtime-configuration",
         Should,
         "Dynamic information (i.e. data that a runtime fills out) should be placed in a runtimeConfig section",
-        "LB30.arguments_are_variables",
+        "LB30.what_both_sides_know_is_in_runtime_config",
     ),
     clause!(
         "conventions.dynamic-fields.5",
@@ -108,8 +108,7 @@ pub(super) const CLAUSES: &[Clause] = &[
         "CONVENTIONS.md#args-in-network-config",
         ShouldNot,
         "Runtimes should not require that a plugin understands or consumes that data provided",
-        "LB09.each_add_gets_the_result_before_it",
-        "LB30.arguments_are_variables",
+        "LB09.args_need_nobody_who_reads_them",
     ),
     clause!(
         "conventions.args.4",
@@ -151,12 +150,11 @@ pub(super) const CLAUSES: &[Clause] = &[
         "IV02.chained_it_takes_link_and_addresses_of_the_plugin_before",
         "LO02.a_prev_result_is_passed_on",
     ),
-    // An example of the sentence before it, which names a plugin.
     clause!(
         "conventions.chained-plugins.2",
         "CONVENTIONS.md#chained-plugins",
         Should,
         "it should accept any previous result that includes a host-side interface, including tap devices",
-        nobody: "the plugin bridge, by example: none that is known, ours neither, takes the link of a plugin before it"
+        "SBR02.bridge_takes_the_host_side_of_the_plugin_before_it",
     ),
 ];

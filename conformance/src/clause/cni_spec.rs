@@ -647,14 +647,14 @@ pub(super) const CLAUSES: &[Clause] = &[
         "SPEC.md#attachment-parameters",
         Must,
         "Container ID: A unique plaintext identifier for a container, allocated by the runtime. Must not be empty",
-        "LB30.the_container_is_named_after_its_namespace",
+        "LB30.the_container_has_a_legal_name",
     ),
     clause!(
         "spec.attachment-parameters.3",
         "SPEC.md#attachment-parameters",
         Must,
         "Must start with an alphanumeric character, optionally followed by any combination of one or more alphanumeric characters",
-        "LB30.the_container_is_named_after_its_namespace",
+        "LB30.the_container_has_a_legal_name",
     ),
     clause!(
         "spec.attachment-parameters.4",
@@ -699,7 +699,7 @@ pub(super) const CLAUSES: &[Clause] = &[
         "SPEC.md#deriving-request-configuration-from-plugin-configuration",
         Must,
         "the runtime must insert an object consisting of the union of capabilities provided by the plugin and requested by the runtime",
-        "LB30.arguments_are_variables",
+        "LB30.what_both_sides_know_is_in_runtime_config",
     ),
     clause!(
         "spec.deriving-request-configuration-from-plugin-configuration.3",
@@ -737,7 +737,7 @@ pub(super) const CLAUSES: &[Clause] = &[
         "SPEC.md#deriving-runtimeconfig",
         Should,
         "any capability supported by the plugin configuration and provided by the runtime should be inserted in the runtimeConfig",
-        "LB30.arguments_are_variables",
+        "LB30.what_both_sides_know_is_in_runtime_config",
     ),
     // Section 4: plugin delegation
     clause!(

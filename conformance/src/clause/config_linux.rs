@@ -230,8 +230,7 @@ pub(super) const CLAUSES: &[Clause] = &[
         "config-linux.md#control-groups",
         Must,
         "check if the container cgroup is fit for purpose, and MUST generate an error if such a check fails",
-        "F186.a_cgroup_with_processes_is_refused_or_kept",
-        "F186.a_frozen_v2_cgroup_is_refused",
+        "S186.an_unfit_cgroup_is_an_error_or_no_obstacle",
     ),
     clause!(
         "config-linux.cgroups-path.1",

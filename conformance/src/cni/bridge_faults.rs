@@ -16,6 +16,12 @@ pub(super) const RELEASE: &str =
 pub(crate) const ROWS: &[Row] = &[
     row!(
         Cni,
+        SBR02,
+        bridge_takes_the_host_side_of_the_plugin_before_it,
+        "CONVENTIONS, chained plugins: it should accept any previous result that includes a host-side interface, including tap devices"
+    ),
+    row!(
+        Cni,
         BR01,
         router_advertisements_do_not_configure_the_host,
         "bridge: the host's ends of a network take no addresses from who is in it: accept_ra 0"
@@ -124,6 +130,21 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     row!(Cni, BR29, check_finds_isolation_switched_off, CHECK),
 ];
+
+fn bridge_takes_the_host_side_of_the_plugin_before_it(case: &Case<'_>) -> Verdict {
+    let at = case.sandbox("c1")?;
+    case.sh("ip tuntap add dev tap9 mode tap; ip link set tap9 up")?;
+    let before = json!({
+        "cniVersion": "1.0.0", "interfaces": [{ "name": "tap9" }], "ips": [], "dns": {}
+    });
+    let conf = json!({ "cniVersion": "1.0.0", "name": "net", "type": "bridge", "bridge": "dvtB" });
+    case.add(&at, &with_prev(&conf, &before))?;
+    ensure!(
+        case.holds("ip -o link show tap9 | grep -qw 'master dvtB'")?,
+        "tap9 is no port of dvtB"
+    );
+    Ok(())
+}
 
 fn router_advertisements_do_not_configure_the_host(case: &Case<'_>) -> Verdict {
     let at = case.sandbox("c1")?;

@@ -64,6 +64,12 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     row!(
         Runtime,
+        S186,
+        an_unfit_cgroup_is_an_error_or_no_obstacle,
+        "config-linux.md, control groups: check if the container cgroup is fit for purpose, and MUST generate an error if such a check fails"
+    ),
+    row!(
+        Runtime,
         F186,
         a_cgroup_with_processes_is_refused_or_kept,
         "runtime.md, delete: resources not created by this container MUST NOT be deleted"
@@ -277,6 +283,25 @@ fn without_a_cgroups_path_containers_do_not_share_one(case: &Case<'_>) -> Verdic
         !cgroups[0].ends_with(":/"),
         "the container is in the root cgroup"
     );
+    Ok(())
+}
+
+fn an_unfit_cgroup_is_an_error_or_no_obstacle(case: &Case<'_>) -> Verdict {
+    needs_v1("pids")?;
+    let cgroup = format!("/{}-unfit", case.cgroup_prefix());
+    let directory = format!("/sys/fs/cgroup/pids{cgroup}");
+    case.sh(&format!(
+        "mkdir {directory}; sleep 64 & echo $! > {directory}/cgroup.procs"
+    ))?;
+    let config = Config::new().set("/linux/cgroupsPath", cgroup.as_str());
+    let container = case.container(config.sh("echo ran > /ran"))?;
+    // A runtime may look or not: what it finds is an error, and without one the container is whole.
+    if container.create()?.refused() {
+        return Ok(());
+    }
+    container.start()?.succeeds()?;
+    container.reaches("stopped")?;
+    ensure_eq!(container.left("/ran")?, "ran", "what the program left");
     Ok(())
 }
 
