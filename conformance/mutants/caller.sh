@@ -2,10 +2,11 @@
 #   before:VERB, after:VERB   shell that is run before or after that verb of the caller
 #   argv:VERB                 shell that is run instead, with the honest caller in $MUTANT_REAL
 #   stdin:VERB                jq over what plugins read for that verb
+#   plugin:VERB               shell that is run before each plugin for that verb, as about its variables
 #   skip:VERB                 plugins are not asked at all for that verb
 verb=$1
 case $MUTANT_PLACE in
-stdin:* | skip:*)
+stdin:* | skip:* | plugin:*)
     # The honest caller, with a shim before every plugin that says where it really lies.
     shims=$(mktemp -d)
     trap 'rm -rf "$shims"' EXIT
@@ -18,6 +19,7 @@ CNI_PATH='$CNI_PATH'
 export CNI_PATH
 case \$MUTANT_PLACE in
 "stdin:\$CNI_COMMAND") jq -c "\$MUTANT_FILTER" | '$file' ;;
+"plugin:\$CNI_COMMAND") eval "\$MUTANT_FILTER"; exec '$file' ;;
 "skip:\$CNI_COMMAND") cat >/dev/null ;;
 *) exec '$file' ;;
 esac

@@ -1,6 +1,7 @@
 # A runtime that changes one thing: config.json on its way in (MUTANT_PLACE=config), what a
 # command prints (=stdout:COMMAND), or a whole command (=skip:COMMAND, =status:COMMAND),
-# or keeps its warnings to itself (=quiet:COMMAND).
+# or keeps its warnings to itself (=quiet:COMMAND), or runs shell after a command that went well
+# or did not (=after:COMMAND, =failed:COMMAND).
 # Sets MUTANT_FILTER as jq's program; MUTANT_REAL is the honest runtime.
 command='' bundle=$PWD previous=''
 for word in "$@"; do
@@ -27,6 +28,11 @@ config)
     out=$("$MUTANT_REAL" "$@") || exit
     printf '%s' "$out" | jq "$MUTANT_FILTER"
     exit ;;
+"failed:$command")
+    "$MUTANT_REAL" "$@" && exit
+    status=$?
+    eval "$MUTANT_FILTER"
+    exit "$status" ;;
 "after:$command")
     "$MUTANT_REAL" "$@" || exit
     eval "$MUTANT_FILTER"

@@ -65,15 +65,20 @@ pub fn prove(
 ) -> Result<Proof, Error> {
     let (mut caught, unjudged) = seen_to_lie(rows, honest, directory, manner)?;
     // A known gap is a row that was seen to fail on a real peer.
-    caught.extend(Gaps::shipped().names().into_iter().map(|(_, row)| row));
+    let mut seen: BTreeSet<String> = Gaps::shipped()
+        .names()
+        .into_iter()
+        .map(|(_, row)| row)
+        .collect();
     let fates = fates(rows, honest, directory, manner)?;
     let mut text = String::new();
     for (mutant, fate) in &fates {
         text += &format!("{:<8} {} {}\n", fate.word(), mutant.row, mutant.what());
         if *fate == Fate::Killed {
-            caught.insert(mutant.row.into());
+            seen.insert(mutant.row.into());
         }
     }
+    caught.extend(seen.iter().cloned());
     let blind: Vec<String> = rows
         .iter()
         .map(|row| row.name())
@@ -98,10 +103,29 @@ pub fn prove(
         count(Fate::Survived),
         count(Fate::Unjudged),
     );
+    text += &unseen_sentences(rows, &seen);
     Ok(Proof {
         holds: count(Fate::Survived) == 0 && blind.is_empty(),
         text,
     })
+}
+
+/// The sentences about `rows` of which no row failed on a subject that does nearly everything
+/// right, a peer or a mutant: a liar fails whatever the row asks, and proves little.
+fn unseen_sentences(rows: &[&'static Row], seen: &BTreeSet<String>) -> String {
+    let asked = |row: &&Row| rows.iter().any(|one| std::ptr::eq(*one, *row));
+    let mut text = String::new();
+    let mut number = 0;
+    for clause in crate::clause::clauses() {
+        let judges = clause.rows();
+        if !judges.iter().any(asked) || judges.iter().any(|row| seen.contains(&row.name())) {
+            continue;
+        }
+        number += 1;
+        let names: Vec<String> = judges.iter().map(|row| row.name()).collect();
+        text += &format!("UNSEEN   {}: {}\n", clause.id, names.join(", "));
+    }
+    format!("{text}rows never seen to fail on a peer or a mutant: those of {number} sentences\n")
 }
 
 /// The names of the rows that fail on one of the two liars, and those that this machine cannot
