@@ -101,7 +101,7 @@ impl Container<'_> {
 
     /// Waits until the state says `status`.
     pub(crate) fn reaches(&self, status: &str) -> Verdict {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + testbed::patience::patient(PATIENCE);
         loop {
             let state = self.state()?;
             if state["status"] == status {

@@ -79,6 +79,7 @@ fn obey(options: &Options) -> Result<bool, Error> {
         let why = "namespaces, mounts and cgroups are made for every row";
         return Err(Error::Machine(format!("needs root: {why}")));
     }
+    testbed::patience::have(options.patience);
     missing_tool().map_or(Ok(()), |tool| Err(Error::Machine(tool)))?;
     let output = options.output.as_deref().map(opened).transpose()?;
     if let Some(seed) = options.shuffle {

@@ -1,6 +1,6 @@
 //! [`Options`]: the command line of `oci-conformance`.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -22,6 +22,8 @@ pub struct Options {
     pub filters: Vec<String>,
     /// Rows at the same time.
     pub jobs: NonZeroUsize,
+    /// How many times as long it waits: an emulated machine is slow.
+    pub patience: NonZeroU32,
     /// In an order that this number decides, instead of that of the tables.
     pub shuffle: Option<u64>,
     /// How the report is written.
@@ -70,6 +72,10 @@ impl Options {
             beside: Vec::new(),
             filters: [many("filter"), many("rows")].concat(),
             jobs: matches.get_one("jobs").copied().unwrap_or(TWO),
+            patience: matches
+                .get_one("patience")
+                .copied()
+                .unwrap_or(NonZeroU32::MIN),
             shuffle: matches.get_one("shuffle").copied(),
             format: matches.get_one("format").copied().unwrap_or(Format::Human),
             output: text("output").map(PathBuf::from),
@@ -131,6 +137,13 @@ pub fn command() -> Command {
         )
         .arg(Arg::new("rows").num_args(0..).help("the same, as words"))
         .arg(one("jobs", "rows at the same time (2)").value_parser(value_parser!(NonZeroUsize)))
+        .arg(
+            one(
+                "patience",
+                "wait so many times as long, on a slow machine (1)",
+            )
+            .value_parser(value_parser!(NonZeroU32)),
+        )
         .arg(
             one(
                 "shuffle",

@@ -1,6 +1,6 @@
 //! cgroup v2 through the file system: limits, the place in the tree, the view from inside.
 //!
-//! Skipped where `/sys/fs/cgroup` is not cgroup v2; `conformance/clients/vm.sh` brings a machine.
+//! Skipped where `/sys/fs/cgroup` is not cgroup v2; `make test-vm` brings a machine.
 
 use serde_json::{Value, json};
 use testbed::Config;

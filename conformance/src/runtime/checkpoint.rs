@@ -383,7 +383,7 @@ fn mounts_and_pipes_come_back(case: &Case<'_>) -> Verdict {
 /// Waits until a container has counted into `file`.
 fn container_counts(case: &Case<'_>, file: &str) -> Verdict {
     let deadline = Instant::now() + PATIENCE;
-    while case.read(file).is_ok_and(|text| text.lines().count() < 10) {
+    while !case.read(file).is_ok_and(|text| text.lines().count() >= 10) {
         ensure!(Instant::now() < deadline, "nothing comes out of the pipe");
         std::thread::sleep(Duration::from_millis(50));
     }

@@ -1,7 +1,7 @@
 //! cgroups made by systemd: scopes, their properties, a user's own manager.
 //!
 //! These rows act on the machine itself, not on a host of their own: its systemd is not in there.
-//! Skipped where systemd is not PID 1; `conformance/clients/vm.sh` brings a machine.
+//! Skipped where systemd is not PID 1; `make test-vm` brings a machine.
 
 use serde_json::json;
 use testbed::{Config, Invocation, Outcome};

@@ -7,6 +7,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::patience::patient;
 use crate::{Error, IoContext, Result};
 
 /// A listening console socket.
@@ -55,7 +56,7 @@ impl Console {
     pub fn receive_to_the_end(&self, patience: Duration) -> Result<Connection> {
         let stream = self.accept(patience)?;
         stream
-            .set_read_timeout(Some(Duration::from_secs(2)))
+            .set_read_timeout(Some(patient(Duration::from_secs(2))))
             .because(|| "set SO_RCVTIMEO".into())?;
         let mut messages = Vec::new();
         loop {
@@ -80,6 +81,7 @@ impl Console {
     }
 
     fn accept(&self, patience: Duration) -> Result<UnixStream> {
+        let patience = patient(patience);
         let deadline = Instant::now() + patience;
         let stream = loop {
             match self.0.accept() {

@@ -10,6 +10,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::patience::patient;
 use crate::{IoContext, Result};
 
 /// How long a command may take unless the test says otherwise.
@@ -102,7 +103,8 @@ impl Invocation {
             .stdout(copy(&stdout)?)
             .stderr(copy(&stderr)?);
         // Another thread may have forked while a test wrote this executable.
-        let child = sys::child::spawn_when_free(&mut command, Instant::now() + self.deadline);
+        let child =
+            sys::child::spawn_when_free(&mut command, Instant::now() + patient(self.deadline));
         let child = child.because(|| format!("spawn {words:?}"))?;
         let started = Instant::now();
         Ok(Running {
@@ -149,7 +151,7 @@ impl Running {
             if let Some(status) = self.child.try_wait().because(|| "wait".into())? {
                 break Some(status);
             }
-            if self.started.elapsed() > self.invocation.deadline {
+            if self.started.elapsed() > patient(self.invocation.deadline) {
                 self.kill();
                 let _ = self.child.wait();
                 break None;
@@ -242,7 +244,7 @@ impl fmt::Display for Outcome {
             None => writeln!(
                 f,
                 "  DEADLINE of {:?} passed; killed",
-                self.invocation.deadline
+                patient(self.invocation.deadline)
             ),
         }
     }

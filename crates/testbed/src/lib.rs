@@ -17,6 +17,7 @@ pub mod invocation; // one command with a deadline, and everything it answered
 pub mod measured; // a command whose time and memory are written down
 pub mod network; // a host and containers as network namespaces, and plugins run between them
 pub mod older_kernel; // a command to which newer system calls are unknown
+pub mod patience; // how long a test waits on a slow machine
 pub mod requires; // what a test needs of the machine, skipped aloud
 pub mod snapshot; // what a host carries, and the difference of two moments
 
