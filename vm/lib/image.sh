@@ -4,9 +4,9 @@
 
 disk_size=8G
 # Die on a panic, believe the emulated clock, and leave out work that is pointless or dear under
-# emulation.
+# emulation. khugepaged would dirty, minutes later, memory that nobody writes: a pre-dump of CRIU looks.
 kernel_arguments='console=ttyS0 quiet loglevel=4 panic=-1 net.ifnames=0 tsc=reliable no_timer_check
-    mitigations=off init_on_alloc=0 rcupdate.rcu_expedited=1 systemd.show_status=0
+    transparent_hugepage=madvise mitigations=off init_on_alloc=0 rcupdate.rcu_expedited=1 systemd.show_status=0
     security=apparmor apparmor=1'
 # In this order.
 initrd_modules=(virtio_pci virtio_blk ext4)
