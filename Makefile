@@ -13,7 +13,7 @@ prefix  ?= /usr/local
 DESTDIR ?=
 
 .PHONY: help build test test-unit test-root conformance conformance-reference mutants matrix demo demo-again demo-crash demo-names \
-        kills some-kills swap bench bench-cni storm cross test-containerd vm fmt fmt-check lint tidy install clean packages \
+        kills some-kills swap bench bench-cni storm cross test-containerd vm test-vm conformance-vm fmt fmt-check lint tidy install clean packages \
         base-packages peer-packages client-packages
 
 help: ## print the targets
@@ -75,13 +75,16 @@ PLUGINS_BESIDE = $(filter-out $(patsubst %/,%,$(1)),$(REFERENCE))
 CALLER    ?= $(CURDIR)/out/bin/davit-cni
 HOOK      ?= $(CURDIR)/out/bin/davit-cni
 CALLS     := --caller $(CALLER) --hook $(HOOK)
+# What was skipped here is for the second machine (test-vm).
+HOST_REPORT := out/conformance.json
 # Rows wait more than they work.
 JOBS      ?= 4
 conformance: peer-packages client-packages $(SUITE) build ## the scores of runtimes, plugins and their callers, beside their peers
 ifdef CNI_PATH
 	$(SUITE) --jobs $(JOBS) $(CALLS) --cni-path $(CNI_PATH) $(addprefix --beside-cni ,$(call PLUGINS_BESIDE,$(CNI_PATH)))
 else
-	$(SUITE) --jobs $(JOBS) --runtime $(RUNTIME) $(addprefix --beside ,$(BESIDE)) --cni-path $(CURDIR)/out/cni --beside-cni $(REFERENCE) $(CALLS)
+	$(SUITE) --jobs $(JOBS) --runtime $(RUNTIME) $(addprefix --beside ,$(BESIDE)) --cni-path $(CURDIR)/out/cni --beside-cni $(REFERENCE) $(CALLS) \
+	    --format json --output $(HOST_REPORT)
 endif
 
 conformance-reference: peer-packages $(SUITE) ## judge the reference plugins alone; their gaps are known
@@ -129,6 +132,15 @@ test-containerd: client-packages build ## ctr run --cni with davit and our plugi
 # VM_SUITE=trixie makes one of that Debian. See vm/README.md.
 vm: ## a guest with systemd, cgroup v2, AppArmor and VLANs, in ~/.cache/davit-vm; vm/run COMMAND runs there
 	vm/build
+
+# `make conformance` has told what this machine cannot judge, unless the suite is newer than that.
+test-vm: base-packages $(SUITE) build vm ## there: the rows that this machine cannot judge
+	@[ $(HOST_REPORT) -nt $(SUITE) ] || $(SUITE) --jobs $(JOBS) --runtime $(DAVIT) --cni-path $(CURDIR)/out/cni $(CALLS) \
+	    --format json --output $(HOST_REPORT) >/dev/null
+	SUITE=$(CURDIR)/$(SUITE) vm/test skipped $(HOST_REPORT)
+
+conformance-vm: base-packages $(SUITE) build vm ## there: every row; an hour and more
+	SUITE=$(CURDIR)/$(SUITE) vm/test all
 
 bench: peer-packages build ## ratios beside crun, runc and a floor in C
 	bench/run.sh runtimes
