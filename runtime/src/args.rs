@@ -32,6 +32,7 @@ use crate::operations::{exec, host_report, mounts, run};
 use crate::plan::Entry;
 use crate::procfs;
 use crate::state_dir::StateRoot;
+use crate::timeline;
 
 use words::{Misread, Words};
 
@@ -46,6 +47,8 @@ pub struct Global {
     pub log_format: log::Format,
     /// The least important records that are written.
     pub log_level: log::Level,
+    /// Where the timeline goes, and when the program that this one goes on from began.
+    pub timeline: Option<(PathBuf, Option<Duration>)>,
 }
 
 /// What is to be done.
@@ -99,7 +102,7 @@ pub enum Operation {
 #[derive(Debug)]
 pub enum Args {
     /// An operation.
-    Perform(Global, Operation),
+    Perform(Box<Global>, Operation),
     /// Help or version: print it and succeed.
     Print(String),
     /// They are wrong.
@@ -153,7 +156,7 @@ impl Args {
             Ok((global(&matches)?, operation))
         };
         Ok(match read() {
-            Ok((global, operation)) => Self::Perform(global, operation),
+            Ok((global, operation)) => Self::Perform(Box::new(global), operation),
             Err(error) => Self::Refuse(Misuse {
                 usage: String::new(),
                 fault: Fault::of(&error),
@@ -254,6 +257,15 @@ pub fn command() -> Command {
             text("log-level", "error, warning or debug")
                 .value_parser(PossibleValuesParser::new(["error", "warning", "debug"]))
                 .default_value("error"),
+        )
+        .arg(path(
+            "timeline",
+            "write where the time went: a trace to PATH.json, a drawing to PATH.svg",
+        ))
+        .arg(
+            text(timeline::SINCE, "when davit was first executed")
+                .value_parser(value_parser!(u64))
+                .hide(true),
         )
         .arg(path("criu", "ignored, as runc does").hide(true))
         .arg(
@@ -564,6 +576,10 @@ fn global(matches: &ArgMatches) -> Result<Global> {
             .map(|path| log::Target::parse(path)),
         log_format: log_format(given_text(matches, "log-format").as_deref()),
         log_level: log_level(matches),
+        timeline: given_path(matches, "timeline").map(|file| {
+            let since = matches.get_one::<u64>(timeline::SINCE);
+            (file, since.copied().map(Duration::from_nanos))
+        }),
     })
 }
 

@@ -15,6 +15,7 @@ use crate::plan::{Hooks, Moment};
 use crate::procfs::{self, Stat};
 use crate::resctrl::Membership;
 use crate::state_dir::{Record, Stage, StateDir, StateRoot};
+use crate::timeline;
 
 /// Status of a container (runtime.md, "State"), and `paused`, which runtimes may add.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -217,8 +218,11 @@ pub fn destroy(
             record.cgroup().remove_unused();
         }
         Some(record) => {
+            let step = timeline::step("end the processes");
             let ended = end_processes(record);
             stop_unit(record);
+            drop(step);
+            let _step = timeline::step("remove the cgroups");
             let removed = record.cgroup().remove();
             ended?;
             removed.context("remove its cgroups")?;
@@ -257,6 +261,7 @@ fn finish(
     if let (Poststop::Run, Some(record)) = (poststop, record) {
         run_poststop(record, hooks);
     }
+    let _step = timeline::step("remove the record");
     let id = tomb.id().to_string();
     tomb.remove().context("remove its state directory")?;
     crate::log::debug(&format!("container {id:?} is gone"));
@@ -324,6 +329,7 @@ fn run_poststop(record: &Record, hooks: &Hooks) {
         root
     };
     for (index, hook) in hooks.at(Moment::Poststop).iter().enumerate() {
+        let _step = timeline::step_of(|| format!("poststop {}", hook.path.display()));
         let outcome = hooks::run(
             hook,
             &Surroundings {

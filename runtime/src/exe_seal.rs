@@ -19,6 +19,7 @@ use nix::sys::statvfs::{FsFlags, fstatvfs};
 use sys::mount::{MountAttr, Reach, attr};
 
 use crate::init::rootfs::open_path;
+use crate::timeline;
 
 /// The name of the copy, as `/proc/<pid>/maps` shows it.
 const NAME: &CStr = c"davit";
@@ -31,9 +32,13 @@ pub fn run_unwritable() -> Result<()> {
         Protection::None => read_only_mount(&open_path(own)?).or_else(|_| sealed_copy(own))?,
         Protection::HostMount => sealed_copy(own)?,
     };
-    let argv: Vec<CString> = std::env::args_os()
+    let mut argv: Vec<CString> = std::env::args_os()
         .map(|arg| c_string(arg.into_vec()))
         .collect::<Result<_>>()?;
+    if let Some(since) = timeline::since() {
+        let option = format!("--{}={since}", timeline::SINCE);
+        argv.insert(1.min(argv.len()), c_string(option.into_bytes())?);
+    }
     let envp: Vec<CString> = std::env::vars_os()
         .map(|(name, value)| c_string([name.as_bytes(), b"=", value.as_bytes()].concat()))
         .collect::<Result<_>>()?;

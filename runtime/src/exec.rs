@@ -42,6 +42,7 @@ use crate::procfs::{HostProc, Stat};
 use crate::seccomp::Program;
 use crate::state_dir::Record;
 use crate::sync::{Channel, FromInit, ToInit};
+use crate::timeline::{self, Lane};
 
 /// What `exec` is asked for.
 #[derive(Clone, Debug)]
@@ -71,6 +72,7 @@ pub fn run(container: &Container, request: &Request) -> Result<u8> {
     check_status(container, request)?;
     let record = container.record()?;
     let spec = container.spec()?;
+    let planning = timeline::step("plan");
     let mut wanted = request.process.clone();
     inherit_confinement(&mut wanted, spec.process().as_ref());
     let mut process = Process::plan(&wanted, request.pointer)?;
@@ -91,6 +93,7 @@ pub fn run(container: &Container, request: &Request) -> Result<u8> {
     let pid = record.init_process_pid;
     let joined = Joined::open(pid, record.no_pivot)?;
     let (ours, theirs) = Channel::pair()?;
+    drop(planning);
     let guest = Guest {
         process: &process,
         filter: filter.as_ref(),
@@ -119,7 +122,10 @@ pub fn run(container: &Container, request: &Request) -> Result<u8> {
             .json("running", record.init_process_pid)?;
         notify_listener::hand_over(&agent, guest, &state)
     };
-    let (pid, pidfd) = spawn(guest, record.unit(), &ours)?;
+    let (pid, pidfd) = {
+        let _step = timeline::step("clone the process through a stage");
+        spawn(guest, record.unit(), &ours)?
+    };
     let group = record.intel_rdt.as_ref();
     let admitted = group.map_or(Ok(()), |group| group.admit(pid));
     let started =
@@ -195,6 +201,7 @@ fn start(
     terminal: &mut Console,
     agent: impl FnOnce(&Filtered<'_>) -> Result<()>,
 ) -> Result<Option<OwnedFd>> {
+    let _step = timeline::step("answer the process");
     if let Some(score) = process.oom_score_adj {
         set_oom_score(pid, score, &format!("{}/oomScoreAdj", request.pointer))?;
     }
@@ -475,6 +482,7 @@ impl Guest<'_> {
 
     /// The stage: joins the container and clones the guest into its pid namespace, as a sibling.
     fn stage(&mut self) -> ! {
+        timeline::enter(Lane::Stage);
         let may_be_full = !self.cgroup_files.is_empty() && !self.is_placed_later;
         let message = match self.join_and_clone() {
             Ok(Cloned::Child) => self.run(),
@@ -499,10 +507,12 @@ impl Guest<'_> {
             sys::process::set_cpu_affinity(mask)?;
         }
         // A clone inherits cgroups as well, and nothing that it could be followed by into them.
+        let step = timeline::step("join cgroups and namespaces");
         if !self.is_placed_later {
             init::join_cgroups(std::mem::take(&mut self.cgroup_files))?;
         }
         self.join()?;
+        drop(step);
         if let Some(name) = &self.keyring {
             credentials::join_keyring(name, self.joined.has(Kind::User))?;
         }
@@ -510,6 +520,7 @@ impl Guest<'_> {
         let mut kept = self.descriptors_inside();
         kept.extend(self.stage_channel.as_ref().map(socket));
         sys::process::close_inherited(&kept)?;
+        let _step = timeline::step("clone the process");
         clone_into(CLONE_PARENT, None).context("clone the process")
     }
 
@@ -524,6 +535,7 @@ impl Guest<'_> {
     }
 
     fn live(&mut self) -> Result<Infallible> {
+        timeline::enter(Lane::Init);
         // The stage's socket goes as well.
         sys::process::close_inherited(&self.descriptors_inside())?;
         if self.is_placed_later {
@@ -542,6 +554,7 @@ impl Guest<'_> {
             console::attach_inside(self.process, self.console.as_ref())?;
             self.console = None;
         }
+        let step = timeline::step("user, capabilities, limits");
         init::set_execution(&self.execution)?;
         init::set_attributes(self.process)?;
         let ask = || {
@@ -551,10 +564,14 @@ impl Guest<'_> {
         };
         credentials::set_limits(&self.process.rlimits, self.joined.has(Kind::User), ask)?;
         let ready = credentials::prepare(self.process, self.stdio, self.filter)?;
+        drop(step);
+        let step = timeline::step("find the program");
         let program = program::find(self.process)?;
+        drop(step);
         self.channel.ask(&FromInit::Created, &ToInit::Start)?;
         program::keep_only(self.preserved_fds)?;
         ready.assume(&self.channel)?;
+        let _step = timeline::step("execve");
         Err(program.execute())
     }
 

@@ -12,6 +12,7 @@ use nix::unistd::{Pid, read, write};
 use sys::terminal::{self, RawMode};
 
 use crate::notify_socket::Proxy;
+use crate::timeline;
 
 /// Signals that reach this process only through a descriptor, from before there is a program:
 /// one that came earlier must not be lost.
@@ -56,6 +57,7 @@ pub fn supervise(
     master: Option<OwnedFd>,
     service: Option<Proxy>,
 ) -> Result<ExitStatus> {
+    let _step = timeline::step(timeline::PROGRAM_RUNS);
     let stdin = std::io::stdin();
     let raw = master.as_ref().map(|_| RawMode::enter(stdin.as_fd()));
     // Without a terminal of our own there is nothing to switch.

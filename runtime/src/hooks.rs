@@ -12,6 +12,7 @@ use sys::child::{Excess, Finished, StandardError, Terms};
 use crate::fault::{Code, Fault};
 use crate::networks;
 use crate::plan::{Hook, Moment};
+use crate::timeline;
 
 /// How much of each output of a hook is kept for the error message, in bytes.
 const MAX_OUTPUT: usize = 16 * 1024;
@@ -32,6 +33,7 @@ pub struct Surroundings<'a> {
 /// Runs `hooks` in order; the first failure ends it.
 pub fn run_all(moment: Moment, hooks: &[Hook], surroundings: &Surroundings<'_>) -> Result<()> {
     for (index, hook) in hooks.iter().enumerate() {
+        let _step = timeline::step_of(|| format!("{} {}", moment.key(), hook.path.display()));
         run(hook, surroundings)
             .with_context(|| format!("error running {} hook #{index}", moment.key()))?;
     }

@@ -37,6 +37,7 @@ use crate::plan::{Execution, Kind, Moment, Plan, Process};
 use crate::procfs::HostProc;
 use crate::state::HookState;
 use crate::sync::{Channel, FromInit, ToInit};
+use crate::timeline;
 
 /// What init inherits beside the plan.
 pub struct Inheritance {
@@ -92,6 +93,7 @@ pub enum Stdio {
 
 /// Lives the life of init. Never returns; an error goes to the runtime.
 pub fn run(plan: &Plan, inheritance: Inheritance) -> ! {
+    timeline::enter(timeline::Lane::Init);
     let mut init = Init { plan, inheritance };
     let error = match init.live() {
         Ok(never) => match never {},
@@ -117,13 +119,16 @@ impl Init<'_> {
     fn live(&mut self) -> Result<Infallible> {
         // Not a descriptor more than it needs: the runtime's lock on the container must not
         // outlive the runtime, and none of the host's directories may come along.
+        let step = timeline::step("let go of what was inherited");
         sys::process::close_inherited(&self.inheritance.descriptors())?;
         umask(Mode::empty());
         sys::process::reset_signals()?;
+        drop(step);
         // 1. Cgroups first, so that everything from here on is counted and limited.
         if self.inheritance.is_taken {
             self.inheritance.channel.expect(&ToInit::Placed)?;
         }
+        let step = timeline::step("join cgroups and namespaces");
         join_cgroups(std::mem::take(&mut self.inheritance.cgroup_files))?;
         for (kind, namespace) in &self.inheritance.namespaces {
             sys::process::setns_raw(namespace, kind.clone_flag())
@@ -132,8 +137,10 @@ impl Init<'_> {
         // A runtime that was itself kept to some processors must not keep the container there;
         // its cpuset decides. EINVAL: that leaves none, which the cpuset then explains.
         let _ = sys::process::reset_cpu_affinity();
+        drop(step);
         // 2. Ids next: what follows is done as the container's root.
         if let Some(maps) = &self.plan.id_maps {
+            let _step = timeline::step("become root of the user namespace");
             self.inheritance.channel.expect(&ToInit::IdsMapped)?;
             credentials::become_root_of(maps, self.plan.process.keep_groups)?;
         }
@@ -143,6 +150,7 @@ impl Init<'_> {
         }
         // 3. The cgroup namespace's root is the cgroup that its maker is in: after step 1.
         if self.plan.namespaces.makes(Kind::Cgroup) {
+            let _step = timeline::step("make the cgroup namespace");
             sys::process::unshare_raw(Kind::Cgroup.clone_flag())?;
         }
         // 4. A session of its own, so that no terminal of the host reaches it.
@@ -155,6 +163,7 @@ impl Init<'_> {
             })?;
         }
         if self.plan.namespaces.makes(Kind::Network) {
+            let _step = timeline::step("loopback up");
             sys::interface::loopback_up()?;
         }
         // 5. The host's /proc is about to go: what is written to it at execve is opened now.
@@ -166,19 +175,28 @@ impl Init<'_> {
         drop(proc);
         self.inheritance.namespaces.clear();
         self.inheritance.console = None;
+        let step = timeline::step("user, capabilities, limits");
         self.set_attributes()?;
         self.set_limits()?;
         let filter = self.plan.seccomp.as_ref();
         let ready = credentials::prepare(&self.plan.process, self.inheritance.stdio, filter)?;
+        drop(step);
+        let step = timeline::step("find the program");
         let mut program = program::find(&self.plan.process)?;
         program.set_variables(self.inheritance.listen.variables(own_pid()));
+        drop(step);
         self.inheritance.channel.tell(&FromInit::Created)?;
+        let step = timeline::step("wait for the start");
         self.wait_for_start()?;
+        drop(step);
         self.run_start_hooks(&program)?;
         // 7. Nothing but what the program shall have may stay open (CVE-2024-21626).
+        let step = timeline::step("drop what is left");
         program::keep_only(self.inheritance.preserved_fds)?;
         labels.apply()?;
         ready.assume(&self.inheritance.channel)?;
+        drop(step);
+        let _step = timeline::step("execve");
         Err(program.execute())
     }
 
@@ -190,22 +208,32 @@ impl Init<'_> {
             self.set_names_and_parameters(proc)?;
             return rootfs::change_root_only(&plan.rootfs.path);
         }
+        let step = timeline::step("mount the root");
         let root = rootfs::Rootfs::mount(plan, &self.inheritance.channel)?;
+        drop(step);
+        let step = timeline::step("mounts");
         let mut mounted = mounts::mount_all(plan, &root, &self.inheritance, proc)?;
+        drop(step);
         if !mounts::dev_is_bound(plan) {
+            let _step = timeline::step("device nodes");
             devices::make_all(plan, &root)?;
         }
         self.run_create_hooks(&plan.rootfs.path)?;
         self.set_names_and_parameters(proc)?;
         // Streams that are the host's /dev/null would let the container change its owner.
+        let step = timeline::step("terminal and working directory");
         console::replace_null_streams(root.root())?;
         root.make_directory(&plan.process.cwd)?;
         if plan.process.terminal {
             console::attach(plan, &root, self.inheritance.console.as_ref())?;
         }
+        drop(step);
+        let step = timeline::step("mask");
         restrict::make_readonly(&root, &plan.rootfs.readonly_paths)?;
         restrict::mask(&root, &plan.rootfs.masked_paths)?;
         mounted.finish()?;
+        drop(step);
+        let _step = timeline::step("pivot_root");
         root.enter(plan)
     }
 
@@ -220,6 +248,7 @@ impl Init<'_> {
             Moment::CreateContainer,
         ];
         if create.iter().any(|&moment| !hooks.at(moment).is_empty()) {
+            let _step = timeline::step("wait for the hooks");
             self.inheritance
                 .channel
                 .ask(&FromInit::RunHooks, &ToInit::HooksDone)?;
@@ -238,6 +267,7 @@ impl Init<'_> {
     }
 
     fn set_names_and_parameters(&self, proc: &HostProc) -> Result<()> {
+        let _step = timeline::step("names and sysctls");
         if let Some(name) = &self.plan.hostname {
             nix::unistd::sethostname(name).with_context(|| format!("sethostname({name:?})"))?;
         }

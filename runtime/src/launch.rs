@@ -48,6 +48,7 @@ use crate::resctrl::{self, Membership};
 use crate::state::HookState;
 use crate::state_dir::{self, Record, Stage, StateDir, StateRoot};
 use crate::sync::{Channel, FromInit, ToInit};
+use crate::timeline;
 
 /// What went wrong if it is about cgroups; runc's words.
 const CGROUPS: &str = "unable to apply cgroup configuration";
@@ -283,12 +284,16 @@ struct Prepared {
 
 impl Prepared {
     fn new(root: &StateRoot, id: &ContainerId, request: &Request, bundle: Bundle) -> Result<Self> {
-        let plan = Plan::new(&bundle, &Host::look_with(root.path()), request.entry)?;
+        let plan = {
+            let _step = timeline::step("plan");
+            Plan::new(&bundle, &Host::look_with(root.path()), request.entry)?
+        };
         if !plan.namespaces.is_private(Kind::User)
             && let Some(process) = bundle.spec.process()
         {
             crate::bundle::warn_of_ungranted(process)?;
         }
+        let _step = timeline::step("plan the cgroups");
         let hierarchies = Hierarchies::discover()?;
         let (cgroups, service) = plan_cgroups(&bundle, id, request.cgroup_manager, &hierarchies)?;
         let console = console_socket::plan(&plan.process, request)?;
@@ -347,6 +352,7 @@ impl Prepared {
 
 /// Claims the id, and locks it.
 fn take(root: &StateRoot, id: &ContainerId) -> Result<(StateDir, sys::dir::Lock)> {
+    let _step = timeline::step("claim the id");
     let state = root.claim(id)?;
     let lock = match state.lock() {
         Ok(lock) => lock,
@@ -367,7 +373,10 @@ impl<'a> Launch<'a> {
         request: &'a Request,
     ) -> Result<(Self, sys::dir::Lock)> {
         if request.networks.is_empty() {
-            let bundle = Bundle::open(&request.bundle, request.config.as_deref())?;
+            let bundle = {
+                let _step = timeline::step("read config.json");
+                Bundle::open(&request.bundle, request.config.as_deref())?
+            };
             let prepared = Prepared::new(root, id, request, bundle)?;
             let (state, lock) = take(root, id)?;
             return Ok((prepared.claimed(id, request, state), lock));
@@ -410,6 +419,7 @@ impl<'a> Launch<'a> {
 
     /// Before the first cgroup: from here on `delete --force` knows where to look.
     fn write_down(&self) -> Result<()> {
+        let _step = timeline::step("write the record");
         self.state.save_config(&self.bundle.text)?;
         self.state.save(&self.record)
     }
@@ -417,6 +427,7 @@ impl<'a> Launch<'a> {
     /// The cgroups with their limits; of a scope, only those that systemd does not make. Answers
     /// the files by which init joins them.
     fn make_cgroups(&mut self) -> Result<Vec<OwnedFd>> {
+        let _step = timeline::step("make the cgroups");
         if self.service.is_some() && !self.is_taken() && self.start_unit(None)? {
             let unit = self.service.as_ref().map(Service::unit);
             self.record.systemd_unit = unit.map(|unit| unit.name.clone());
@@ -432,6 +443,7 @@ impl<'a> Launch<'a> {
             // Nobody else's, so ours: from here on whoever is in them may be killed.
             self.record.stage = Stage::Creating;
             self.state.save(&self.record)?;
+            let _step = timeline::step("limits");
             cgroup.apply(&self.cgroups)?;
             self.delegate()?;
         }
@@ -552,6 +564,7 @@ impl<'a> Launch<'a> {
             .transpose()?
             .flatten();
         let directory = directory.as_ref().map(AsFd::as_fd);
+        let _step = timeline::step("clone init");
         let born = clone::spawn(&self.plan, &mut self.namespaces, directory, inheritance)?;
         Ok(Init {
             pid: born.pid,
@@ -600,6 +613,7 @@ impl<'a> Launch<'a> {
         if self.plan.net_devices.is_empty() {
             return Ok(());
         }
+        let _step = timeline::step("move network devices");
         let path = match self.plan.namespaces.joined(Kind::Network) {
             Some(join) => join.path.to_string_lossy().into_owned(),
             None => format!("/proc/{}/ns/net", init.pid),
@@ -610,6 +624,7 @@ impl<'a> Launch<'a> {
 
     /// Answers init until it is ready, then writes down that it is.
     fn converse(&mut self, init: &Init) -> Result<()> {
+        let _step = timeline::step("answer init");
         if let Some(score) = self.plan.process.oom_score_adj {
             // From here, not by init: in a user namespace it may not lower its own.
             set_oom_score(init.pid, score, "config.json /process/oomScoreAdj")?;
@@ -649,6 +664,7 @@ impl<'a> Launch<'a> {
                 _ => bail!("init asked for mount {number}, which is no bind mount"),
             },
         };
+        let _step = timeline::step_of(|| format!("open {}", path.display()));
         match init::rootfs::open_place(path, link)
             .and_then(|fd| Ok(sys::mount::open_tree_clone(&fd, reach)?))
         {
@@ -715,6 +731,7 @@ impl<'a> Launch<'a> {
     }
 
     fn record_created(&mut self, init: &Init) -> Result<()> {
+        let _step = timeline::step("write the record");
         let pid = init.pid.as_raw();
         let stat = Stat::of(pid).ok_or_else(|| self.explain_death(init))?;
         self.record.stage = Stage::Created;

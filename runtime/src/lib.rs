@@ -37,3 +37,4 @@ pub mod state; // the specification's state
 pub mod state_dir; // ROOT/ID
 pub mod sync; // the protocol between launch and init
 pub mod time; // RFC 3339
+pub mod timeline; // --timeline: where the time went

@@ -11,7 +11,7 @@ use runtime::operations::{
     checkpoint, create, delete, events, exec, features, freezer, host_report, kill, list, mounts,
     ps, restore, run, spec, start, state, update, wait,
 };
-use runtime::{inherited, log, plan};
+use runtime::{inherited, log, plan, timeline};
 use sys::{Errno, SyscallError};
 
 fn main() -> ExitCode {
@@ -49,6 +49,7 @@ fn explain(error: anyhow::Error) -> anyhow::Error {
 struct ExecFailed;
 
 fn perform(argv: impl IntoIterator<Item = OsString>) -> Result<u8> {
+    let began = timeline::now();
     match Args::parse(argv)? {
         Args::Print(text) => print(&text),
         Args::Refuse(misuse) => refuse(&misuse),
@@ -62,7 +63,13 @@ fn perform(argv: impl IntoIterator<Item = OsString>) -> Result<u8> {
             }
             log::init(global.log.as_ref(), global.log_format, global.log_level)?;
             log::debug(&format!("{operation:?}"));
-            dispatch(&global, operation)
+            let Some((file, first)) = &global.timeline else {
+                return dispatch(&global, operation);
+            };
+            timeline::enable(*first, began)?;
+            let ended = dispatch(&global, operation);
+            let written = timeline::write(file);
+            ended.and_then(|status| written.map(|()| status))
         }
     }
 }

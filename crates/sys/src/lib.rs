@@ -6,6 +6,7 @@
 //! caller's business.
 
 pub mod apart; // a call that waits long, made by a process of its own
+pub mod board; // numbers that a process shares with its clones
 pub mod bpf; // bpf(2): device programs of cgroup v2
 pub mod child; // run an executable to its end, with a deadline
 pub mod clock; // time since boot

@@ -21,6 +21,7 @@ use crate::plan::mounts::{AttrChange, Filesystem, Link, What, may_cover_in_proc}
 use crate::plan::{Kind, MountStep, Namespaces, Plan};
 use crate::procfs::HostProc;
 use crate::sync::{Channel, FromInit, ToInit};
+use crate::timeline;
 
 /// Mounts that are to become read-only when nothing is made below them any more.
 #[derive(Debug, Default)]
@@ -119,6 +120,7 @@ pub fn mount_all(
     };
     let mut mounted = Mounted::default();
     for (index, step) in plan.mounts.iter().enumerate() {
+        let _step = timeline::step_of(|| format!("mount {}", step.destination.display()));
         around.perform(index, step, &mut mounted)?;
     }
     Ok(mounted)

@@ -15,6 +15,7 @@ use crate::notify_socket::Proxy;
 use crate::operations::start::{Begun, begin, run_poststart};
 use crate::plan::process::Rlimit;
 use crate::state_dir::{Record, StateDir, StateRoot};
+use crate::timeline;
 
 /// What `run` does around the container.
 #[derive(Clone, Copy, Debug)]
@@ -109,6 +110,7 @@ fn warn_of_limits(limits: &[Rlimit], status: u8) {
 
 /// Deletes the container, unless somebody has done so while it ran.
 pub fn delete_after(state: StateDir, record: Record) -> Result<()> {
+    let _step = timeline::step("delete");
     let lock = state.lock();
     if state.is_gone()? {
         return Ok(());
@@ -119,6 +121,7 @@ pub fn delete_after(state: StateDir, record: Record) -> Result<()> {
 }
 
 fn start(launched: &Launched) -> Result<()> {
+    let _step = timeline::step("start");
     let init = Filtered {
         channel: &launched.channel,
         pid: launched.pid,
