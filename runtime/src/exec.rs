@@ -122,10 +122,7 @@ pub fn run(container: &Container, request: &Request) -> Result<u8> {
             .json("running", record.init_process_pid)?;
         notify_listener::hand_over(&agent, guest, &state)
     };
-    let (pid, pidfd) = {
-        let _step = timeline::step("clone the process through a stage");
-        spawn(guest, record.unit(), &ours)?
-    };
+    let (pid, pidfd) = spawn(guest, record.unit(), &ours)?;
     let group = record.intel_rdt.as_ref();
     let admitted = group.map_or(Ok(()), |group| group.admit(pid));
     let started =
@@ -136,12 +133,16 @@ pub fn run(container: &Container, request: &Request) -> Result<u8> {
             None => Ok(0),
         },
         Err(error) => {
-            // It may have ended by itself.
-            let _ = sys::process::pidfd_send_signal(&pidfd, nix::libc::SIGKILL);
-            let _ = sys::process::reap(pid, &pidfd, Duration::from_secs(5));
+            end(pid, &pidfd);
             Err(error)
         }
     }
+}
+
+/// Ends a process that nobody knows of yet; it may have ended by itself.
+fn end(pid: Pid, pidfd: &OwnedFd) {
+    let _ = sys::process::pidfd_send_signal(pidfd, nix::libc::SIGKILL);
+    let _ = sys::process::reap(pid, pidfd, Duration::from_secs(5));
 }
 
 /// The session keyring that the container has of its own.
@@ -322,6 +323,7 @@ fn spawn(
     unit: Option<Existing<'_>>,
     channel: &Channel,
 ) -> Result<(Pid, OwnedFd)> {
+    let _step = timeline::step("clone the process through a stage");
     if nix::unistd::geteuid().is_root() {
         // Before the first clone, which inherits it. Without root the runtime itself could not
         // write to its child's /proc files.

@@ -117,27 +117,9 @@ struct Init<'a> {
 
 impl Init<'_> {
     fn live(&mut self) -> Result<Infallible> {
-        // Not a descriptor more than it needs: the runtime's lock on the container must not
-        // outlive the runtime, and none of the host's directories may come along.
-        let step = timeline::step("let go of what was inherited");
-        sys::process::close_inherited(&self.inheritance.descriptors())?;
-        umask(Mode::empty());
-        sys::process::reset_signals()?;
-        drop(step);
+        self.let_go()?;
         // 1. Cgroups first, so that everything from here on is counted and limited.
-        if self.inheritance.is_taken {
-            self.inheritance.channel.expect(&ToInit::Placed)?;
-        }
-        let step = timeline::step("join cgroups and namespaces");
-        join_cgroups(std::mem::take(&mut self.inheritance.cgroup_files))?;
-        for (kind, namespace) in &self.inheritance.namespaces {
-            sys::process::setns_raw(namespace, kind.clone_flag())
-                .with_context(|| format!("join the {} namespace", kind.proc_name()))?;
-        }
-        // A runtime that was itself kept to some processors must not keep the container there;
-        // its cpuset decides. EINVAL: that leaves none, which the cpuset then explains.
-        let _ = sys::process::reset_cpu_affinity();
-        drop(step);
+        self.join()?;
         // 2. Ids next: what follows is done as the container's root.
         if let Some(maps) = &self.plan.id_maps {
             let _step = timeline::step("become root of the user namespace");
@@ -198,6 +180,32 @@ impl Init<'_> {
         drop(step);
         let _step = timeline::step("execve");
         Err(program.execute())
+    }
+
+    /// Not a descriptor more than it needs: the runtime's lock on the container must not outlive
+    /// the runtime, and none of the host's directories may come along.
+    fn let_go(&self) -> Result<()> {
+        let _step = timeline::step("let go of what was inherited");
+        sys::process::close_inherited(&self.inheritance.descriptors())?;
+        umask(Mode::empty());
+        Ok(sys::process::reset_signals()?)
+    }
+
+    /// Joins its cgroups, and the namespaces that are given by path.
+    fn join(&mut self) -> Result<()> {
+        let _step = timeline::step("join cgroups and namespaces");
+        if self.inheritance.is_taken {
+            self.inheritance.channel.expect(&ToInit::Placed)?;
+        }
+        join_cgroups(std::mem::take(&mut self.inheritance.cgroup_files))?;
+        for (kind, namespace) in &self.inheritance.namespaces {
+            sys::process::setns_raw(namespace, kind.clone_flag())
+                .with_context(|| format!("join the {} namespace", kind.proc_name()))?;
+        }
+        // A runtime that was itself kept to some processors must not keep the container there;
+        // its cpuset decides. EINVAL: that leaves none, which the cpuset then explains.
+        let _ = sys::process::reset_cpu_affinity();
+        Ok(())
     }
 
     /// Makes the rootfs what the configuration says and changes the root to it.
