@@ -1,5 +1,7 @@
 //! `firewall`, with traffic between containers on two bridges and a peer outside.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::attachment::{Attachment, with};
@@ -561,22 +563,25 @@ fn an_unknown_policy_is_refused_before_any_change(case: &Case<'_>) -> Verdict {
     refused(case, "ingressPolicy", "closed")
 }
 
+const A_MINUTE: Duration = Duration::from_secs(60);
+
 /// A bus and a firewalld of the row's own.
 fn firewalld(case: &Case<'_>) -> Verdict {
     let installed = case.holds("command -v firewalld && command -v dbus-daemon")?;
     needs!(installed, "firewalld and dbus-daemon");
     let etc = case.path("etc-firewalld");
-    case.sh(&format!(
+    let script = format!(
         "mkdir -p /run/dbus {etc}; cp -r /etc/firewalld/. {etc}; mount --bind {etc} /etc/firewalld
          dbus-daemon --system --fork --nopidfile
          (firewalld --nofork --nopid >{etc}.log 2>&1 &)
-         for i in $(seq 150); do firewall-cmd --state >/dev/null 2>&1 && break; sleep 0.2; done
+         for i in $(seq 250); do firewall-cmd --state >/dev/null 2>&1 && break; sleep 0.2; done
          firewall-cmd --state"
-    ))
-    .map_err(|Failure(why)| {
-        let log = std::fs::read_to_string(format!("{etc}.log")).unwrap_or_default();
-        Failure(format!("{why}\n{log}"))
-    })?;
+    );
+    // A program in Python, beside other rows: it takes seconds before it answers.
+    let start = case.host.command(["sh", "-ec", &script]).deadline(A_MINUTE);
+    let outcome = case.call(&start)?;
+    let log = std::fs::read_to_string(format!("{etc}.log")).unwrap_or_default();
+    ensure!(outcome.success(), "firewalld:\n{outcome}\n{log}");
     Ok(())
 }
 
