@@ -7,13 +7,16 @@ BASE    := /bin/busybox:busybox-static ip:iproute2 nft:nftables iptables:iptable
 PEERS   := runc:runc crun:crun /usr/lib/cni/bridge:containernetworking-plugins firewall-cmd:firewalld dbus-daemon:dbus \
            dnsmasq:dnsmasq-base tcpdump:tcpdump
 CLIENTS := containerd:containerd dockerd:docker.io podman:podman conmon:conmon
+# What their operations need beside them: a CRI client from pieces, rootless podman, checkpoints.
+BESIDE_CLIENTS := protoc:protobuf-compiler newuidmap:uidmap slirp4netns:slirp4netns fuse-overlayfs:fuse-overlayfs criu:criu
 DAVIT   := $(CURDIR)/out/bin/davit
 
 prefix  ?= /usr/local
 DESTDIR ?=
 
 .PHONY: help build test test-unit test-root conformance conformance-reference mutants matrix demo demo-again demo-crash demo-names \
-        kills some-kills swap bench bench-cni storm cross test-containerd vm test-vm conformance-vm fmt fmt-check lint tidy install clean packages \
+        kills some-kills swap bench bench-cni storm cross test-containerd test-clients vm test-vm conformance-vm fmt fmt-check lint tidy \
+        install clean packages \
         base-packages peer-packages client-packages
 
 help: ## print the targets
@@ -141,6 +144,17 @@ test-vm: base-packages $(SUITE) build vm ## there: the rows that this machine ca
 
 conformance-vm: base-packages $(SUITE) build vm ## there: every row; an hour and more
 	SUITE=$(CURDIR)/$(SUITE) vm/test all
+
+# Columns of other machines, carried to out/clients, become columns of the page.
+COLUMNS := out/clients
+test-clients: peer-packages client-packages build ## what ctr, the CRI, podman and Docker can do with davit, beside runc: docs/clients.md
+	@ci/apt.sh $(BESIDE_CLIENTS)
+	@cargo build --locked --quiet -p conformance
+	@mkdir -p $(COLUMNS)
+	conformance/clients/operations.sh $(DAVIT) $(CURDIR)/out/cni $(COLUMNS)/host-davit.tsv $(ONLY)
+	conformance/clients/operations.sh runc $(REFERENCE) $(COLUMNS)/host-runc.tsv $(ONLY)
+	$(dir $(SUITE))client-table $(COLUMNS)/*.tsv >$(COLUMNS)/page; status=$$?; \
+	    if [ -z "$(ONLY)" ]; then cp $(COLUMNS)/page docs/clients.md; else cat $(COLUMNS)/page; fi; exit $$status
 
 bench: peer-packages build ## ratios beside crun, runc and a floor in C
 	bench/run.sh runtimes

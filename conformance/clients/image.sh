@@ -1,8 +1,9 @@
 #!/bin/sh
-# Packs busybox as an OCI archive, by hand and without a registry: image.sh NAME OUTPUT.tar
+# Packs busybox as an OCI archive, by hand and without a registry: image.sh NAME OUTPUT.tar [COMMAND]
+# COMMAND is what it runs if nobody says otherwise, as JSON.
 # Applets are symbolic links: hard links in a layer break user namespace remapping in ctr.
 set -eu
-name=$1 output=$2
+name=$1 output=$2 command=${3:-'["sh"]'}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$work/root/bin" "$work/root/etc" "$work/root/tmp" "$work/layout/blobs/sha256"
@@ -21,8 +22,8 @@ blob() { # moves a file among the blobs and prints "digest size"
 
 tar -C "$work/root" --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 -cf "$work/layer.tar" .
 layer=$(blob "$work/layer.tar")
-printf '{"architecture":"amd64","os":"linux","config":{"Env":["PATH=/bin"],"Cmd":["sh"]},"rootfs":{"type":"layers","diff_ids":["%s"]}}' \
-    "${layer% *}" >"$work/config.json"
+printf '{"architecture":"amd64","os":"linux","config":{"Env":["PATH=/bin"],"Cmd":%s},"rootfs":{"type":"layers","diff_ids":["%s"]}}' \
+    "$command" "${layer% *}" >"$work/config.json"
 config=$(blob "$work/config.json")
 printf '{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"%s","size":%s},"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"%s","size":%s}]}' \
     "${config% *}" "${config#* }" "${layer% *}" "${layer#* }" >"$work/manifest.json"

@@ -16,6 +16,7 @@ mod caller_features; // what callers and hooks are scored by
 mod case; // what a row gets: a fresh private host, a directory, the subject
 pub mod clause; // the sentences of the specifications
 mod client; // programs that call runtimes and plugins
+pub mod client_table; // what real clients can do, as a page
 mod cni; // rows for plugins
 mod container; // one container of the runtime under test
 pub mod error; // why a run could not be made

@@ -1,0 +1,44 @@
+#!/bin/bash
+# What real clients can do with a runtime and a directory of plugins, operation by operation:
+#   operations.sh RUNTIME CNI_PATH RESULTS [CLIENT...]
+# A client is a file in operations/, run in a private host of its own; without a name, all of them.
+# RESULTS gets one line for each operation: client, operation, verdict, reason, between tabs
+# (`client-table` makes a page of it). CRIU=PROGRAM puts another criu before the machine's.
+set -euo pipefail
+[ $# -ge 3 ] || { echo 'usage: operations.sh RUNTIME CNI_PATH RESULTS [CLIENT...]' >&2; exit 2; }
+[ "$(id -u)" = 0 ] || { echo 'operations.sh: needs root' >&2; exit 1; }
+HERE=$(cd "$(dirname "$0")" && pwd)
+RUNTIME=$(realpath "$(command -v "$1")") PLUGINS=$(realpath "$2") RESULTS=$(realpath "$3")
+shift 3
+[ $# -gt 0 ] || set -- ctr ctr-cni cri podman podman-rootless docker
+{ # where, for the page that is made of it
+    . /etc/os-release
+    if [ -e /sys/fs/cgroup/cgroup.controllers ]; then groups=v2; else groups=v1; fi
+    printf '#\tmachine\tLinux %s, %s, cgroup %s\n' "$(uname -rm)" "$PRETTY_NAME" "$groups"
+} >"$RESULTS"
+export HERE RUNTIME PLUGINS RESULTS CLIENT DIR ID
+
+# Cgroups are the whole machine's: what a client left there is told, and removed.
+cgroups_left() { find /sys/fs/cgroup -depth -type d -path "*/$ID*" "$@" 2>/dev/null || true; }
+
+inner=
+trap '[ -z "$inner" ] || kill -KILL "$inner" 2>/dev/null; exit 130' INT TERM HUP
+for CLIENT in "$@"; do
+    DIR=$(mktemp -d "/tmp/dvt-$CLIENT.XXXXXX") ID=dvt-$CLIENT$$
+    chmod 755 "$DIR"
+    unshare -m -n -i -p --fork --kill-child --mount-proc --propagation private \
+        bash "$HERE/operations/host.sh" </dev/null &
+    inner=$!
+    status=0
+    wait "$inner" || status=$?
+    inner=
+    [ "$status" = 0 ] || printf '%s\t%s\t%s\t%s\n' "$CLIENT" 'all operations' 'does not' \
+        "the script ended with $status" >>"$RESULTS"
+    sleep 0.5 # what was killed leaves its cgroups
+    left=$(cgroups_left -printf '%P ')
+    if [ -n "$left" ]; then verdict='does not' reason=$left; else verdict=works reason=; fi
+    printf '%s\t%s\t%s\t%s\n' "$CLIENT" 'no cgroup is left on the machine' "$verdict" "${reason:0:300}" >>"$RESULTS"
+    cgroups_left -exec rmdir {} + || true
+    if [ -n "${KEEP:-}" ]; then echo "kept: $DIR"; else rm -rf "$DIR"; fi
+done
+awk -F '\t' '$1 != "#" { n[$3]++ } END { printf "operations: %d work, %d do not, %d skipped\n", n["works"], n["does not"], n["skip"] }' "$RESULTS"

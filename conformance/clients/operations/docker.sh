@@ -1,0 +1,18 @@
+# Docker Engine, with its own bridge and iptables rules.
+. "$OPERATIONS/lib.sh"
+. "$OPERATIONS/docker-host.sh"
+PARENT=(--cgroup-parent "/$ID") TOOL=(docker) NETWORK=bridge SHARED=$DIR/home
+tool() { bounded docker "$@"; }
+. "$OPERATIONS/engine.sh"
+STATE=("$DIR/exec/runtime-$NAME/moby" "$DIR/exec/containerd/daemon/io.containerd.runtime.v2.task/moby")
+version "$(docker --version)"
+version "dockerd $(docker version --format '{{.Server.Version}}'), containerd $(containerd --version | cut -d' ' -f3)"
+
+op 'import' import_image
+once --publish 18080:80 "$B" true # so that what the first use makes is there
+remember "${STATE[@]}"
+. "$OPERATIONS/engine-run.sh"
+. "$OPERATIONS/engine-life.sh"
+. "$OPERATIONS/engine-net.sh"
+. "$OPERATIONS/docker-own.sh"
+op 'nothing is left: links, rules, mounts, cgroups, states' await nothing_new "${STATE[@]}"
