@@ -1,7 +1,7 @@
 # Docker Engine, with its own bridge and iptables rules.
 . "$OPERATIONS/lib.sh"
 . "$OPERATIONS/docker-host.sh"
-PARENT=(--cgroup-parent "/$ID") TOOL=(docker) NETWORK=bridge SHARED=$DIR/home
+PARENT=(--cgroup-parent "/$ID") FORCE=(--force) TOOL=(docker) NETWORK=bridge SHARED=$DIR/home
 tool() { bounded docker "$@"; }
 . "$OPERATIONS/engine.sh"
 STATE=("$DIR/exec/runtime-$NAME/moby" "$DIR/exec/containerd/daemon/io.containerd.runtime.v2.task/moby")
@@ -9,7 +9,10 @@ version "$(docker --version)"
 version "dockerd $(docker version --format '{{.Server.Version}}'), containerd $(containerd --version | cut -d' ' -f3)"
 
 op 'import' import_image
-once --publish 18080:80 "$B" true # so that what the first use makes is there
+# What the first use makes is there, and rules are in the order that a restart gives them.
+once --publish 18080:80 "$B" true
+once --network host "$B" true
+restart_docker TERM
 remember "${STATE[@]}"
 . "$OPERATIONS/engine-run.sh"
 . "$OPERATIONS/engine-life.sh"

@@ -1,5 +1,6 @@
 # What podman and Docker have in common, which is nearly all of their command line. Sourced by their
-# files, which define tool() and set PARENT, the option that names the cgroup.
+# files, which define tool() and set PARENT, the option that names the cgroup, and FORCE, which are
+# those that remove a container at once.
 B=localhost/busybox
 version "$("$RUNTIME" --version | head -n 1)"
 
@@ -7,7 +8,7 @@ run() { tool run "${PARENT[@]}" "$@"; }
 once() { run --rm "$@"; }
 detached() { run --detach "$@" >/dev/null; } # without the ID that it prints
 sleeper() { detached --name "$1" "${@:2}" "$B" sleep 600; }
-remove() { tool rm --force "$@" >/dev/null; }
+remove() { tool rm "${FORCE[@]}" "$@" >/dev/null; }
 inspect() { tool inspect --format "$2" "$1"; }
 status_is() { [ "$(inspect "$1" '{{.State.Status}}')" = "$2" ]; }
 address_of() { inspect "$1" '{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}' | cut -d' ' -f1; }
@@ -16,7 +17,7 @@ sweep() {
     local name
     for name in cy cx; do
         tool unpause "$name"
-        tool rm --force "$name"
+        tool rm "${FORCE[@]}" "$name"
     done
 }
 

@@ -1,6 +1,6 @@
 # The end of podman's storage. Sourced last by podman.sh and podman-rootless.sh.
 clean_reset() {
-    sleeper last
+    detached --stop-timeout 1 --name last "$B" sleep 600
     tool system reset --force
     [ -z "$(tool ps --all --quiet)$(tool images --quiet)" ]
 }

@@ -53,7 +53,7 @@ dependent() {
     sleeper cx
     sleeper cy --network container:cx
     complains 'dependent containers' tool rm --force cx
-    tool rm --force --depend cx
+    tool rm "${FORCE[@]}" --depend cx
 }
 by_name() { # the base name decides how podman talks to it
     mkdir -p "$SHARED/named"

@@ -2,7 +2,7 @@
 . "$OPERATIONS/lib.sh"
 . "$OPERATIONS/podman-host.sh"
 for needed in newuidmap slirp4netns fuse-overlayfs setpriv; do has "$needed"; done
-PARENT=() TOOL=(as_user podman) NETWORK=ours
+PARENT=() FORCE=(--force --time 0) TOOL=(as_user podman) NETWORK=ours
 U=tester
 USER_RUN=/run/user/4242
 
@@ -35,7 +35,7 @@ version "$(slirp4netns --version | head -n 1)"
 STATE=("$USER_RUN/runc" "$USER_RUN/davit")
 
 op 'import' import_image
-op 'unshare: user and group IDs' says ' 200000 ' tool unshare cat /proc/self/uid_map
+op 'unshare: user and group IDs' says ' 65536' tool unshare cat /proc/self/uid_map
 tool network create --subnet 10.77.0.0/24 ours >/dev/null 2>&1
 once --network ours "$B" true
 tool unshare readlink /proc/self/ns/net >/dev/null

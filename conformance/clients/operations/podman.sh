@@ -1,7 +1,7 @@
 # podman as root, with CNI networks.
 . "$OPERATIONS/lib.sh"
 . "$OPERATIONS/podman-host.sh"
-PARENT=(--cgroup-parent "/$ID") TOOL=(podman) NETWORK=podman SHARED=$DIR/home
+PARENT=(--cgroup-parent "/$ID") FORCE=(--force --time 0) TOOL=(podman) NETWORK=podman SHARED=$DIR/home
 BRIDGES='(cni-podman|ours|podman)[0-9]*'
 tool() { bounded podman "$@"; }
 . "$OPERATIONS/engine.sh"
