@@ -71,5 +71,5 @@ ready() {
 says_twice_true() { [ "$(cri Status | grep -c 'status: true')" = 2 ]; }
 warm_up() { # what the first pod makes is there
     local id
-    id=$(pod warm) && remove_pod "$id" >/dev/null
+    id=$(pod warm "port_mappings { container_port: 80 host_port: 18080 }") && remove_pod "$id" >/dev/null
 }
