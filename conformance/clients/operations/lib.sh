@@ -98,4 +98,5 @@ what_is_there() {
     grep -v -E "last_reserved_ip|/lock|/~seccomp|/networks/[a-z]*$|/iptables\.queue|/\.davit|dev ${BRIDGES:-nothing}|^${BRIDGES:-nothing}" "$DIR/there"
 }
 remember() { what_is_there "$@" >"$DIR/before"; }
-nothing_new() { what_is_there "$@" >"$DIR/after"; diff "$DIR/before" "$DIR/after"; }
+# Sorted: dockerd puts its rules into another order with each restart.
+nothing_new() { what_is_there "$@" >"$DIR/after"; diff <(sort "$DIR/before") <(sort "$DIR/after"); }
