@@ -20,4 +20,5 @@ mount -t overlay -o "lowerdir=/etc,upperdir=$DIR/etc,workdir=$DIR/etc.work" etc 
 rm -rf /etc/cni /etc/containers /etc/containerd /etc/docker
 mkdir -p /etc/cni/net.d /etc/containers
 mount --bind "$PLUGINS" /opt/cni/bin
+cd "$DIR" # dockerd leaves a file called oom where it runs
 exec bash "$OPERATIONS/$CLIENT.sh"

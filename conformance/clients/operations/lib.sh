@@ -100,3 +100,4 @@ what_is_there() {
 remember() { what_is_there "$@" >"$DIR/before"; }
 # Sorted: dockerd puts its rules into another order with each restart.
 nothing_new() { what_is_there "$@" >"$DIR/after"; diff <(sort "$DIR/before") <(sort "$DIR/after"); }
+! command -v criu >/dev/null || version "CRIU $(criu --version | sed -n 's/^Version: //p')"
