@@ -23,7 +23,9 @@ export HERE RUNTIME PLUGINS RESULTS CLIENT DIR ID
 cgroups_left() { find /sys/fs/cgroup -depth -type d -path "*/$ID*" "$@" 2>/dev/null || true; }
 
 inner=
-trap '[ -z "$inner" ] || kill -KILL "$inner" 2>/dev/null; exit 130' INT TERM HUP
+ended=
+# Everything inside dies with unshare; what it leaves outside is removed below.
+trap 'ended=130; [ -z "$inner" ] || kill -KILL "$inner" 2>/dev/null' INT TERM HUP
 for CLIENT in "$@"; do
     DIR=$(mktemp -d "/tmp/dvt-$CLIENT.XXXXXX") ID=dvt-$CLIENT$$
     chmod 755 "$DIR"
@@ -32,6 +34,7 @@ for CLIENT in "$@"; do
     inner=$!
     status=0
     wait "$inner" || status=$?
+    wait "$inner" 2>/dev/null || true # a signal ends the first wait early
     inner=
     [ "$status" = 0 ] || printf '%s\t%s\t%s\t%s\n' "$CLIENT" 'all operations' 'does not' \
         "the script ended with $status" >>"$RESULTS"
@@ -41,5 +44,6 @@ for CLIENT in "$@"; do
     printf '%s\t%s\t%s\t%s\n' "$CLIENT" 'no cgroup is left on the machine' "$verdict" "${reason:0:300}" >>"$RESULTS"
     cgroups_left -exec rmdir {} + || true
     if [ -n "${KEEP:-}" ]; then echo "kept: $DIR"; else rm -rf "$DIR"; fi
+    [ -z "$ended" ] || exit "$ended"
 done
 awk -F '\t' '$1 != "#" { n[$3]++ } END { printf "operations: %d work, %d do not, %d skipped\n", n["works"], n["does not"], n["skip"] }' "$RESULTS"
