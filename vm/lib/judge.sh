@@ -6,6 +6,8 @@ mkdir -p /var/tmp/judged
 cd /var/tmp/judged && tar -xmf /mnt/judged/all.tar || exit 125
 # A device for rdma.max, which any network interface can play.
 modprobe rdma_rxe && rdma link add rxe0 type rxe netdev eth0
+# A scheduler that has weights, for the disk.
+modprobe bfq && echo bfq >/sys/block/vda/queue/scheduler
 # Interrupted, the suite still tells what it has seen so far.
 exec timeout -s INT "$LIMIT" ./oci-conformance --jobs "$JOBS" --patience 4 --runtime "$PWD/bin/davit" \
     --cni-path "$PWD/cni" --caller "$PWD/bin/davit-cni" --hook "$PWD/bin/davit-cni" \

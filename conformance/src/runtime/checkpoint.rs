@@ -124,7 +124,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Counts in memory, so that a restart is told from a continuation. A whole line is written at
 /// once, so the last one is right at any moment.
-const COUNTER: &str = "n=0; while :; do n=$((n+1)); echo $n >> /count; sleep 0.02; done";
+const COUNTER: &str = "n=0; while :; do n=$((n+1)); echo $n >> /count; sleep 0.1; done";
 
 /// Where the suite itself finds programs.
 fn own_path() -> String {
@@ -261,6 +261,14 @@ fn take_count(container: &Container<'_>) -> Verdict<u64> {
         .truncate(true)
         .open(file)?;
     Ok(count)
+}
+
+/// Another counter, with the file of the first, which may have had it open.
+fn beside<'a>(first: &Container<'a>) -> Verdict<Container<'a>> {
+    let second = first.case.container(Config::new().sh(COUNTER))?;
+    let file = |of: &Container<'_>| of.bundle.in_rootfs("/count");
+    std::fs::copy(file(first), file(&second))?;
+    Ok(second)
 }
 
 /// That nothing of the container runs: it is stopped, or gone.
@@ -520,8 +528,12 @@ fn a_link_in_the_rootfs_does_not_lead_a_restore_out(case: &Case<'_>) -> Verdict 
 fn a_checkpoint_builds_on_a_pre_dump(case: &Case<'_>) -> Verdict {
     needs_criu(case)?;
     needs_feature(case, "mem_dirty_track", "memory tracking (soft-dirty)")?;
-    // 4 MiB that do not change.
-    let fill = format!("x=$(head -c 4194304 /dev/zero | tr '\\0' x); {COUNTER}");
+    // 4 MiB that do not change, in a process that does nothing: of one whose heap grows, the kernel
+    // takes the whole heap for written.
+    let fill = format!(
+        "(x=$(head -c 4194304 /dev/zero | tr '\\0' x); echo >/filled; sleep 100000; :) & \
+         while [ ! -e /filled ]; do sleep 0.1; done; {COUNTER}"
+    );
     let container = case.container(Config::new().sh(&fill))?;
     up(&container)?;
     reached(&container, 10)?;
@@ -655,7 +667,7 @@ fn memory_follows_on_demand(case: &Case<'_>) -> Verdict {
         std::thread::sleep(Duration::from_millis(50));
     }
     // The first still exists, without running: the second is another container.
-    let second = case.container(Config::new().sh(COUNTER))?;
+    let second = beside(&container)?;
     let (bundle, pid_file) = (second.dir(), case.path("pid"));
     let options = [
         "restore",
