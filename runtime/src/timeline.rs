@@ -187,8 +187,10 @@ fn spans(board: &Board) -> Vec<Span> {
             let next = ends.iter().copied().filter(|end| *end > span.begin).min();
             span.end = next.unwrap_or(last.max(span.begin));
         }
+        // A clock that was set back while the program ran, for hours maybe, ends no step before
+        // it began.
+        span.end = span.end.max(span.begin) - first;
         span.begin -= first;
-        span.end -= first;
     }
     // The longer of two that begin together is around the other.
     spans.sort_by_key(|span| (span.lane, span.begin, std::cmp::Reverse(span.end)));
@@ -273,6 +275,14 @@ mod tests {
         assert_eq!(spans[1].name, "two");
         // It never ended: as long as anything is known.
         assert_eq!(spans[1].end, spans[0].end);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_ends_no_step_before_it_began() {
+        let board = Board::new(NOTE * 2 + 1).unwrap();
+        let place = begin(&board, "the program runs").unwrap();
+        board.numbers()[place + 2].store(1, Ordering::Release);
+        assert_eq!(spans(&board)[0].length(), 0);
     }
 
     #[test]
