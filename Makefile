@@ -15,7 +15,7 @@ prefix  ?= /usr/local
 DESTDIR ?=
 
 .PHONY: help build test test-unit test-root conformance conformance-reference mutants matrix demo demo-again demo-crash demo-names \
-        kills some-kills swap bench bench-cni storm cross test-containerd test-clients vm test-vm conformance-vm fmt fmt-check lint tidy \
+        kills some-kills swap bench bench-cni storm cross test-containerd test-clients test-clients-vm vm test-vm conformance-vm fmt fmt-check lint tidy \
         install clean packages \
         base-packages peer-packages client-packages
 
@@ -145,16 +145,22 @@ test-vm: base-packages $(SUITE) build vm ## there: the rows that this machine ca
 conformance-vm: base-packages $(SUITE) build vm ## there: every row; an hour and more
 	SUITE=$(CURDIR)/$(SUITE) vm/test all
 
-# Columns of other machines, carried to out/clients, become columns of the page.
-COLUMNS := out/clients
+# What each machine has told last, a file for each client; the page is made of all of them.
+COLUMNS := docs/clients
+CLIENT_PAGE = cargo run --locked --quiet -p conformance --bin client-table -- $(COLUMNS)/*-* >docs/clients.md
 test-clients: peer-packages client-packages build ## what ctr, the CRI, podman and Docker can do with davit, beside runc: docs/clients.md
 	@ci/apt.sh $(BESIDE_CLIENTS)
-	@cargo build --locked --quiet -p conformance
-	@mkdir -p $(COLUMNS)
-	conformance/clients/operations.sh $(DAVIT) $(CURDIR)/out/cni $(COLUMNS)/host-davit.tsv $(ONLY)
-	conformance/clients/operations.sh runc $(REFERENCE) $(COLUMNS)/host-runc.tsv $(ONLY)
-	$(dir $(SUITE))client-table $(COLUMNS)/*.tsv >$(COLUMNS)/page; status=$$?; \
-	    if [ -z "$(ONLY)" ]; then cp $(COLUMNS)/page docs/clients.md; else cat $(COLUMNS)/page; fi; exit $$status
+	conformance/clients/operations.sh $(DAVIT) $(CURDIR)/out/cni $(COLUMNS)/host-davit $(ONLY)
+	conformance/clients/operations.sh runc $(REFERENCE) $(COLUMNS)/host-runc $(ONLY)
+	$(CLIENT_PAGE)
+
+# The column of the host is `host`, a guest's is its suite's.
+SUITES := bookworm trixie
+test-clients-vm: base-packages build ## the same in a guest of each Debian, into its columns
+	for suite in $(SUITES); do \
+	    VM_SUITE=$$suite vm/build || exit; \
+	    for runtime in davit runc; do VM_SUITE=$$suite vm/clients $$runtime $(COLUMNS)/$$suite-$$runtime $(ONLY); done; done
+	$(CLIENT_PAGE)
 
 bench: peer-packages build ## ratios beside crun, runc and a floor in C
 	bench/run.sh runtimes

@@ -1,21 +1,22 @@
 #!/bin/bash
 # What real clients can do with a runtime and a directory of plugins, operation by operation:
-#   operations.sh RUNTIME CNI_PATH RESULTS [CLIENT...]
+#   operations.sh RUNTIME CNI_PATH DIRECTORY [CLIENT...]
 # A client is a file in operations/, run in a private host of its own; without a name, all of them.
-# RESULTS gets one line for each operation: client, operation, verdict, reason, between tabs
-# (`client-table` makes a page of it). CRIU=PROGRAM puts another criu before the machine's.
+# DIRECTORY/CLIENT.tsv gets one line for each operation: client, operation, verdict, reason, between
+# tabs (`client-table` makes a page of it). CRIU=PROGRAM puts another criu before the machine's.
 set -euo pipefail
-[ $# -ge 3 ] || { echo 'usage: operations.sh RUNTIME CNI_PATH RESULTS [CLIENT...]' >&2; exit 2; }
+[ $# -ge 3 ] || { echo 'usage: operations.sh RUNTIME CNI_PATH DIRECTORY [CLIENT...]' >&2; exit 2; }
 [ "$(id -u)" = 0 ] || { echo 'operations.sh: needs root' >&2; exit 1; }
 HERE=$(cd "$(dirname "$0")" && pwd)
-RUNTIME=$(realpath "$(command -v "$1")") PLUGINS=$(realpath "$2") RESULTS=$(realpath "$3")
+RUNTIME=$(realpath "$(command -v "$1")") PLUGINS=$(realpath "$2") COLUMN=$(realpath "$3")
 shift 3
 [ $# -gt 0 ] || set -- ctr ctr-cni cri podman podman-rootless docker
-{ # where, for the page that is made of it
+mkdir -p "$COLUMN"
+where() { # for the page that is made of it
     . /etc/os-release
     if [ -e /sys/fs/cgroup/cgroup.controllers ]; then groups=v2; else groups=v1; fi
     printf '#\tmachine\tLinux %s, %s, cgroup %s\n' "$(uname -rm)" "$PRETTY_NAME" "$groups"
-} >"$RESULTS"
+}
 export HERE RUNTIME PLUGINS RESULTS CLIENT DIR ID
 
 # Cgroups are the whole machine's: what a client left there is told, and removed. The parent that it
@@ -28,6 +29,8 @@ ended=
 trap 'ended=130; [ -z "$inner" ] || kill -KILL "$inner" 2>/dev/null' INT TERM HUP
 for CLIENT in "$@"; do
     DIR=$(mktemp -d "/tmp/dvt-$CLIENT.XXXXXX") ID=dvt-$CLIENT$$
+    RESULTS=$DIR.tsv # whole, when it gets its name
+    where >"$RESULTS"
     chmod 755 "$DIR"
     unshare -m -n -i -p --fork --kill-child --mount-proc --propagation private \
         bash "$HERE/operations/host.sh" </dev/null &
@@ -43,7 +46,11 @@ for CLIENT in "$@"; do
     if [ -n "$left" ]; then verdict='does not' reason=$left; else verdict=works reason=; fi
     printf '%s\t%s\t%s\t%s\n' "$CLIENT" 'no cgroup is left on the machine' "$verdict" "${reason:0:300}" >>"$RESULTS"
     cgroups_left -exec rmdir {} + || true
+    total=$(awk -F '\t' '$1 != "#" { n[$3]++ }
+        END { printf "%d work, %d do not, %d skipped", n["works"], n["does not"], n["skip"] }' "$RESULTS")
+    echo "$CLIENT: $total"
+    [ -n "$ended" ] || cp "$RESULTS" "$COLUMN/$CLIENT.tsv"
+    rm -f "$RESULTS"
     if [ -n "${KEEP:-}" ]; then echo "kept: $DIR"; else rm -rf "$DIR"; fi
     [ -z "$ended" ] || exit "$ended"
 done
-awk -F '\t' '$1 != "#" { n[$3]++ } END { printf "operations: %d work, %d do not, %d skipped\n", n["works"], n["does not"], n["skip"] }' "$RESULTS"

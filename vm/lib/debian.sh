@@ -37,7 +37,7 @@ debstrap() {
 # The guest's system as an archive, before anything is changed in it.
 build_tree() {
     debstrap "$1/tree" "$suite" --variant=minbase \
-        --include="$(words packages | sort -u | paste -sd,)" \
+        --include="$(packages | paste -sd,)" \
         --dpkgopt=force-unsafe-io \
         --dpkgopt='path-exclude=/usr/share/doc/*' \
         --dpkgopt='path-exclude=/usr/share/man/*' \

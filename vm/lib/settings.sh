@@ -22,8 +22,11 @@ key() { sha256sum | cut -c 1-16; }
 contents() { tar -C "$vm" --sort=name --mtime=@0 --owner=0 --group=0 --mode=go-w -cf - "$1"; }
 # A list of words: comments end with their line.
 words() { sed 's/#.*//' "$vm/$1" | tr -s ' \n' '\n' | grep . ; }
+packages() {
+    { words packages; [[ ! -e $vm/packages.$suite ]] || words "packages.$suite"; } | sort -u
+}
 
-tree_key=$({ echo "$suite"; words packages | sort -u; cat "$vm/lib/debian.sh"; } | key)
+tree_key=$({ echo "$suite"; packages; cat "$vm/lib/debian.sh"; } | key)
 kernel_key=$({ echo "$suite"; cat "$vm/lib/kernel.sh" "$vm/modules.unwanted"; } | key)
 image_key=$({ echo "$tree_key $kernel_key"; contents guest; cat "$vm"/units.* "$vm/lib/image.sh"; } | key)
 qemu_key=$({ echo "$qemu_suite"; cat "$vm/lib/qemu.sh"; } | key)

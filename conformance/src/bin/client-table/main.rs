@@ -10,14 +10,14 @@ use std::process::ExitCode;
 
 use conformance::client_table::{Column, Table};
 
-/// `client-table MACHINE-RUNTIME.tsv...`: the page on stdout. 1: something does not work that works
+/// `client-table MACHINE-RUNTIME...`: of directories with a file for each client, the page on stdout. 1: something does not work that works
 /// with runc on the same machine, and stderr says what.
 fn main() -> ExitCode {
     let columns: Result<Vec<Column>, String> =
         std::env::args().skip(1).map(|path| column(&path)).collect();
     let table = match columns {
         Ok(columns) if !columns.is_empty() => Table::new(columns),
-        Ok(_) => return complaint("usage: client-table MACHINE-RUNTIME.tsv..."),
+        Ok(_) => return complaint("usage: client-table MACHINE-RUNTIME..."),
         Err(why) => return complaint(&why),
     };
     print!("{}", table.markdown());
@@ -29,9 +29,23 @@ fn main() -> ExitCode {
 }
 
 fn column(path: &str) -> Result<Column, String> {
-    let text = std::fs::read_to_string(path).map_err(|error| format!("read {path}: {error}"))?;
-    let stem = Path::new(path).file_stem().unwrap_or_default();
-    Column::parse(&stem.to_string_lossy(), &text)
+    let failed = |error| format!("read {path}: {error}");
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(failed)? {
+        let file = entry.map_err(failed)?.path();
+        if file.extension().is_some_and(|extension| extension == "tsv") {
+            files.push(file);
+        }
+    }
+    // The order of the page.
+    files.sort();
+    let mut text = String::new();
+    for file in files {
+        text += &std::fs::read_to_string(&file)
+            .map_err(|error| format!("read {}: {error}", file.display()))?;
+    }
+    let name = Path::new(path).file_name().unwrap_or_default();
+    Column::parse(&name.to_string_lossy(), &text)
 }
 
 fn complaint(why: &str) -> ExitCode {
