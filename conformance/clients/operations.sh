@@ -17,23 +17,37 @@ where() { # for the page that is made of it
     if [ -e /sys/fs/cgroup/cgroup.controllers ]; then groups=v2; else groups=v1; fi
     printf '#\tmachine\tLinux %s, %s, cgroup %s\n' "$(uname -rm)" "$PRETTY_NAME" "$groups"
 }
-export HERE RUNTIME PLUGINS RESULTS CLIENT DIR ID
+export HERE RUNTIME PLUGINS RESULTS CLIENT DIR ID SYSTEMD
 
 # Cgroups are the whole machine's: what a client left there is told, and removed. The parent that it
 # was given nobody removes, nor podman its conmon's.
 cgroups_left() { find /sys/fs/cgroup -depth -type d -path "*/$ID*" "$@" 2>/dev/null || true; }
+
+# private COMMAND...: in namespaces of its own. systemd takes process IDs as they are: who asks it for
+# units shares the machine's, and what he leaves dies with a scope instead of with a namespace.
+private() {
+    local names=(unshare -m -n -i --propagation private)
+    if [ -z "$SYSTEMD" ]; then
+        exec "${names[@]}" -p --fork --kill-child --mount-proc "$@"
+    fi
+    exec systemd-run --quiet --scope --unit="$ID" --property=TimeoutStopSec=1 -- "${names[@]}" "$@"
+}
+stop_unit() { [ -z "$SYSTEMD" ] || systemctl stop "$1"; }
 
 inner=
 ended=
 # Everything inside dies with unshare; what it leaves outside is removed below.
 trap 'ended=130; [ -z "$inner" ] || kill -KILL "$inner" 2>/dev/null' INT TERM HUP
 for CLIENT in "$@"; do
-    DIR=$(mktemp -d "/tmp/dvt-$CLIENT.XXXXXX") ID=dvt-$CLIENT$$
+    DIR=$(mktemp -d "/tmp/dvt-$CLIENT.XXXXXX") ID=dvt-$CLIENT$$ SYSTEMD=
+    case $CLIENT in *-systemd) # A dash in the name of a slice is a slice of its own.
+        ID=${ID//-/_}
+        [ ! -d /run/systemd/system ] || SYSTEMD=1 ;;
+    esac
     RESULTS=$DIR.tsv # whole, when it gets its name
     where >"$RESULTS"
     chmod 755 "$DIR"
-    unshare -m -n -i -p --fork --kill-child --mount-proc --propagation private \
-        bash "$HERE/operations/host.sh" </dev/null &
+    private bash "$HERE/operations/host.sh" </dev/null &
     inner=$!
     status=0
     wait "$inner" || status=$?
@@ -41,10 +55,12 @@ for CLIENT in "$@"; do
     inner=
     [ "$status" = 0 ] || printf '%s\t%s\t%s\t%s\n' "$CLIENT" 'all operations' 'does not' \
         "the script ended with $status" >>"$RESULTS"
+    stop_unit "$ID.scope"
     sleep 0.5 # what was killed leaves its cgroups
     left=$(cgroups_left -path "*/$ID*/*" ! -name conmon -printf '%P ')
     if [ -n "$left" ]; then verdict='does not' reason=$left; else verdict=works reason=; fi
     printf '%s\t%s\t%s\t%s\n' "$CLIENT" 'no cgroup is left on the machine' "$verdict" "${reason:0:300}" >>"$RESULTS"
+    stop_unit "$ID.slice" # where it has put its containers
     cgroups_left -exec rmdir {} + || true
     total=$(awk -F '\t' '$1 != "#" { n[$3]++ }
         END { printf "%d work, %d do not, %d skipped", n["works"], n["does not"], n["skip"] }' "$RESULTS")

@@ -1,7 +1,8 @@
-# Pods and containers of the CRI, in the words that protoc reads. Sourced by cri.sh.
+# Pods and containers of the CRI, in the words that protoc reads. Sourced by cri.sh
+# and ctr-systemd.sh.
 sandbox() { # NAME [TEXT]
     echo "metadata { name: '$1' uid: '$1' namespace: 'tests' } log_directory: '$DIR/logs/$1' hostname: '${HOST_NAME-$1}'
-        linux { cgroup_parent: '/$ID' ${LINUX:-} } ${2:-}"
+        linux { cgroup_parent: '${PARENT:-/$ID}' ${LINUX:-} } ${2:-}"
 }
 # pod NAME [TEXT]: runs it and prints its ID.
 pod() {

@@ -9,8 +9,18 @@ unset XDG_RUNTIME_DIR
 [ -z "${CRIU:-}" ] || ln -s "$CRIU" "$DIR/bin/criu"
 
 ip link set lo up
+mkdir "$DIR/run"
+mount --bind /run "$DIR/run"
 # Sockets, leases, locks and caches of the clients, none of which can be moved by every one of them.
 for directory in /run /var/lib /opt; do mount -t tmpfs -o mode=755 tmpfs "$directory"; done
+# Who asks systemd for units reaches it by its sockets and the bus's.
+if [ -n "$SYSTEMD" ]; then
+    for directory in /run/systemd /run/dbus; do
+        mkdir "$directory"
+        mount --bind "$DIR$directory" "$directory"
+    done
+fi
+umount "$DIR/run"
 # Podman makes stray directories in that tmpfs, and cannot remove a pod afterwards.
 if [ "$(stat -f -c %T /sys/fs/cgroup)" = tmpfs ]; then
     mount -o remount,bind,ro /sys/fs/cgroup
