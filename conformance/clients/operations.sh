@@ -12,7 +12,7 @@ RUNTIME=$(realpath "$(command -v "$1")") PLUGINS=$(realpath "$2") COLUMN=$(realp
 shift 3
 [ $# -gt 0 ] || set -- ctr ctr-cni cri podman podman-rootless docker
 mkdir -p "$COLUMN"
-where() ( # for the page that is made of it; a subshell, for the file has an ID too
+where() ( # for the page that is made of it; a subshell, for Debian has an ID too
     . /etc/os-release
     if [ -e /sys/fs/cgroup/cgroup.controllers ]; then groups=v2; else groups=v1; fi
     printf '#\tmachine\tLinux %s, %s, cgroup %s\n' "$(uname -rm)" "$PRETTY_NAME" "$groups"

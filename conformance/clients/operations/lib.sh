@@ -93,9 +93,10 @@ cgroup_of() {
 fetch() { timeout 10 curl -sS -m 5 "$@"; }
 
 # What the private host carries, without what stays by design: locks, indices, the directory of a network that is gone, davit's cache of filters.
+# Podman mounts its storage on itself now and then.
 what_is_there() {
     sh "$SNAPSHOT" "$ID" "$@" >"$DIR/there" || return
-    grep -v -E "last_reserved_ip|/lock|/~seccomp|/networks/[a-z]*$|/iptables\.queue|/\.davit|dev ${BRIDGES:-nothing}|^${BRIDGES:-nothing}" "$DIR/there"
+    grep -v -E "last_reserved_ip|/lock|/~seccomp|/networks/[a-z]*$|/iptables\.queue|/graph/overlay$|/\.davit|dev ${BRIDGES:-nothing}|^${BRIDGES:-nothing}" "$DIR/there"
 }
 remember() { what_is_there "$@" >"$DIR/before"; }
 # Sorted: dockerd puts its rules into another order with each restart.
