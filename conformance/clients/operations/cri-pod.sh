@@ -27,6 +27,9 @@ ip_of() { cri PodSandboxStatus "pod_sandbox_id: '$1'" | field ip; }
 start() { cri StartContainer "container_id: '$1'"; }
 stop() { cri StopContainer "container_id: '$1' timeout: ${2:-0}"; }
 remove_container() { cri RemoveContainer "container_id: '$1'"; }
+serve() { # POD-ID POD-NAME
+    start "$(container "$1" "$2" web "$(words command httpd -f -p 80 -h /etc)")"
+}
 remove_pod() {
     cri StopPodSandbox "pod_sandbox_id: '$1'"
     cri RemovePodSandbox "pod_sandbox_id: '$1'"
@@ -55,6 +58,9 @@ sweep() {
     local id
     for id in $(cri ListContainers | sed -n "s/^  id: \"\(.*\)\"/\1/p"); do
         grep -qs "$id" "$DIR/one" || remove_container "$id"
+    done
+    for id in $(cri ListPodSandbox | sed -n "s/^  id: \"\(.*\)\"/\1/p"); do
+        grep -qs "$id" "$DIR/main" || remove_pod "$id"
     done
 }
 
