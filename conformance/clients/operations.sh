@@ -4,6 +4,7 @@
 # A client is a file in operations/, run in a private host of its own; without a name, all of them.
 # DIRECTORY/CLIENT.tsv gets one line for each operation: client, operation, verdict, reason, between
 # tabs (`client-table` makes a page of it). CRIU=PROGRAM puts another criu before the machine's.
+# MATCH=REGEX tries only the operations so named.
 set -euo pipefail
 [ $# -ge 3 ] || { echo 'usage: operations.sh RUNTIME CNI_PATH DIRECTORY [CLIENT...]' >&2; exit 2; }
 [ "$(id -u)" = 0 ] || { echo 'operations.sh: needs root' >&2; exit 1; }

@@ -15,6 +15,7 @@ version() { printf '#\t%s\t%s\n' "$CLIENT" "$*" >>"$RESULTS"; }
 op() {
     local name=$1 status
     shift
+    [[ $name =~ ${MATCH:-} ]] || return 0
     exec {trace}>"$DIR/op.trace"
     ( set -eE; BASH_XTRACEFD=$trace; PS4='+ '; set -x; "$@" ) >"$DIR/op.said" 2>&1 </dev/null
     status=$?
@@ -24,7 +25,7 @@ op() {
     77) record "$name" skip "$(reason)" ;;
     *)
         record "$name" 'does not' "$(reason)"
-        { tail -n 15 "$DIR/op.trace"; tail -n 25 "$DIR/op.said"; } | sed 's/^/    /' >&2
+        { tail -n 15 "$DIR/op.trace"; tail -n 40 "$DIR/op.said"; } | sed 's/^/    /' >&2
         sweep >/dev/null 2>&1 </dev/null
         ;;
     esac
