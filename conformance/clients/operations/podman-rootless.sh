@@ -3,7 +3,7 @@
 . "$OPERATIONS/podman-host.sh"
 for needed in newuidmap slirp4netns fuse-overlayfs setpriv; do has "$needed"; done
 PARENT=() FORCE=(--force --time 0) TOOL=(as_user podman) NETWORK=ours
-U=tester
+U=dvt-user
 USER_RUN=/run/user/4242
 
 # What rootless podman asks of a machine, and this private host has not by itself.
