@@ -21,7 +21,7 @@ where() ( # for the page that is made of it; a subshell, for Debian has an ID to
 export HERE RUNTIME PLUGINS RESULTS CLIENT DIR ID SYSTEMD
 
 # Cgroups are the whole machine's: what a client left there is told, and removed. The parent that it
-# was given nobody removes, nor podman its conmon's.
+# was given nobody removes, nor podman its conmon's; `session` is where a user's commands were.
 cgroups_left() { find /sys/fs/cgroup -depth -type d -path "*/$ID*" "$@" 2>/dev/null || true; }
 
 # private COMMAND...: in namespaces of its own. systemd takes process IDs as they are: who asks it for
@@ -58,7 +58,7 @@ for CLIENT in "$@"; do
         "the script ended with $status" >>"$RESULTS"
     stop_unit "$ID.scope"
     sleep 0.5 # what was killed leaves its cgroups
-    left=$(cgroups_left -path "*/$ID*/*" ! -name conmon -printf '%P ')
+    left=$(cgroups_left -path "*/$ID*/*" ! -name conmon ! -name session -printf '%P ')
     if [ -n "$left" ]; then verdict='does not' reason=$left; else verdict=works reason=; fi
     printf '%s\t%s\t%s\t%s\n' "$CLIENT" 'no cgroup is left on the machine' "$verdict" "${reason:0:300}" >>"$RESULTS"
     stop_unit "$ID.slice" # where it has put its containers

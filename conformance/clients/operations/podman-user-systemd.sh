@@ -12,8 +12,8 @@ fetch() { on_machine timeout 10 curl -sS -m 5 "$@"; }
 end_of_user() {
     set +e
     as_user podman rm --all --force --time 0
-    loginctl disable-linger "$U"
-    loginctl terminate-user "$U"
+    on_machine loginctl disable-linger "$U"
+    on_machine loginctl terminate-user "$U"
     timeout 20 systemctl stop "user@$(id_of_user).service"
     on_machine userdel "$U"
 } >/dev/null 2>&1
@@ -23,7 +23,7 @@ trap end_of_user EXIT
 on_machine useradd --create-home --home-dir "$DIR/user" --shell /bin/bash "$U"
 NUMBER=$(id_of_user) GROUP=$(on_machine id --group "$U")
 USER_RUN=/run/user/$NUMBER SHARED=$DIR/user/shared
-loginctl enable-linger "$U"
+on_machine loginctl enable-linger "$U"
 await on_machine test -S "$USER_RUN/bus"
 install -m 755 "$RUNTIME" "$DIR/bin/$NAME" # the user may not look into everybody's directories
 mkdir -p "$SHARED" "$DIR/user/.config/containers/containers.conf.d"
