@@ -73,9 +73,10 @@ both_images() {
 }
 ready() {
     says containerd cri Version "version: 'v1'"
-    await says_twice_true
+    await is_ready RuntimeReady
+    await is_ready NetworkReady
 }
-says_twice_true() { [ "$(cri Status | grep -c 'status: true')" = 2 ]; }
+is_ready() { cri Status | grep -A 1 "type: \"$1\"" | grep 'status: true'; }
 warm_up() { # what the first pod makes is there
     local id
     id=$(pod warm "port_mappings { container_port: 80 host_port: 18080 }") && remove_pod "$id" >/dev/null

@@ -70,10 +70,9 @@ complains() {
 refuses() { ! "$@" || { echo "succeeded: $*"; return 1; }; }
 # await COMMAND...: until it succeeds.
 await() {
-    local tries=$((PATIENCE * 5))
+    local end=$((SECONDS + PATIENCE))
     until "$@" >/dev/null 2>&1; do
-        tries=$((tries - 1))
-        [ "$tries" -gt 0 ] || { echo "waited in vain for: $*"; "$@"; return 1; }
+        [ "$SECONDS" -lt "$end" ] || { echo "waited in vain for: $*"; "$@"; return 1; }
         sleep 0.2
     done
 }
