@@ -15,7 +15,7 @@ prefix  ?= /usr/local
 DESTDIR ?=
 
 .PHONY: help build test test-unit test-root conformance conformance-reference mutants matrix demo demo-again demo-crash demo-names \
-        kills some-kills swap bench bench-cni storm cross test-containerd test-clients test-clients-vm vm test-vm conformance-vm fmt fmt-check lint tidy \
+        kills some-kills swap bench bench-cni bench-charts storm cross test-containerd test-clients test-clients-vm vm test-vm conformance-vm fmt fmt-check lint tidy \
         install clean packages \
         base-packages peer-packages client-packages
 
@@ -162,11 +162,18 @@ test-clients-vm: base-packages build ## the same in a guest of each Debian, into
 	    for runtime in davit runc; do VM_SUITE=$$suite vm/clients $$runtime $(COLUMNS)/$$suite-$$runtime $(ONLY); done; done
 	$(CLIENT_PAGE)
 
-bench: peer-packages build ## ratios beside crun, runc and a floor in C
-	bench/run.sh runtimes
+# CASES="run exec" measures only those; NAME=quiet keeps the report in docs/bench and draws it.
+ROUNDS ?= 25
+BENCH_OUTPUT = $(if $(NAME),docs/bench/$(shell date -u +%F)-$(NAME)-$(1).json,out/bench-$(1).json)
+BENCH = bench/run.sh $(1) $(ROUNDS) $(BENCH_OUTPUT) $(CASES) $(if $(NAME),&& $(MAKE) bench-charts)
+bench: peer-packages build ## ratios beside crun, runc, youki and a floor in C, and what is to be reached
+	$(call BENCH,runtimes)
 
-bench-cni: peer-packages build ## our plugins beside the reference's: chains, large pools, a hundred at once
-	bench/run.sh plugins
+bench-cni: peer-packages build ## our plugins beside the reference's: chains, each alone, large pools, a hundred at once
+	$(call BENCH,plugins)
+
+bench-charts: ## draw every report of docs/bench and write its page
+	cargo run --release --quiet --locked -p bench -- chart docs/bench
 
 storm: base-packages build ## 1,000 containers in a row, 64 at once: no failure, no leftover, no hang
 	conformance/clients/storm.sh $(DAVIT)

@@ -13,8 +13,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::at_once::at_once;
 use crate::measure::Subject;
-use crate::plugins::{Life, at_once, by_the_clock, on_all_processors, processor_time};
+use crate::plugins::{Life, by_the_clock, on_all_processors, processor_time};
+use crate::setting::command;
 
 /// davit-cni, a network for it, and where it keeps what it knows.
 #[derive(Clone, Debug)]
@@ -79,7 +81,7 @@ impl Hook {
             "ociVersion": "1.2.0", "id": container.id, "status": status, "pid": pid,
             "bundle": self.place.to_string_lossy(), "annotations": container.annotations,
         });
-        let mut command = Command::new(&self.program);
+        let mut command = command(&self.program);
         command
             .arg(event)
             .env("NETCONFPATH", self.place.join("net.d"))
@@ -157,27 +159,26 @@ impl Crowd {
 
     /// Measures all createRuntimes at once, then all poststops.
     pub fn all(&self) -> Subject<'_> {
-        Subject {
-            name: format!("{} at once", self.members.len()),
-            run: Box::new(|| {
-                let event = |event| {
-                    at_once(&self.members, |_, member| self.hook.run(event, member))
-                        .map(|(_, took)| took)
-                };
-                self.members.iter().try_for_each(Container::start)?;
-                let create = event("create-runtime")?;
-                self.members.iter().for_each(Container::stop);
-                Ok(vec![create, event("poststop")?])
-            }),
-        }
+        Subject::timed(format!("{} at once", self.members.len()), || {
+            let event = |event| {
+                at_once(&self.members, |_, member| self.hook.run(event, member))
+                    .map(|(_, took)| took)
+            };
+            self.members.iter().try_for_each(Container::start)?;
+            let create = event("create-runtime")?;
+            self.members.iter().for_each(Container::stop);
+            Ok(vec![create, event("poststop")?])
+        })
     }
 }
 
 /// Waits until the process is in its namespace.
 fn asleep() -> Result<Child, String> {
     let failed = |error: std::io::Error| format!("unshare: {error}");
-    let mut command = Command::new("unshare");
-    let process = command.args(["-n", "sleep", "100000"]).spawn();
+    // It ends with us, however we end.
+    let process = Command::new("setpriv")
+        .args(["--pdeathsig", "KILL", "unshare", "-n", "sleep", "100000"])
+        .spawn();
     let process = process.map_err(failed)?;
     let of = |pid: &str| {
         Ok::<_, std::io::Error>(std::fs::metadata(format!("/proc/{pid}/ns/net"))?.ino())

@@ -1,111 +1,185 @@
 //! Rounds: every subject once, in random order, with a gap before each.
 
-use std::time::Duration;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
 
-use serde_json::{Value, json};
+use crate::series::{Series, Unit};
+use crate::statistics::Random;
 
-use crate::statistics::{Random, median, percentile, ratio};
-
-/// One thing to measure. `run` answers how long its parts took, one for each series, without its
-/// own preparation.
+/// One thing to measure. `run` answers a value for each series, without its own preparation.
 pub struct Subject<'a> {
     /// How tables call it.
     pub name: String,
     /// Runs it once.
-    pub run: Box<dyn FnMut() -> Result<Vec<Duration>, String> + 'a>,
+    pub run: Box<dyn FnMut() -> Result<Vec<f64>, String> + 'a>,
 }
 
-/// What was measured: milliseconds by subject, in the order of the rounds.
-#[derive(Debug)]
-pub struct Series {
+impl<'a> Subject<'a> {
+    /// A subject of one or more times.
+    pub fn timed(
+        name: impl Into<String>,
+        mut run: impl FnMut() -> Result<Vec<Duration>, String> + 'a,
+    ) -> Self {
+        Self::valued(name, move || {
+            Ok(run()?.into_iter().map(milliseconds).collect())
+        })
+    }
+
+    /// A subject of other values than times.
+    pub fn valued(
+        name: impl Into<String>,
+        run: impl FnMut() -> Result<Vec<f64>, String> + 'a,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            run: Box::new(run),
+        }
+    }
+}
+
+/// What is measured in the same rounds.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan<'a> {
+    /// A series each.
+    pub titles: &'a [&'a str],
+    /// Of all of them.
+    pub unit: Unit,
+    /// Rounds that count.
+    pub rounds: usize,
+    /// Before each subject.
+    pub gap: Duration,
+}
+
+/// What came of it: a subject that failed is in no series, and told.
+#[derive(Debug, Default)]
+pub struct Outcome {
     /// What was measured.
-    pub title: String,
-    /// Name and milliseconds of each subject.
-    pub subjects: Vec<(String, Vec<f64>)>,
+    pub series: Vec<Series>,
+    /// What could not be, and why.
+    pub failures: Vec<String>,
+    /// What this machine lacks.
+    pub left_out: Vec<String>,
 }
 
-/// Measures `rounds` rounds after one that is not counted: a series for each title.
-pub fn rounds(
-    titles: &[&str],
-    mut subjects: Vec<Subject<'_>>,
-    rounds: usize,
-    gap: Duration,
-) -> Result<Vec<Series>, String> {
-    let seed = std::time::SystemTime::UNIX_EPOCH.elapsed();
+impl Outcome {
+    /// Takes in what came of another case.
+    pub fn join(&mut self, other: Self) {
+        self.series.extend(other.series);
+        self.failures.extend(other.failures);
+        self.left_out.extend(other.left_out);
+    }
+
+    fn leave_out(&mut self, subject: &str) {
+        for series in &mut self.series {
+            series.subjects.retain(|(name, _)| name != subject);
+        }
+    }
+}
+
+/// Measures the rounds of a plan after one that is not counted. Only who wants this program to
+/// end is an error.
+pub fn rounds(plan: &Plan<'_>, mut subjects: Vec<Subject<'_>>) -> Result<Outcome, String> {
+    let seed = SystemTime::UNIX_EPOCH.elapsed();
     let seed = seed.map_or(0, |since| u64::from(since.subsec_nanos()));
     let mut random = Random::new(seed + 0x9E37_79B9);
-    let mut series: Vec<_> = titles
-        .iter()
-        .map(|title| Series::of(title, &subjects))
-        .collect();
-    for round in 0..=rounds {
-        let mut order: Vec<usize> = (0..subjects.len()).collect();
-        random.shuffle(&mut order);
-        for index in order {
-            std::thread::sleep(gap);
-            let subject = &mut subjects[index];
-            let took = (subject.run)().map_err(|why| format!("{}: {why}", subject.name))?;
-            if round > 0 {
-                for (one, took) in series.iter_mut().zip(took) {
-                    one.subjects[index].1.push(took.as_secs_f64() * 1000.0);
+    let names: Vec<String> = subjects.iter().map(|one| one.name.clone()).collect();
+    let empty = |title: &&str| Series::empty(title, plan.unit, &names);
+    let mut outcome = Outcome {
+        series: plan.titles.iter().map(empty).collect(),
+        ..Outcome::default()
+    };
+    for round in 0..=plan.rounds {
+        random.shuffle(&mut subjects);
+        let mut failed = Vec::new();
+        for subject in &mut subjects {
+            std::thread::sleep(plan.gap);
+            go_on()?;
+            match (subject.run)() {
+                Ok(values) if round > 0 => {
+                    for (series, value) in outcome.series.iter_mut().zip(values) {
+                        series.note(&subject.name, value);
+                    }
+                }
+                Ok(_) => {}
+                Err(why) => {
+                    // What an interrupt of the whole group ended is no failure of the subject.
+                    go_on()?;
+                    outcome.failures.push(format!("{}: {why}", subject.name));
+                    failed.push(subject.name.clone());
                 }
             }
         }
+        // Its rounds would no longer be those of the others.
+        failed.iter().for_each(|name| outcome.leave_out(name));
+        subjects.retain(|subject| !failed.contains(&subject.name));
     }
-    Ok(series)
+    Ok(outcome)
 }
 
-impl Series {
-    fn of(title: &str, subjects: &[Subject<'_>]) -> Self {
-        let names = subjects.iter().map(|subject| subject.name.clone());
-        Self {
-            title: title.into(),
-            subjects: names.map(|name| (name, Vec::new())).collect(),
+/// An error once somebody wants this program to end: what was made is then taken away.
+pub fn go_on() -> Result<(), String> {
+    match ends() {
+        true => Err("interrupted".into()),
+        false => Ok(()),
+    }
+}
+
+/// Whether somebody wants this program to end.
+pub fn ends() -> bool {
+    static WANTED: OnceLock<Option<&AtomicBool>> = OnceLock::new();
+    let wanted = WANTED.get_or_init(|| testbed::wanted_to_end().ok());
+    wanted.is_some_and(|wanted| wanted.load(Ordering::Relaxed))
+}
+
+/// A time as a value.
+pub fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(rounds: usize) -> Plan<'static> {
+        Plan {
+            titles: &["first", "second"],
+            unit: Unit::Milliseconds,
+            rounds,
+            gap: Duration::ZERO,
         }
     }
 
-    /// The milliseconds of the subject of this name.
-    pub fn times(&self, name: &str) -> Option<&[f64]> {
-        let subject = self.subjects.iter().find(|(known, _)| known == name);
-        subject.map(|(_, times)| times.as_slice())
-    }
-
-    /// A table: each subject's times, and the first one's ratio to each other.
-    pub fn table(&self) -> String {
-        let mut text = format!("{} (ms)\n", self.title);
-        text += &format!(
-            "  {:28} {:>8} {:>8} {:>8}   ratio of the first to this one\n",
-            "", "min", "p50", "p90"
+    #[test]
+    fn the_first_round_is_not_counted() {
+        let mut calls = 0.0;
+        let subject = Subject::valued("it", || {
+            calls += 1.0;
+            Ok(vec![calls, -calls])
+        });
+        let outcome = rounds(&plan(3), vec![subject]).unwrap();
+        assert_eq!(outcome.series[0].values("it"), Some(&[2.0, 3.0, 4.0][..]));
+        assert_eq!(
+            outcome.series[1].values("it"),
+            Some(&[-2.0, -3.0, -4.0][..])
         );
-        for (index, (name, times)) in self.subjects.iter().enumerate() {
-            let least = percentile(times, 0);
-            text += &format!(
-                "  {name:28} {least:8.2} {:8.2} {:8.2}",
-                median(times),
-                percentile(times, 90)
-            );
-            if index > 0 {
-                let ratio = ratio(&self.subjects[0].1, times);
-                text += &format!(
-                    "   {:.2} [{:.2}, {:.2}]",
-                    ratio.median, ratio.low, ratio.high
-                );
-            }
-            text.push('\n');
-        }
-        text
+        assert!(outcome.failures.is_empty());
     }
 
-    /// The same as JSON, with every time.
-    pub fn json(&self) -> Value {
-        let subjects: Vec<Value> = self.subjects.iter().map(|(name, times)| {
-            let ratio = ratio(&self.subjects[0].1, times);
-            json!({
-                "name": name, "p50": median(times), "p90": percentile(times, 90),
-                "ratio_of_first": { "median": ratio.median, "low": ratio.low, "high": ratio.high },
-                "milliseconds": times,
-            })
-        }).collect();
-        json!({ "title": self.title, "subjects": subjects })
+    #[test]
+    fn who_fails_is_told_and_left_out_and_the_others_go_on() {
+        let mut calls = 0;
+        let broken = Subject::valued("broken", || {
+            calls += 1;
+            match calls {
+                3 => Err("no more".into()),
+                _ => Ok(vec![1.0, 1.0]),
+            }
+        });
+        let sound = Subject::valued("sound", || Ok(vec![2.0, 2.0]));
+        let outcome = rounds(&plan(4), vec![broken, sound]).unwrap();
+        assert_eq!(outcome.failures, ["broken: no more"]);
+        assert_eq!(outcome.series[0].values("broken"), None);
+        assert_eq!(outcome.series[0].values("sound"), Some(&[2.0; 4][..]));
     }
 }

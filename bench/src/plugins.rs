@@ -5,45 +5,55 @@
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::Barrier;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 use serde_json::{Value, json};
 
+use crate::at_once::at_once;
 use crate::measure::Subject;
-use crate::subjects::timed;
+use crate::setting::{command, timed};
+
+/// Where Debian has the reference plugins.
+pub const REFERENCE: &str = "/usr/lib/cni";
 
 /// Whom a request is about, and whose plugins serve it.
 #[derive(Clone, Debug)]
-struct Container {
+pub(crate) struct Container {
     id: String,
     netns: String,
     path: PathBuf,
+    interface: &'static str,
 }
 
 impl Container {
-    fn new(id: &str, path: &Path) -> Self {
+    pub(crate) fn new(id: &str, path: &Path) -> Self {
         Self {
             id: id.into(),
             netns: format!("/run/netns/{id}"),
             path: path.into(),
+            interface: "eth0",
         }
     }
 
+    /// The same with another name inside.
+    pub(crate) fn with_interface(self, interface: &'static str) -> Self {
+        Self { interface, ..self }
+    }
+
     /// Runs the plugin that `conf` names; its result and the wall time. It must succeed.
-    fn call(&self, verb: &str, conf: &Value) -> Result<(Value, Duration), String> {
+    pub(crate) fn call(&self, verb: &str, conf: &Value) -> Result<(Value, Duration), String> {
         let plugin = self.path.join(conf["type"].as_str().unwrap_or_default());
         let failed = |error: std::io::Error| format!("{}: {error}", plugin.display());
         let text = conf.to_string();
-        let mut command = Command::new(&plugin);
+        let mut command = command(&plugin);
         command
             .env("CNI_COMMAND", verb)
             .env("CNI_CONTAINERID", &self.id)
             .env("CNI_NETNS", &self.netns)
-            .env("CNI_IFNAME", "eth0")
+            .env("CNI_IFNAME", self.interface)
             .env("CNI_PATH", &self.path)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
@@ -68,12 +78,12 @@ impl Container {
         ))
     }
 
-    fn make_netns(&self) -> Result<(), String> {
-        timed(Command::new("ip").args(["netns", "add", &self.id])).map(drop)
+    pub(crate) fn make_netns(&self) -> Result<(), String> {
+        timed(command("ip").args(["netns", "add", &self.id])).map(drop)
     }
 
-    fn remove_netns(&self) -> Result<(), String> {
-        timed(Command::new("ip").args(["netns", "del", &self.id])).map(drop)
+    pub(crate) fn remove_netns(&self) -> Result<(), String> {
+        timed(command("ip").args(["netns", "del", &self.id])).map(drop)
     }
 }
 
@@ -181,10 +191,7 @@ pub(crate) fn by_the_clock<'a>(
     name: &str,
     mut life: impl FnMut() -> Result<Life, String> + 'a,
 ) -> Subject<'a> {
-    Subject {
-        name: name.into(),
-        run: Box::new(move || Ok(life()?.map(|(clock, _)| clock).to_vec())),
-    }
+    Subject::timed(name, move || Ok(life()?.map(|(clock, _)| clock).to_vec()))
 }
 
 /// How long `count` times both take when every processor is busy with it all the time.
@@ -194,10 +201,9 @@ pub(crate) fn on_all_processors<'a>(
 ) -> Subject<'a> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let floor = move |(_, busy): (Duration, Duration)| busy * count as u32 / processors as u32;
-    Subject {
-        name: format!("{count} x processor time of one"),
-        run: Box::new(move || Ok(life()?.map(floor).to_vec())),
-    }
+    Subject::timed(format!("{count} x processor time of one"), move || {
+        Ok(life()?.map(floor).to_vec())
+    })
 }
 
 /// What the children that have ended, and theirs, have used of the processors.
@@ -228,47 +234,17 @@ impl Crowd {
 
     /// Measures all ADDs at once, then all DELs, from the first's start to the last's end.
     pub fn all(&self) -> Subject<'_> {
-        Subject {
-            name: format!("{} at once", self.members.len()),
-            run: Box::new(|| {
-                let (results, add) = at_once(&self.members, |number, member| {
-                    self.chain.add(member, 20_000 + number)
-                })?;
-                let (_, del) = at_once(&self.members, |number, member| {
-                    let (result, _) = results.get(number).ok_or("no result")?;
-                    self.chain.del(member, result, 20_000 + number)
-                })?;
-                Ok(vec![add, del])
-            }),
-        }
+        Subject::timed(format!("{} at once", self.members.len()), || {
+            let (results, add) = at_once(&self.members, |number, member| {
+                self.chain.add(member, 20_000 + number)
+            })?;
+            let (_, del) = at_once(&self.members, |number, member| {
+                let (result, _) = results.get(number).ok_or("no result")?;
+                self.chain.del(member, result, 20_000 + number)
+            })?;
+            Ok(vec![add, del])
+        })
     }
-}
-
-/// Runs `each` for all members at the same moment: their answers, and the time from the first's
-/// start to the last's end.
-pub(crate) fn at_once<M: Sync, T: Send>(
-    members: &[M],
-    each: impl Fn(usize, &M) -> Result<T, String> + Sync,
-) -> Result<(Vec<T>, Duration), String> {
-    let ready = Barrier::new(members.len() + 1);
-    std::thread::scope(|scope| {
-        let run = |(number, member)| {
-            let (ready, each) = (&ready, &each);
-            scope.spawn(move || {
-                ready.wait();
-                each(number, member)
-            })
-        };
-        let threads: Vec<_> = members.iter().enumerate().map(run).collect();
-        ready.wait();
-        let started = Instant::now();
-        let answers: Vec<_> = threads
-            .into_iter()
-            .map(|thread| thread.join().unwrap_or_else(|_| Err("a panic".into())))
-            .collect();
-        let took = started.elapsed();
-        Ok((answers.into_iter().collect::<Result<_, _>>()?, took))
-    })
 }
 
 /// A pool of host-local with reservations of others.
@@ -281,8 +257,13 @@ pub struct Pool {
 
 impl Pool {
     /// A pool in a directory of its own below `data`, in the files that both suites share.
-    pub fn new(suite: &str, path: &Path, reserved: usize, data: &Path) -> Result<Self, String> {
-        let name = format!("{suite}, {reserved} reserved");
+    pub fn new(
+        name: &str,
+        path: &Path,
+        suite: &str,
+        reserved: usize,
+        data: &Path,
+    ) -> Result<Self, String> {
         let network = format!("{suite}{reserved}");
         let directory = data.join("pools").join(&network);
         let failed = |error: std::io::Error| format!("{}: {error}", directory.display());
@@ -301,7 +282,7 @@ impl Pool {
             }
         });
         Ok(Self {
-            name,
+            name: name.into(),
             container: Container::new("bench-pool", path),
             conf,
         })
@@ -309,13 +290,10 @@ impl Pool {
 
     /// Measures ADD and DEL.
     pub fn lives(&self) -> Subject<'_> {
-        Subject {
-            name: self.name.clone(),
-            run: Box::new(|| {
-                let (_, add) = self.container.call("ADD", &self.conf)?;
-                let (_, del) = self.container.call("DEL", &self.conf)?;
-                Ok(vec![add, del])
-            }),
-        }
+        Subject::timed(self.name.clone(), || {
+            let (_, add) = self.container.call("ADD", &self.conf)?;
+            let (_, del) = self.container.call("DEL", &self.conf)?;
+            Ok(vec![add, del])
+        })
     }
 }

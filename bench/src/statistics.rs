@@ -1,5 +1,9 @@
 //! Medians, percentiles, and the ratio of two series with a bootstrap interval.
 
+use std::fmt;
+
+use serde_json::{Value, json};
+
 /// A small deterministic generator: a benchmark needs shuffles, not secrets.
 #[derive(Debug)]
 pub struct Random(u64);
@@ -51,14 +55,42 @@ pub struct Ratio {
     pub high: f64,
 }
 
+impl Ratio {
+    /// As it is kept.
+    pub fn json(self) -> Value {
+        json!({ "median": self.median, "low": self.low, "high": self.high })
+    }
+}
+
+impl fmt::Display for Ratio {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A ratio of a hundredth is not told by two digits behind the point.
+        let digits = if self.median.abs() < 0.1 { 3 } else { 2 };
+        let Self { median, low, high } = self;
+        write!(f, "{median:.digits$} [{low:.digits$}, {high:.digits$}]")
+    }
+}
+
 /// The ratio of two series measured in the same rounds.
 pub fn ratio(ours: &[f64], theirs: &[f64]) -> Ratio {
+    let pairs = ours.iter().zip(theirs);
+    interval(
+        &pairs
+            .map(|(ours, theirs)| ours / theirs)
+            .collect::<Vec<_>>(),
+    )
+}
+
+/// What `with` takes more than `without`, as a part of `whole`, all of the same rounds.
+pub fn added(with: &[f64], without: &[f64], whole: &[f64]) -> Ratio {
+    let rounds = with.iter().zip(without).zip(whole);
+    let part = |((with, without), whole): ((&f64, &f64), &f64)| (with - without) / whole;
+    interval(&rounds.map(part).collect::<Vec<_>>())
+}
+
+/// The median of the rounds' ratios, and its interval by drawing rounds again and again.
+fn interval(each: &[f64]) -> Ratio {
     const RESAMPLES: usize = 1000;
-    let each: Vec<f64> = ours
-        .iter()
-        .zip(theirs)
-        .map(|(ours, theirs)| ours / theirs)
-        .collect();
     let mut random = Random::new(7);
     let resample = |random: &mut Random| -> f64 {
         let drawn: Vec<f64> = each
@@ -69,7 +101,7 @@ pub fn ratio(ours: &[f64], theirs: &[f64]) -> Ratio {
     };
     let medians: Vec<f64> = (0..RESAMPLES).map(|_| resample(&mut random)).collect();
     Ratio {
-        median: median(&each),
+        median: median(each),
         low: percentile(&medians, 2),
         high: percentile(&medians, 97),
     }
@@ -85,6 +117,28 @@ mod tests {
         let ours: Vec<f64> = theirs.iter().map(|value| value / 2.0).collect();
         let ratio = ratio(&ours, &theirs);
         assert!((ratio.median - 0.5).abs() < 1e-9 && ratio.low <= 0.5 && ratio.high >= 0.5);
+    }
+
+    #[test]
+    fn what_is_added_is_a_part_of_the_whole() {
+        let (without, whole) = ([10.0, 20.0, 30.0], [4.0, 8.0, 12.0]);
+        let part = added(&[11.0, 22.0, 33.0], &without, &whole);
+        assert_eq!((part.median, part.low, part.high), (0.25, 0.25, 0.25));
+        assert_eq!(
+            added(&[9.0], &[10.0], &[4.0]).to_string(),
+            "-0.25 [-0.25, -0.25]"
+        );
+    }
+
+    #[test]
+    fn the_interval_is_as_wide_as_the_rounds_disagree() {
+        let ours: Vec<f64> = (0..40).map(|round| f64::from(1 + round % 4)).collect();
+        let wide = ratio(&ours, &[1.0; 40]);
+        assert!(
+            wide.low < wide.high && wide.low >= 1.0 && wide.high <= 4.0,
+            "{wide}"
+        );
+        assert!(ratio(&[], &[]).median.is_nan());
     }
 
     #[test]

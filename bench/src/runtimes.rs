@@ -1,0 +1,224 @@
+//! Runtimes, their containers, and the floor.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use testbed::Config;
+
+use crate::bundles::Rootfs;
+use crate::measure::{self, Subject};
+use crate::setting::{Setting, command, installed, is_file, timed};
+
+/// A runtime and where it keeps its state.
+#[derive(Debug)]
+pub struct Runtime {
+    /// How tables call it.
+    pub name: String,
+    program: PathBuf,
+    state: PathBuf,
+}
+
+impl Runtime {
+    /// davit, and its peers that are installed.
+    pub fn all(setting: &Setting) -> Vec<Self> {
+        let ours = setting.ours.join("bin/davit");
+        let ours = is_file(&ours).then_some(ours);
+        let peers = ["crun", "runc", "youki"].map(installed);
+        let all = std::iter::once(ours).chain(peers).flatten();
+        all.map(|program| Self::new(program, setting)).collect()
+    }
+
+    fn new(program: PathBuf, setting: &Setting) -> Self {
+        let name = program.file_name().unwrap_or_default();
+        let name = name.to_string_lossy().into_owned();
+        let state = setting.place.join(format!("{name}.state"));
+        Self {
+            name,
+            program,
+            state,
+        }
+    }
+
+    /// The executable.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = command(&self.program);
+        command.arg("--root").arg(&self.state).args(args);
+        command
+    }
+}
+
+/// One container: its ID is also its cgroup's name, and its bundle shares the rootfs of all.
+#[derive(Debug)]
+pub struct Container<'a> {
+    runtime: &'a Runtime,
+    id: String,
+    bundle: PathBuf,
+}
+
+impl<'a> Container<'a> {
+    /// Writes the bundle; `label` tells the containers of a runtime apart.
+    pub fn new(
+        setting: &Setting,
+        rootfs: &Rootfs,
+        runtime: &'a Runtime,
+        label: &str,
+        config: Config,
+    ) -> Result<Self, String> {
+        let id = format!("{}-{}-{label}", setting.prefix, runtime.name);
+        let bundle = setting.place.join("bundles").join(&id);
+        rootfs.bundle(&bundle, config.set("/linux/cgroupsPath", format!("/{id}")))?;
+        Ok(Self {
+            runtime,
+            id,
+            bundle,
+        })
+    }
+
+    /// How tables call its runtime.
+    pub fn name(&self) -> &str {
+        &self.runtime.name
+    }
+
+    /// Its cgroup, as hierarchies name it.
+    pub fn cgroup(&self) -> &str {
+        &self.id
+    }
+
+    /// The command line of `run`, for who does not only time it.
+    pub fn run_command(&self) -> Command {
+        let bundle = self.bundle.to_string_lossy();
+        self.runtime
+            .command(&["run", "--bundle", &bundle, &self.id])
+    }
+
+    /// create, start, wait, delete.
+    pub fn run(&self) -> Result<Duration, String> {
+        timed(&mut self.run_command())
+    }
+
+    /// Its process waits afterwards. A pid file, as engines want one: davit then leaves no witness
+    /// of the exit status beside it.
+    pub fn create(&self) -> Result<Duration, String> {
+        let bundle = self.bundle.to_string_lossy();
+        let pid_file = self.pid_file();
+        let pid_file = pid_file.to_string_lossy();
+        let args = ["create", "--bundle", &bundle, "--pid-file", &pid_file];
+        timed(self.runtime.command(&args).arg(&self.id))
+    }
+
+    /// Its program runs afterwards.
+    pub fn start(&self) -> Result<Duration, String> {
+        self.told("start", &[])
+    }
+
+    /// Prints its state.
+    pub fn state(&self) -> Result<Duration, String> {
+        self.told("state", &[])
+    }
+
+    /// SIGKILL to its process.
+    pub fn kill(&self) -> Result<Duration, String> {
+        self.told("kill", &["KILL"])
+    }
+
+    /// Takes away what is left of it.
+    pub fn delete(&self) -> Result<Duration, String> {
+        self.told("delete", &[])
+    }
+
+    /// Runs one more process in it.
+    pub fn exec(&self) -> Result<Duration, String> {
+        self.told("exec", &["/bin/true"])
+    }
+
+    /// Waits until its process has ended.
+    pub fn ended(&self) -> Result<(), String> {
+        let path = self.pid_file();
+        let pid = std::fs::read_to_string(&path).map_err(|error| format!("{path:?}: {error}"))?;
+        let stat = format!("/proc/{}/stat", pid.trim());
+        let deadline = Instant::now() + Duration::from_secs(10);
+        // Nobody may have waited for it yet.
+        let lives = || std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z "));
+        while lives() {
+            if Instant::now() > deadline {
+                return Err(format!("{}: its process does not end", self.id));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    /// Whatever it is, it is gone then.
+    pub fn remove(&self) {
+        // bench/run.sh ends and removes everything at once, sooner than five hundred deletes.
+        if !measure::ends() {
+            let args = ["delete", "--force", &self.id];
+            // Where there is nothing left some complain, and that is right.
+            let quiet = std::process::Stdio::null();
+            let _ = self.runtime.command(&args).stderr(quiet).status();
+        }
+    }
+
+    fn told(&self, operation: &str, more: &[&str]) -> Result<Duration, String> {
+        timed(self.runtime.command(&[operation, &self.id]).args(more))
+    }
+
+    fn pid_file(&self) -> PathBuf {
+        self.bundle.join("pid")
+    }
+}
+
+/// A container that sleeps until this is dropped.
+#[derive(Debug)]
+pub struct Sleeping<'a, 'b>(&'b Container<'a>);
+
+impl<'a, 'b> Sleeping<'a, 'b> {
+    /// Creates and starts it.
+    pub fn new(container: &'b Container<'a>) -> Result<Self, String> {
+        let sleeping = Self(container);
+        container.create()?;
+        container.start()?;
+        Ok(sleeping)
+    }
+
+    /// What sleeps.
+    pub fn container(&self) -> &'b Container<'a> {
+        self.0
+    }
+}
+
+impl Drop for Sleeping<'_, '_> {
+    fn drop(&mut self) {
+        self.0.remove();
+    }
+}
+
+/// The name of the floor with cgroups in all tables.
+pub const FLOOR_AND_CGROUPS: &str = "floor + cgroups";
+/// The name of the floor alone.
+pub const FLOOR: &str = "floor";
+
+/// The command line of the floor program.
+pub fn floor_command(setting: &Setting, rootfs: &Rootfs, cgroup: Option<&str>) -> Command {
+    let mut command = command(setting.tool("floor"));
+    command.arg(rootfs.root());
+    if let Some(label) = cgroup {
+        command.arg(format!("{}-{label}", setting.prefix));
+    }
+    command
+}
+
+/// Both floors.
+pub fn floors<'a>(setting: &'a Setting, rootfs: &'a Rootfs) -> [Subject<'a>; 2] {
+    let of = |name, cgroup| {
+        Subject::timed(name, move || {
+            timed(&mut floor_command(setting, rootfs, cgroup)).map(|took| vec![took])
+        })
+    };
+    [of(FLOOR, None), of(FLOOR_AND_CGROUPS, Some("floor"))]
+}
