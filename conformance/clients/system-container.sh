@@ -26,6 +26,7 @@ if [[ -d $rootfs ]]; then
 else
     tar -C "$work/rootfs" --numeric-owner -xpf "$rootfs"
 fi
+: >"$work/rootfs/etc/machine-id" # the system writes one
 # Whoever owns a file inside owns it under another number outside. chown takes set-id bits away.
 find "$work/rootfs" -xdev -perm /7000 ! -type l -printf '%m %p\0' >"$work/modes"
 find "$work/rootfs" -xdev -printf '%U %G\n' | sort -u | while read -r uid gid; do
@@ -34,7 +35,6 @@ find "$work/rootfs" -xdev -printf '%U %G\n' | sort -u | while read -r uid gid; d
 done
 while IFS=' ' read -r -d '' mode path; do chmod "$mode" "$path"; done <"$work/modes"
 chmod 755 "$work"
-: >"$work/rootfs/etc/machine-id"
 
 echo "== config.json"
 (cd "$work" && davit spec)
