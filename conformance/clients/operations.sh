@@ -4,23 +4,24 @@
 # A client is a file in operations/, run in a private host of its own; without a name, all of them.
 # DIRECTORY/CLIENT.tsv gets one line for each operation: client, operation, verdict, reason, between
 # tabs (`client-table` makes a page of it). CRIU=PROGRAM puts another criu before the machine's.
+# MATCH=REGEX tries only the operations so named.
 set -euo pipefail
 [ $# -ge 3 ] || { echo 'usage: operations.sh RUNTIME CNI_PATH DIRECTORY [CLIENT...]' >&2; exit 2; }
 [ "$(id -u)" = 0 ] || { echo 'operations.sh: needs root' >&2; exit 1; }
 HERE=$(cd "$(dirname "$0")" && pwd)
 RUNTIME=$(realpath "$(command -v "$1")") PLUGINS=$(realpath "$2") COLUMN=$(realpath "$3")
 shift 3
-[ $# -gt 0 ] || set -- ctr ctr-cni cri podman podman-rootless docker
+[ $# -gt 0 ] || set -- ctr ctr-cni ctr-systemd cri podman podman-rootless podman-systemd podman-user-systemd docker docker-systemd system-systemd
 mkdir -p "$COLUMN"
-where() { # for the page that is made of it
+where() ( # for the page that is made of it; a subshell, for Debian has an ID too
     . /etc/os-release
     if [ -e /sys/fs/cgroup/cgroup.controllers ]; then groups=v2; else groups=v1; fi
     printf '#\tmachine\tLinux %s, %s, cgroup %s\n' "$(uname -rm)" "$PRETTY_NAME" "$groups"
-}
+)
 export HERE RUNTIME PLUGINS RESULTS CLIENT DIR ID SYSTEMD
 
 # Cgroups are the whole machine's: what a client left there is told, and removed. The parent that it
-# was given nobody removes, nor podman its conmon's.
+# was given nobody removes, nor podman its conmon's; `session` is where a user's commands were.
 cgroups_left() { find /sys/fs/cgroup -depth -type d -path "*/$ID*" "$@" 2>/dev/null || true; }
 
 # private COMMAND...: in namespaces of its own. systemd takes process IDs as they are: who asks it for
@@ -57,7 +58,7 @@ for CLIENT in "$@"; do
         "the script ended with $status" >>"$RESULTS"
     stop_unit "$ID.scope"
     sleep 0.5 # what was killed leaves its cgroups
-    left=$(cgroups_left -path "*/$ID*/*" ! -name conmon -printf '%P ')
+    left=$(cgroups_left -path "*/$ID*/*" ! -name conmon ! -name session -printf '%P ')
     if [ -n "$left" ]; then verdict='does not' reason=$left; else verdict=works reason=; fi
     printf '%s\t%s\t%s\t%s\n' "$CLIENT" 'no cgroup is left on the machine' "$verdict" "${reason:0:300}" >>"$RESULTS"
     stop_unit "$ID.slice" # where it has put its containers

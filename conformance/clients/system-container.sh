@@ -4,8 +4,7 @@
 #
 # ROOTFS is a directory or a tar archive, made for example by
 #     mmdebstrap --variant=minbase --include=systemd,systemd-sysv,dbus bookworm debian.tar
-# Needs root, systemd and cgroup v2; jq. With run-in-vm.sh:
-#     run-in-vm.sh -s DIRECTORY:/mnt/x -- bash /mnt/x/system-container.sh /mnt/x/davit /mnt/x/debian.tar
+# or, of what the machine has installed, by system-root.sh. Needs root, systemd and cgroup v2; jq.
 set -euo pipefail
 runtime=$1 rootfs=$2
 id=system-container-$$
@@ -80,13 +79,15 @@ for _ in $(seq "${PATIENCE:-120}"); do
 done
 echo "system is: $state"
 davit exec "$id" systemctl --no-pager --failed || true
+failed=$(davit exec "$id" systemctl --no-pager --no-legend --plain --failed | cut -d' ' -f1)
+for unit in $failed; do davit exec "$id" journalctl --no-pager --lines 5 --unit "$unit" || true; done
 davit exec "$id" systemctl --no-pager status multi-user.target || true
 davit exec "$id" cat /proc/1/cgroup /proc/1/uid_map
 active=$(davit exec "$id" systemctl is-active multi-user.target || true)
 systemd-cgls --no-pager /machine.slice || true
 
 echo "== shutdown"
-davit kill "$id" SIGRTMIN+3
+davit kill "$id" 37 # SIGRTMIN+3, whose name not every runtime knows
 for _ in $(seq 60); do
     [[ $(davit state "$id" | jq -r .status) != stopped ]] || break
     sleep 1
@@ -95,5 +96,5 @@ davit state "$id" | jq -r '"status: " + .status'
 davit delete "$id"
 [[ ! -e /sys/fs/cgroup/machine.slice/davit-system.scope ]] || { echo "its cgroup is left"; exit 1; }
 [[ $active == active ]] || { echo "multi-user.target is $active"; cat "$work/console"; exit 1; }
-[[ $state == running ]] || { echo "the system is $state"; exit 1; }
+[[ $state == running ]] || { echo "the system is $state:" $failed; exit 1; }
 echo "booted to multi-user, and gone"

@@ -78,6 +78,14 @@ shares_pids() {
     says 'sleep 600' sync "$id" ps
     remove_container "$id"
 }
+user_namespace() {
+    [ "$(containerd --version | cut -d' ' -f3 | cut -d. -f1,2)" != 1.6 ] || missing 'containerd 1.7 and its user namespaces for pods'
+    local map="namespace_options { userns_options { mode: POD uids { host_id: 100000 length: 65536 } gids { host_id: 100000 length: 65536 } } }"
+    LINUX="security_context { $map }" pod mapped >"$DIR/mapped"
+    POD=mapped says ' 100000 ' runs "$(security "$map")" cat /proc/self/uid_map
+    POD=mapped says 'root' runs "$(security "$map")" ls -l /bin/busybox
+    remove_pod "$(cat "$DIR/mapped")"
+}
 survives() {
     state_is "$(one)" RUNNING
     says inside sync "$(one)" echo inside
@@ -116,5 +124,6 @@ op 'read-only rootfs' complains 'Read-only' runs "$(security 'readonly_rootfs: t
 op 'memory limit' says 67108864 limited memory/memory.limit_in_bytes memory.max 'memory_limit_in_bytes: 67108864'
 op 'CPU quota' says 50000 limited cpu/cpu.cfs_quota_us cpu.max 'cpu_period: 100000 cpu_quota: 50000'
 op 'the process IDs of another container' shares_pids
+op 'a pod with a user namespace' user_namespace
 restart_containerd
 op 'restart of containerd: pod and container run on' survives

@@ -1,7 +1,4 @@
 # Pods beside each other, host ports, and removal in the wrong order. Sourced by cri.sh.
-serve() { # POD-ID POD-NAME
-    start "$(container "$1" "$2" web "$(words command httpd -f -p 80 -h /etc)")"
-}
 talk() {
     local id ip
     id=$(pod web)

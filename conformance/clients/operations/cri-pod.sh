@@ -27,6 +27,9 @@ ip_of() { cri PodSandboxStatus "pod_sandbox_id: '$1'" | field ip; }
 start() { cri StartContainer "container_id: '$1'"; }
 stop() { cri StopContainer "container_id: '$1' timeout: ${2:-0}"; }
 remove_container() { cri RemoveContainer "container_id: '$1'"; }
+serve() { # POD-ID POD-NAME
+    start "$(container "$1" "$2" web "$(words command httpd -f -p 80 -h /etc)")"
+}
 remove_pod() {
     cri StopPodSandbox "pod_sandbox_id: '$1'"
     cri RemovePodSandbox "pod_sandbox_id: '$1'"
@@ -56,6 +59,9 @@ sweep() {
     for id in $(cri ListContainers | sed -n "s/^  id: \"\(.*\)\"/\1/p"); do
         grep -qs "$id" "$DIR/one" || remove_container "$id"
     done
+    for id in $(cri ListPodSandbox | sed -n "s/^  id: \"\(.*\)\"/\1/p"); do
+        grep -qs "$id" "$DIR/main" || remove_pod "$id"
+    done
 }
 
 both_images() {
@@ -67,9 +73,10 @@ both_images() {
 }
 ready() {
     says containerd cri Version "version: 'v1'"
-    await says_twice_true
+    await is_ready RuntimeReady
+    await is_ready NetworkReady
 }
-says_twice_true() { [ "$(cri Status | grep -c 'status: true')" = 2 ]; }
+is_ready() { cri Status | grep -A 1 "type: \"$1\"" | grep 'status: true'; }
 warm_up() { # what the first pod makes is there
     local id
     id=$(pod warm "port_mappings { container_port: 80 host_port: 18080 }") && remove_pod "$id" >/dev/null

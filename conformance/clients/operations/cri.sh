@@ -12,5 +12,6 @@ op 'Version and Status: runtime and network are ready' ready
 warm_up
 remember "${STATE[@]}"
 . "$OPERATIONS/cri-container.sh"
+. "$OPERATIONS/cri-stream.sh"
 . "$OPERATIONS/cri-order.sh"
 op 'nothing is left: links, rules, mounts, cgroups, addresses, states' await nothing_new "${STATE[@]}"

@@ -3,7 +3,7 @@
 . "$OPERATIONS/podman-host.sh"
 for needed in newuidmap slirp4netns fuse-overlayfs setpriv; do has "$needed"; done
 PARENT=() FORCE=(--force --time 0) TOOL=(as_user podman) NETWORK=ours
-U=tester
+U=dvt-user
 USER_RUN=/run/user/4242
 
 # What rootless podman asks of a machine, and this private host has not by itself.
@@ -20,10 +20,19 @@ mount --bind "$DIR/tun" /dev/net/tun
 rm /etc/containers/storage.conf # the user's own, below its home
 install -m 755 "$RUNTIME" "$DIR/bin/$NAME" # the user may not look into everybody's directories
 sed -i "s|$RUNTIME|$DIR/bin/$NAME|" /etc/containers/containers.conf.d/davit.conf
+# In version 2, a part of the tree that is his, as a login gives him one: his commands run in a leaf of it.
+GROUP=
+if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
+    GROUP=/sys/fs/cgroup/$ID
+    mkdir -p "$GROUP/session"
+    for parent in /sys/fs/cgroup "$GROUP"; do echo '+cpu +cpuset +io +memory +pids' >"$parent/cgroup.subtree_control"; done
+    chown "$U:" "$GROUP"{,/session} "$GROUP"{,/session}/cgroup.{procs,threads,subtree_control}
+fi
 
 cat >"$DIR/bin/as_user" <<END
 #!/bin/sh
 cd "$DIR/user"
+[ -z "$GROUP" ] || echo \$\$ >"$GROUP/session/cgroup.procs"
 exec setpriv --reuid 4242 --regid 4242 --init-groups env -i PATH="$PATH" HOME="$DIR/user" USER=$U \
     XDG_RUNTIME_DIR="$USER_RUN" LC_ALL=C.UTF-8 TERM=dumb "\$@"
 END
