@@ -33,7 +33,7 @@ private() {
     fi
     exec systemd-run --quiet --scope --unit="$ID" --property=TimeoutStopSec=1 -- "${names[@]}" "$@"
 }
-stop_unit() { [ -z "$SYSTEMD" ] || systemctl stop "$1"; }
+stop_unit() { [ -z "$SYSTEMD" ] || systemctl stop "$1" || true; } # it may have ended by itself
 
 inner=
 ended=
