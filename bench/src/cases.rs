@@ -84,6 +84,37 @@ impl Ground {
             .collect()
     }
 
+    /// A container that has been shown to do what it is timed for: `script` in one like it says so.
+    pub(crate) fn proved<'b>(
+        &self,
+        runtime: &'b Runtime,
+        label: &str,
+        config: &testbed::Config,
+        script: &str,
+    ) -> Result<Container<'b>, String> {
+        let proof = self.container(runtime, "proof", &config.clone().sh(script))?;
+        let says = proof.run();
+        says.map_err(|why| format!("{}: not what was asked for: {why}", runtime.name))?;
+        self.container(runtime, label, config)
+    }
+
+    /// The same of each runtime, and why there is none of others.
+    pub(crate) fn each_proved(
+        &self,
+        label: &str,
+        config: &testbed::Config,
+        script: &str,
+    ) -> (Vec<Container<'_>>, Vec<String>) {
+        let (mut containers, mut failures) = (Vec::new(), Vec::new());
+        for runtime in &self.runtimes {
+            match self.proved(runtime, label, config, script) {
+                Ok(container) => containers.push(container),
+                Err(why) => failures.push(why),
+            }
+        }
+        (containers, failures)
+    }
+
     /// A container of one runtime.
     pub(crate) fn container<'b>(
         &self,

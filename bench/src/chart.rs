@@ -28,7 +28,7 @@ pub fn of_case<'a>(series: impl Iterator<Item = &'a Series>, source: &str) -> St
         drawing.series(one);
     }
     drawing.finished(&format!(
-        "bar: median; line: from the least to the 90th of 100; {source}"
+        "Bar: median; line: from the least to the 90th percentile; {source}"
     ))
 }
 
@@ -98,7 +98,12 @@ impl Drawing {
                 _ if x > WIDTH - 40.0 => "quiet end",
                 _ => "quiet middle",
             };
-            self.label(class, x, self.height + LINE, &unit.spoken(tick));
+            let told = if tick == 0.0 {
+                "0".into()
+            } else {
+                unit.spoken(tick)
+            };
+            self.label(class, x, self.height + LINE, &told);
         }
         self.body += &bars;
         self.height += LINE * 1.6;
@@ -145,6 +150,8 @@ impl Drawing {
         let (top, all) = (self.height, reached.len());
         self.height += BAR + 6.0 * all.saturating_sub(1) as f64;
         self.line("grid", [MARGIN, top, MARGIN, self.height]);
+        let goal = axis.at(target.at_most);
+        self.line("goal", [goal, top - 2.0, goal, self.height + 2.0]);
         for (number, ratio) in reached.iter().enumerate() {
             let Some(ratio) = ratio else { continue };
             let y = top + BAR / 2.0 + 6.0 * number as f64;
@@ -153,6 +160,7 @@ impl Drawing {
             } else {
                 "davit older"
             };
+            self.line("grid", [MARGIN, y, WIDTH - MARGIN, y]);
             self.line("spread", [axis.at(ratio.low), y, axis.at(ratio.high), y]);
             let x = axis.at(ratio.median);
             let _ = writeln!(
@@ -163,8 +171,6 @@ impl Drawing {
                 self.label("end", WIDTH - MARGIN - 8.0, y + 4.0, "beyond \u{2192}");
             }
         }
-        let goal = axis.at(target.at_most);
-        self.line("goal", [goal, top - 2.0, goal, self.height + 2.0]);
         self.height += 6.0;
     }
 

@@ -71,23 +71,35 @@ fn versions(setting: &Setting) -> Value {
     let davit = setting.ours.join("bin/davit");
     let peers = ["crun", "runc", "youki"].map(|name| (name, installed(name)));
     for (name, program) in [("davit", Some(davit))].into_iter().chain(peers) {
-        if let Some(version) = program.and_then(|path| first_line(&path, &["--version"])) {
+        if let Some(version) = program.and_then(|path| printed(&path, &["--version"])) {
             versions.insert(name.into(), version.into());
         }
     }
-    if let Some(version) = first_line(&Path::new(REFERENCE).join("bridge"), &[]) {
+    let plugin = Path::new(REFERENCE).join("bridge");
+    // A distribution's are built without their version; its packages have one.
+    let package = [
+        "-W",
+        "-f",
+        "${Package} ${Version}",
+        "containernetworking-plugins",
+    ];
+    let known = |version: &String| !version.contains("unknown");
+    let version = printed(&plugin, &[]).filter(known);
+    let version = version.or_else(|| printed(Path::new("dpkg-query"), &package));
+    if let Some(version) = version {
         versions.insert("reference plugins".into(), version.into());
     }
     Value::Object(versions)
 }
 
-/// The first line that a program prints, wherever it prints it: plugins tell their version on the
-/// standard error, when they are asked for nothing.
-fn first_line(program: &Path, args: &[&str]) -> Option<String> {
+/// The first two lines that a program prints, the version and what it was built from, wherever it
+/// prints them: plugins tell it on the standard error, when they are asked for nothing.
+fn printed(program: &Path, args: &[&str]) -> Option<String> {
     let ended = Command::new(program).args(args).output().ok()?;
     let printed = [ended.stdout, ended.stderr].concat();
     let printed = String::from_utf8_lossy(&printed);
-    printed.lines().next().map(String::from)
+    let lines: Vec<&str> = printed.lines().take(2).map(str::trim).collect();
+    (!lines.is_empty()).then(|| lines.join(", "))
 }
 
 #[cfg(test)]

@@ -39,9 +39,16 @@ pub fn percentile(values: &[f64], percent: usize) -> f64 {
     sorted.get(index).copied().unwrap_or(f64::NAN)
 }
 
-/// The middle of the values.
+/// The middle of the values: between the two in the middle, if they are even in number.
 pub fn median(values: &[f64]) -> f64 {
-    percentile(values, 50)
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let half = sorted.len() / 2;
+    match (sorted.get(half), sorted.len() % 2) {
+        (None, _) => f64::NAN,
+        (Some(middle), 1) => *middle,
+        (Some(upper), _) => (sorted[half - 1] + upper) / 2.0,
+    }
 }
 
 /// A ratio and the interval that holds it with 95 % confidence.
@@ -142,9 +149,10 @@ mod tests {
     }
 
     #[test]
-    fn percentiles_are_values_of_the_series() {
+    fn the_middle_may_be_between_values_and_percentiles_are_some_of_them() {
         let values = [4.0, 1.0, 3.0, 2.0];
-        assert_eq!((median(&values), percentile(&values, 90)), (3.0, 4.0));
+        assert_eq!((median(&values), percentile(&values, 90)), (2.5, 4.0));
+        assert_eq!((median(&values[..3]), percentile(&values, 0)), (3.0, 1.0));
         assert!(median(&[]).is_nan());
     }
 

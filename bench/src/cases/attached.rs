@@ -22,6 +22,9 @@ pub const OURS: &str = "davit + davit-cni";
 pub const THEIRS: &str = "runc + chain of reference plugins";
 /// With all that is attached and detached in each, seconds go by.
 const ROUNDS: usize = 15;
+/// True in a container with an address on each network and a way to the outside.
+const ATTACHED: &str = "ip -4 addr show dev eth0 | grep -q 'inet 10' \
+                        && ip -4 addr show dev eth1 | grep -q 'inet 10' && ip route | grep -q default";
 const PATH: &str = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Everybody who is there; without our hook or the reference plugins there is nothing to compare.
@@ -29,7 +32,7 @@ pub fn two_networks(ground: &Ground) -> Result<Outcome, String> {
     let hook = ground.setting.ours.join("bin/davit-cni");
     let reference = Path::new(REFERENCE);
     let has = |plugins: &Path| is_file(&plugins.join("bridge"));
-    let mut containers = Vec::new();
+    let (mut containers, mut failures) = (Vec::new(), Vec::new());
     for runtime in &ground.runtimes {
         let (name, config) = match runtime.name.as_str() {
             "davit" if is_file(&hook) => (OURS.to_owned(), ours(&ground.setting, &hook)?),
@@ -40,7 +43,10 @@ pub fn two_networks(ground: &Ground) -> Result<Outcome, String> {
                 (name, theirs(&ground.setting, peer, reference)?)
             }
         };
-        containers.push((name, ground.container(runtime, "net", &config)?));
+        match ground.proved(runtime, "net", &config, ATTACHED) {
+            Ok(container) => containers.push((name, container)),
+            Err(why) => failures.push(why),
+        }
     }
     let subjects = containers
         .iter()
@@ -51,7 +57,9 @@ pub fn two_networks(ground: &Ground) -> Result<Outcome, String> {
         rounds: ground.setting.rounds_up_to(ROUNDS),
         gap: NETWORK_GAP,
     };
-    rounds(&plan, subjects.collect())
+    let mut outcome = rounds(&plan, subjects.collect())?;
+    outcome.failures.extend(failures);
+    Ok(outcome)
 }
 
 fn ours(setting: &Setting, hook: &Path) -> Result<Config, String> {
