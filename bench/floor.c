@@ -4,7 +4,8 @@
  *   floor ROOTFS            clone3 into new namespaces, default mounts and devices, pivot_root,
  *                           execve /bin/true, wait
  *   floor ROOTFS CGROUP     the same, plus a cgroup of that name in each v1 hierarchy, joined by
- *                           the child writing 0 to its own `tasks`, and removed at the end
+ *                           the child writing 0 to its own `tasks`, and removed at the end;
+ *                           where version 2 is all there is, the child is born in its cgroup
  *
  * It reads no configuration, checks nothing and is no container runtime; it is what the kernel
  * costs. Built with: gcc -O2 -static
@@ -112,12 +113,23 @@ int main(int argc, char **argv) {
         .flags = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS,
         .exit_signal = SIGCHLD,
     };
+    char unified[512] = "";
+    if (cgroup && !access("/sys/fs/cgroup/cgroup.procs", F_OK)) {
+        snprintf(unified, sizeof unified, "/sys/fs/cgroup/%s", cgroup);
+        check(mkdir(unified, 0755) < 0, unified);
+        int fd = open(unified, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        check(fd < 0, unified);
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = fd;
+    }
     long pid = syscall(SYS_clone3, &args, sizeof args);
     check(pid < 0, "clone3");
     if (pid == 0)
         child(argv[1], tasks, count);
     int status = 0;
     check(waitpid(pid, &status, 0) < 0, "wait");
+    if (*unified)
+        rmdir(unified);
     for (int i = 0; cgroup && i < CONTROLLERS; i++) {
         snprintf(path, sizeof path, "/sys/fs/cgroup/%s/%s", controllers[i], cgroup);
         rmdir(path);

@@ -294,7 +294,7 @@ mod tests {
         for told in [
             "run &lt;default>",
             "10.00  [10.00 to 10.00]",
-            ">0.00<",
+            ">0<",
             "one run",
         ] {
             assert!(text.contains(told), "{told}: {text}");

@@ -12,7 +12,11 @@ use crate::setting::timed;
 
 /// It ends with this value: nothing else holds it.
 #[derive(Debug)]
-pub struct MountNamespace(File);
+pub struct MountNamespace {
+    file: File,
+    /// More than were wanted, where there were more before.
+    pub mounts: usize,
+}
 
 impl MountNamespace {
     /// A copy of this process's own, filled up to `count` mounts in an empty directory `place`.
@@ -26,7 +30,8 @@ impl MountNamespace {
             // Only of the thread that asks; a process-wide name would be that of the others.
             let mounts = std::fs::read_to_string("/proc/thread-self/mountinfo");
             let mounts = mounts.map_err(|error| format!("mountinfo: {error}"))?;
-            for number in mounts.lines().count()..count {
+            let there = mounts.lines().count();
+            for number in there..count {
                 let target = place.join(number.to_string());
                 let made = std::fs::create_dir_all(&target);
                 made.map_err(|error| format!("{}: {error}", target.display()))?;
@@ -35,16 +40,17 @@ impl MountNamespace {
                     .map_err(|errno| format!("mount {}: {errno}", target.display()))?;
             }
             let path = "/proc/thread-self/ns/mnt";
-            File::open(path)
-                .map(Self)
-                .map_err(|error| format!("{path}: {error}"))
+            let file = File::open(path).map_err(|error| format!("{path}: {error}"))?;
+            let mounts = there.max(count);
+            Ok(Self { file, mounts })
         })
     }
 
     /// Times a command there.
     pub fn timed(&self, command: &mut Command) -> Result<Duration, String> {
         apart(|| {
-            setns(&self.0, CloneFlags::CLONE_NEWNS).map_err(|errno| format!("setns: {errno}"))?;
+            setns(&self.file, CloneFlags::CLONE_NEWNS)
+                .map_err(|errno| format!("setns: {errno}"))?;
             timed(command)
         })
     }

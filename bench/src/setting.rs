@@ -48,14 +48,26 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
 /// Runs a command to its end and answers the wall time; its status must be 0.
 pub fn timed(command: &mut Command) -> Result<Duration, String> {
     let started = Instant::now();
-    let status = command
-        .status()
-        .map_err(|error| format!("{command:?}: {error}"))?;
+    let status = command.status();
     let took = started.elapsed();
-    match status.success() {
-        true => Ok(took),
-        false => Err(format!("{command:?}: {status}")),
+    match status {
+        Ok(status) if status.success() => Ok(took),
+        Ok(status) => Err(format!("{}: {status}", line(command))),
+        Err(error) => Err(format!("{}: {error}", line(command))),
     }
+}
+
+/// As it would be typed here: where the tree lies is nothing for a report that is kept.
+fn line(command: &Command) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let relative = |word| {
+        Path::new(word)
+            .strip_prefix(&here)
+            .map_or(word, Path::as_os_str)
+    };
+    let words: Vec<_> = words.map(|word| relative(word).to_string_lossy()).collect();
+    words.join(" ")
 }
 
 /// The executable of this name in PATH.
@@ -72,4 +84,34 @@ pub fn installed(name: &str) -> Option<PathBuf> {
 /// Whether there is a file.
 pub fn is_file(path: &Path) -> bool {
     path.metadata().is_ok_and(|metadata| metadata.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_fails_is_shown_as_typed() {
+        let mut failing = command("sh");
+        let error = timed(failing.args(["-c", "exit 3"])).unwrap_err();
+        assert_eq!(error, "sh -c exit 3: exit status: 3");
+        let here = std::env::current_dir().unwrap().join("x");
+        let error = timed(command("false").arg(here)).unwrap_err();
+        assert_eq!(error, "false x: exit status: 1");
+        let error = timed(&mut command("/nowhere/x")).unwrap_err();
+        assert!(error.starts_with("/nowhere/x: "), "{error}");
+    }
+
+    #[test]
+    fn no_subject_takes_backtraces() {
+        let script = "[ -z \"${RUST_BACKTRACE+x}${RUST_LIB_BACKTRACE+x}\" ]";
+        timed(command("sh").args(["-c", script])).unwrap();
+        let removed = |name: &str| {
+            let command = command("sh");
+            command
+                .get_envs()
+                .any(|(key, value)| key == name && value.is_none())
+        };
+        assert!(removed("RUST_BACKTRACE") && removed("RUST_LIB_BACKTRACE"));
+    }
 }

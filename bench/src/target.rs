@@ -250,9 +250,9 @@ mod tests {
         let all = [series(
             runs::SECCOMP,
             &[
-                (runs::WITH_FILTER, &[10.3, 20.1]),
-                (runs::WITHOUT_FILTER, &[10.0, 20.0]),
-                (FLOOR, &[4.0, 4.0]),
+                (runs::WITH_FILTER, &[10.3, 20.1, 30.4]),
+                (runs::WITHOUT_FILTER, &[10.0, 20.0, 30.0]),
+                (FLOOR, &[4.0, 4.0, 4.0]),
             ],
         )];
         let filter = TARGETS.iter().find(|target| target.against == FLOOR);

@@ -61,12 +61,13 @@ pub fn many(ground: &Ground) -> Result<Outcome, String> {
 /// each container, so the floor is there as well.
 pub fn mounts(ground: &Ground) -> Result<Outcome, String> {
     let place = ground.setting.place.join("mounts");
-    let space = |count| MountNamespace::with_mounts(&place, count).map(|space| (count, space));
-    let spaces = MOUNT_COUNTS.map(space).into_iter();
+    let spaces = MOUNT_COUNTS.map(|count| MountNamespace::with_mounts(&place, count));
+    let spaces = spaces.into_iter();
     let spaces: Vec<_> = spaces.collect::<Result<_, _>>()?;
     let containers = ground.each("mounts", &bundles::default())?;
     let mut subjects = Vec::new();
-    for (count, space) in &spaces {
+    for space in &spaces {
+        let count = space.mounts;
         for one in &containers {
             subjects.push(Subject::timed(
                 format!("{}, {count} mounts", one.name()),
