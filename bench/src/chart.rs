@@ -98,11 +98,7 @@ impl Drawing {
                 _ if x > WIDTH - 40.0 => "quiet end",
                 _ => "quiet middle",
             };
-            let told = if tick == 0.0 {
-                "0".into()
-            } else {
-                unit.spoken(tick)
-            };
+            let told = short(&unit.spoken(tick));
             self.label(class, x, self.height + LINE, &told);
         }
         self.body += &bars;
@@ -168,7 +164,7 @@ impl Drawing {
                 "<circle class=\"{class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4.5\"/>"
             );
             if ratio.median > axis.end {
-                self.label("end", WIDTH - MARGIN - 8.0, y + 4.0, "beyond \u{2192}");
+                self.label("quiet end", WIDTH - MARGIN, y - 5.0, "beyond \u{2192}");
             }
         }
         self.height += 6.0;
@@ -230,6 +226,15 @@ fn whose(name: &str) -> &'static str {
         None if name.ends_with("at once") || name == "one" => "davit",
         None if name.starts_with("reference") => "crun",
         None => "other",
+    }
+}
+
+/// Without zeros that say nothing.
+fn short(number: &str) -> String {
+    match number.split_once('.') {
+        Some((whole, rest)) if rest.trim_end_matches('0').is_empty() => whole.into(),
+        Some(_) => number.trim_end_matches('0').into(),
+        None => number.into(),
     }
 }
 
@@ -339,6 +344,12 @@ mod tests {
         // What is wanted is in the middle.
         let goal = text.split("class=\"goal\"").nth(1).unwrap();
         assert!((number(goal, "x1=\"") - WIDTH / 2.0).abs() < 0.1);
+    }
+
+    #[test]
+    fn ticks_have_no_zeros_that_say_nothing() {
+        let shown = ["0.00", "20.00", "2.50", "1.25", "1500", "500 k", "2.00 M"].map(short);
+        assert_eq!(shown, ["0", "20", "2.5", "1.25", "1500", "500 k", "2.00 M"]);
     }
 
     #[test]
