@@ -109,7 +109,7 @@ pub struct Stat {
 impl Stat {
     /// Reads `/proc/<pid>/stat`; `None` if there is no such process.
     pub fn of(pid: i32) -> Option<Self> {
-        Self::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+        Self::parse(&sys::kernel_file::read_text(format!("/proc/{pid}/stat")).ok()?)
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -149,14 +149,14 @@ pub fn may_look_into(pid: i32) -> bool {
 
 /// Whether this process is in a user namespace below the host's.
 pub fn in_user_namespace() -> bool {
-    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let map = sys::kernel_file::read_text("/proc/self/uid_map").unwrap_or_default();
     // The host's own maps every id to itself (user_namespaces(7)).
     !map.is_empty() && map.split_whitespace().ne(["0", "0", "4294967295"])
 }
 
 /// This boot's id; empty if the kernel does not tell.
 pub fn boot_id() -> String {
-    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    let id = sys::kernel_file::read_text("/proc/sys/kernel/random/boot_id");
     id.unwrap_or_default().trim().to_owned()
 }
 

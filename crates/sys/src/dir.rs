@@ -10,12 +10,14 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, openat, renameat};
+use nix::fcntl::{
+    AT_FDCWD, AtFlags, Flock, FlockArg, OFlag, OpenHow, ResolveFlag, openat, openat2, renameat,
+};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
@@ -28,6 +30,8 @@ pub struct Dir {
     path: PathBuf,
 }
 
+/// What a first read(2) asks for.
+const PAGE: usize = 4096;
 /// How long a lock is held by others before the next try; flock(2) itself has no timeout.
 const LOCK_POLL: Duration = Duration::from_millis(2);
 
@@ -42,6 +46,33 @@ impl Dir {
             fd,
             path: path.to_owned(),
         })
+    }
+
+    /// Opens an existing directory by an absolute path of which no component is a symbolic link:
+    /// one lookup of the kernel (openat2(2), Linux 5.6), or one for each component.
+    pub fn open_without_links(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_RDONLY | OFlag::O_NOCTTY;
+        let how = OpenHow::new()
+            .flags(flags)
+            .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
+        match retry(|| openat2(AT_FDCWD, path, how)) {
+            Err(Errno::ENOSYS) => Self::step_by_step(path),
+            opened => Ok(Self {
+                fd: opened.call(|| format!("openat2({path:?}, RESOLVE_NO_SYMLINKS)"))?,
+                path: path.to_owned(),
+            }),
+        }
+    }
+
+    fn step_by_step(path: &Path) -> Result<Self> {
+        let mut dir = Self::open("/")?;
+        for component in path.components() {
+            if let Component::Normal(name) = component {
+                dir = dir.open_dir(name)?;
+            }
+        }
+        Ok(dir)
     }
 
     /// Opens a directory, creating it and its missing parents with `mode`.
@@ -109,7 +140,9 @@ impl Dir {
         let name = name.as_ref();
         let file = self.open_file(name)?;
         let call = || format!("read({}/{})", self.describe(), name.to_string_lossy());
-        let mut contents = Vec::new();
+        // Most files are smaller than a page, and one of the kernel does not tell its size.
+        let mut contents =
+            Vec::with_capacity(usize::try_from(limit + 1).map_or(PAGE, |size| size.min(PAGE)));
         file.take(limit + 1).read_to_end(&mut contents).call(call)?;
         if contents.len() as u64 > limit {
             return Err(SyscallError::new(call(), Errno::EFBIG));
@@ -516,6 +549,31 @@ fn retry<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_through_a_link_is_refused_with_and_without_openat2() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().canonicalize().unwrap();
+        std::fs::create_dir_all(path.join("a/b")).unwrap();
+        std::os::unix::fs::symlink("a", path.join("link")).unwrap();
+        for open in [
+            |path: PathBuf| Dir::open_without_links(path),
+            |path: PathBuf| Dir::step_by_step(&path),
+        ] {
+            let opened = open(path.join("a/b")).unwrap();
+            assert_eq!(opened.path(), path.join("a/b"));
+            assert!(opened.names().unwrap().is_empty());
+            let missing = open(path.join("a/c")).unwrap_err();
+            assert_eq!(missing.errno(), Errno::ENOENT);
+            for through in ["link/b", "link"] {
+                let refused = open(path.join(through)).unwrap_err().errno();
+                assert!(
+                    matches!(refused, Errno::ELOOP | Errno::ENOTDIR),
+                    "{refused}"
+                );
+            }
+        }
+    }
 
     fn temporary() -> (tempfile::TempDir, Dir) {
         let root = tempfile::tempdir().unwrap();

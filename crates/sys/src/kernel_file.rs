@@ -3,8 +3,9 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
@@ -12,6 +13,37 @@ use nix::sys::stat::Mode;
 
 use crate::dir::Dir;
 use crate::error::{Result, SyscallError, SyscallResult};
+
+/// Reads the file at `path`, which is the kernel's: its size is not known, and most are small.
+pub fn read(path: impl AsRef<Path>) -> std::io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    let mut contents = vec![0; FIRST];
+    let mut length = 0;
+    loop {
+        if length == contents.len() {
+            contents.resize(2 * length, 0);
+        }
+        match file.read(&mut contents[length..]) {
+            Ok(0) => break,
+            Ok(more) => length += more,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    contents.truncate(length);
+    Ok(contents)
+}
+
+/// The same, of text; whatever is none is shown as such.
+pub fn read_text(path: impl AsRef<Path>) -> std::io::Result<String> {
+    read(path).map(|text| match String::from_utf8(text) {
+        Ok(text) => text,
+        Err(other) => String::from_utf8_lossy(other.as_bytes()).into_owned(),
+    })
+}
+
+/// What a first read(2) asks for: a list of mounts in one piece.
+const FIRST: usize = 8192;
 
 /// Opens the existing file `name` for writing; `EINVAL` for a name that is not one component.
 pub fn open_for_writing(dir: &Dir, name: impl AsRef<OsStr>) -> Result<OwnedFd> {

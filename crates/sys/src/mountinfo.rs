@@ -30,7 +30,7 @@ pub fn own() -> Result<Vec<Mount>> {
 
 /// The same, from the mountinfo of any process.
 pub fn read(path: &Path) -> Result<Vec<Mount>> {
-    let text = std::fs::read(path).call(|| format!("read({path:?})"))?;
+    let text = crate::kernel_file::read(path).call(|| format!("read({path:?})"))?;
     Ok(parse(&text))
 }
 

@@ -1,12 +1,11 @@
 //! A container's cgroups as they are on the host: making, filling, joining, freezing, emptying
 //! and removing them.
 //!
-//! A directory of cgroupfs is opened component by component and never through a symbolic link,
-//! and files are opened beneath it.
+//! A directory of cgroupfs is never opened through a symbolic link, and files are opened beneath it.
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -793,13 +792,7 @@ fn children(dir: &Dir) -> Result<Vec<std::ffi::OsString>, Error> {
 
 /// Opens a directory by an absolute path without following any symbolic link.
 pub(super) fn open(path: &Path) -> Result<Dir, Error> {
-    let mut dir = Dir::open("/")?;
-    for component in path.components() {
-        if let Component::Normal(name) = component {
-            dir = dir.open_dir(name)?;
-        }
-    }
-    Ok(dir)
+    Ok(Dir::open_without_links(path)?)
 }
 
 /// `None` for what is gone, or goes while we look.

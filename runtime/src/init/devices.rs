@@ -6,7 +6,8 @@
 
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
@@ -22,25 +23,43 @@ use crate::plan::{DeviceNode, Plan};
 
 /// Makes the nodes of the plan and the links.
 pub fn make_all(plan: &Plan, root: &Rootfs) -> Result<()> {
+    let mut directories = Directories { root, last: None };
     for node in &plan.devices {
-        make(node, root).with_context(|| match node.pointer.as_str() {
+        make(node, &mut directories).with_context(|| match node.pointer.as_str() {
             "" => format!("default device {:?}", node.path),
             pointer => format!("config.json {pointer}: device {:?}", node.path),
         })?;
     }
-    make_links(root).context("links in /dev")
+    make_links(&*directories.open(Path::new("/dev"))?).context("links in /dev")
 }
 
-fn make(node: &DeviceNode, root: &Rootfs) -> Result<()> {
+/// The directories of nodes, most of which are neighbours.
+struct Directories<'a> {
+    root: &'a Rootfs,
+    last: Option<(PathBuf, Rc<OwnedFd>)>,
+}
+
+impl Directories<'_> {
+    fn open(&mut self, path: &Path) -> Result<Rc<OwnedFd>> {
+        if let Some((_, open)) = self.last.as_ref().filter(|(last, _)| last == path) {
+            return Ok(Rc::clone(open));
+        }
+        let open = Rc::new(directory(self.root, path)?);
+        self.last = Some((path.to_owned(), Rc::clone(&open)));
+        Ok(open)
+    }
+}
+
+fn make(node: &DeviceNode, directories: &mut Directories<'_>) -> Result<()> {
     let (parent, name) = sys::root::split(&node.path)?;
-    let directory = directory(root, parent)?;
+    let directory = directories.open(parent)?;
     let number = makedev(node.major, node.minor);
     let mode = Mode::from_bits_truncate(node.mode);
-    match mknodat(&directory, name, node.kind, mode, number) {
+    match mknodat(&*directory, name, node.kind, mode, number) {
         Ok(()) => give(node, &directory, name),
         Err(Errno::EEXIST) => check_existing(node, &directory, name),
         // Without CAP_MKNOD over the host's devices, as in a user namespace: the host's node.
-        Err(Errno::EPERM) => bind_host_node(node, root),
+        Err(Errno::EPERM) => bind_host_node(node, directories.root),
         Err(errno) => {
             Err(errno).with_context(|| format!("mknodat({:?}, {:?})", node.path, node.kind))
         }
@@ -97,20 +116,19 @@ fn bind_host_node(node: &DeviceNode, root: &Rootfs) -> Result<()> {
     )?)
 }
 
-fn make_links(root: &Rootfs) -> Result<()> {
-    let dev = directory(root, Path::new("/dev"))?;
+fn make_links(dev: &OwnedFd) -> Result<()> {
     for (name, target) in LINKS {
-        link(&dev, name, target)?;
+        link(dev, name, target)?;
     }
     // A kernel without /proc/kcore gets no link that leads nowhere.
     if std::fs::metadata("/proc/kcore").is_ok() {
-        link(&dev, "core", "/proc/kcore")?;
+        link(dev, "core", "/proc/kcore")?;
     }
-    match unlinkat(&dev, "ptmx", UnlinkatFlags::NoRemoveDir) {
+    match unlinkat(dev, "ptmx", UnlinkatFlags::NoRemoveDir) {
         Ok(()) | Err(Errno::ENOENT) => {}
         Err(errno) => return Err(errno).context("unlinkat(/dev/ptmx)"),
     }
-    link(&dev, "ptmx", "pts/ptmx")
+    link(dev, "ptmx", "pts/ptmx")
 }
 
 /// What is there already stays: an image may have its own.

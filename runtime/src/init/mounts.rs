@@ -1,13 +1,13 @@
 //! The mounts of config.json, one after the other, each put on a descriptor.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
+use nix::fcntl::{OFlag, openat};
 use nix::mount::MsFlags;
-use nix::sys::stat::{FileStat, SFlag, fstat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mkdirat};
 use nix::sys::statfs::{FsType, PROC_SUPER_MAGIC, SYSFS_MAGIC, fstatfs};
 use sys::SyscallError;
 use sys::mount::{FsContext, MountAttr, Reach, attr};
@@ -428,7 +428,7 @@ impl Mounter<'_> {
                 let mount = context.mount(attributes & !attr::RDONLY)?;
                 self.place(&mount, &target, mounted)?;
                 for hierarchy in list {
-                    self.hierarchy(hierarchy, *namespaced, attributes)?;
+                    self.hierarchy(&mount, hierarchy, *namespaced, attributes)?;
                 }
                 if attributes & attr::RDONLY != 0 {
                     mounted.readonly.push(mount);
@@ -438,18 +438,23 @@ impl Mounter<'_> {
         }
     }
 
-    /// One hierarchy of version 1 below `/sys/fs/cgroup`, and a link for each controller in it.
+    /// One hierarchy of version 1 below `/sys/fs/cgroup`, which is the new `tmpfs`, and a link for
+    /// each controller in it.
     fn hierarchy(
         &self,
+        tmpfs: &OwnedFd,
         hierarchy: &crate::cgroup_view::HierarchyView,
         namespaced: bool,
         attributes: u64,
     ) -> Result<()> {
-        let place = self.step.destination.join(&hierarchy.name);
-        let target = self
-            .around
-            .root
-            .target(&place, Missing::Directory, Links::Refused)?;
+        let name = hierarchy.name.as_str();
+        let below = || self.step.destination.join(name);
+        // Nobody but us has seen this file system: a name in it leads nowhere else.
+        mkdirat(tmpfs, name, Mode::from_bits_truncate(0o755))
+            .with_context(|| format!("mkdirat({:?})", below()))?;
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let target = openat(tmpfs, name, flags, Mode::empty())
+            .with_context(|| format!("openat({:?})", below()))?;
         let mount = if namespaced {
             let mut context = FsContext::open(if hierarchy.unified {
                 "cgroup2"
@@ -468,17 +473,8 @@ impl Mounter<'_> {
         };
         sys::mount::move_mount(&mount, &target)?;
         for link in &hierarchy.links {
-            let at = self.around.root.target(
-                &self.step.destination,
-                Missing::Directory,
-                Links::Refused,
-            )?;
-            nix::unistd::symlinkat(
-                hierarchy.name.as_str(),
-                reopened(&at)?.as_fd(),
-                link.as_str(),
-            )
-            .with_context(|| format!("symlinkat({:?}, {link:?})", hierarchy.name))?;
+            nix::unistd::symlinkat(name, tmpfs, link.as_str())
+                .with_context(|| format!("symlinkat({name:?}, {link:?})"))?;
         }
         Ok(())
     }
@@ -605,13 +601,6 @@ impl Mounter<'_> {
         }
         Ok(())
     }
-}
-
-/// A descriptor on which directory operations work, of one that is only a place (`O_PATH`).
-fn reopened(at: &OwnedFd) -> Result<OwnedFd> {
-    let flags = nix::fcntl::OFlag::O_DIRECTORY | nix::fcntl::OFlag::O_CLOEXEC;
-    nix::fcntl::openat(at, ".", flags, nix::sys::stat::Mode::empty())
-        .context("openat(., O_DIRECTORY)")
 }
 
 #[cfg(test)]

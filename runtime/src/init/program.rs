@@ -147,6 +147,8 @@ fn home(uid: u32) -> CString {
 }
 
 /// The largest `/etc/passwd` that is looked at, in bytes: an image may bring any.
+/// What a first read(2) asks for.
+const PAGE: usize = 4096;
 const MAX_PASSWD: usize = 1024 * 1024;
 
 fn read_bounded(path: &Path, length: usize) -> Option<Vec<u8>> {
@@ -156,7 +158,7 @@ fn read_bounded(path: &Path, length: usize) -> Option<Vec<u8>> {
     if !file.metadata().ok()?.is_file() {
         return None;
     }
-    let mut text = Vec::new();
+    let mut text = Vec::with_capacity(length.min(PAGE));
     file.take(length as u64).read_to_end(&mut text).ok()?;
     Some(text)
 }
