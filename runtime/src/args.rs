@@ -4,6 +4,7 @@
 //! with one dash too, and go-runc writes `-no-subreaper`.
 
 mod checkpoint;
+mod commands;
 mod help;
 mod words;
 
@@ -124,10 +125,21 @@ pub struct Misuse {
 
 impl Args {
     /// Parses the arguments, the program's name first.
+    ///
+    /// Most of what clap does is to lay out operations, so at first there are only those that some
+    /// word names. Where that does not end in one being performed, all of them have a say.
     pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Self> {
         let argv: Vec<OsString> = argv.into_iter().collect();
+        let is_named = |name: &str| argv.iter().any(|word| word == name);
+        match Self::parse_with(command_of(&is_named), argv.clone())? {
+            Self::Perform(global, operation) => Ok(Self::Perform(global, operation)),
+            _ => Self::parse_with(command(), argv),
+        }
+    }
+
+    fn parse_with(command: Command, argv: Vec<OsString>) -> Result<Self> {
         let name = program_name(argv.first());
-        let mut command = help::layout(command(), &name);
+        let mut command = help::layout(command, &name);
         let (words, outcome) = Words::read(&command, argv);
         if let Err(misread) = outcome {
             return Ok(Self::Refuse(misuse(&mut command, &words, misread)));
@@ -241,6 +253,11 @@ fn id() -> Arg {
 
 /// The command line, for who parses it and who writes manuals of it.
 pub fn command() -> Command {
+    command_of(&|_| true)
+}
+
+/// With those operations that are wanted.
+fn command_of(is_wanted: &dyn Fn(&str) -> bool) -> Command {
     let formats = PossibleValuesParser::new(["text", "json"]);
     let rootless = text("rootless", "true, false or auto")
         .value_parser(PossibleValuesParser::new(["true", "false", "auto"]));
@@ -289,144 +306,7 @@ pub fn command() -> Command {
                 .default_value("cgroupfs"),
         )
         .arg(rootless)
-        .subcommands(life_cycle())
-        .subcommands(inspection())
-        .subcommand(check_command())
-}
-
-/// The operations that change a container.
-fn life_cycle() -> [Command; 12] {
-    let run = creating(Command::new("run").about("create and start a container"))
-        .arg(flag("detach", "do not wait for its program").short('d'))
-        .arg(flag("keep", "do not delete it after its program ended"))
-        .arg(flag("no-subreaper", "do not adopt its orphans"));
-    let signal = Arg::new("signal")
-        .value_name("signal")
-        .default_value("SIGTERM")
-        .allow_hyphen_values(true);
-    let kill = Command::new("kill")
-        .about("send a signal to a container")
-        .arg(flag("all", "to all its processes").short('a'))
-        .arg(regex())
-        .arg(id())
-        .arg(signal.help("name or number"));
-    let force = flag("force", "kill it first; success if it does not exist").short('f');
-    let simple =
-        |name: &'static str, about: &'static str| Command::new(name).about(about).arg(id());
-    [
-        checkpoint::checkpoint(),
-        creating(Command::new("create").about("create a container; start runs its program")),
-        simple("delete", "delete a container")
-            .arg(force)
-            .arg(regex()),
-        exec_command(),
-        kill,
-        mounts_command(),
-        simple("pause", "stop all processes of a container"),
-        checkpoint::restore(),
-        simple("resume", "let a paused container go on"),
-        run,
-        simple("start", "run the program of a created container"),
-        update_command(),
-    ]
-}
-
-fn mounts_command() -> Command {
-    let change = Arg::new("change")
-        .value_name("add|remove")
-        .required(true)
-        .value_parser(PossibleValuesParser::new(["add", "remove"]))
-        .help("what to do with them");
-    let file = Arg::new("file")
-        .value_name("FILE")
-        .required(true)
-        .value_parser(value_parser!(PathBuf))
-        .help("JSON list of mounts as config.json has them");
-    Command::new("mounts")
-        .about("make or take away mounts of a container that lives")
-        .arg(change)
-        .arg(id())
-        .arg(file)
-}
-
-/// The operations that only tell.
-fn inspection() -> [Command; 8] {
-    let duration = |text: &str| {
-        crate::time::duration(text).ok_or("no time such as 5s, 1m30s or 0.5 (seconds)")
-    };
-    let timeout = text(
-        "timeout",
-        "give up after this time (5s, 1m30s; default: never)",
-    )
-    .short('t')
-    .value_parser(duration);
-    let spec = Command::new("spec")
-        .about("write a config.json to begin with")
-        .arg(path("bundle", "directory to write it into").short('b'))
-        .arg(flag("rootless", "one that needs no root"));
-    let list = Command::new("list")
-        .about("list containers")
-        .arg(
-            text("format", "table or json")
-                .short('f')
-                .default_value("table"),
-        )
-        .arg(flag("quiet", "print ids only").short('q'));
-    let ps = Command::new("ps")
-        .about("print the processes of a container, as ps(1) does or their pids as JSON")
-        .arg(id())
-        .arg(
-            text("format", "table or json")
-                .short('f')
-                .default_value("table"),
-        )
-        .arg(trailing("ps-options", "options of ps(1), -ef by default"));
-    let events = Command::new("events")
-        .about("print what a container uses, and when it runs out of memory, as lines of JSON")
-        .arg(id())
-        .arg(text("interval", "time between statistics, as in 1m30s").default_value("5s"))
-        .arg(flag("stats", "print statistics once"));
-    [
-        events,
-        Command::new("features").about("print what this runtime supports, as JSON"),
-        Command::new("info")
-            .about("print what this host offers to containers")
-            .arg(
-                text("format", "text or json")
-                    .short('f')
-                    .value_parser(PossibleValuesParser::new(["text", "json"]))
-                    .default_value("text"),
-            ),
-        list,
-        ps,
-        spec,
-        Command::new("state")
-            .about("print the state of a container, as JSON")
-            .arg(id()),
-        Command::new("wait")
-            .about("print the exit status of a container's program, when it ends or later")
-            .arg(timeout)
-            .arg(id()),
-    ]
-}
-
-fn regex() -> Arg {
-    flag("regex", "the id is an extended regular expression of ids").short('r')
-}
-
-fn check_command() -> Command {
-    let bundle = Arg::new("bundle")
-        .value_name("BUNDLE")
-        .value_parser(value_parser!(PathBuf))
-        .help("directory of the bundle (default: here)");
-    let format = text("format", "text or json")
-        .short('f')
-        .value_parser(PossibleValuesParser::new(["text", "json"]))
-        .default_value("text");
-    Command::new("check")
-        .about("say everything that is wrong with a bundle; 1 if it cannot run")
-        .arg(bundle)
-        .arg(format)
+        .subcommands(commands::of(is_wanted))
 }
 
 fn check_operation(given: &ArgMatches) -> Operation {
@@ -436,118 +316,6 @@ fn check_operation(given: &ArgMatches) -> Operation {
     };
     let bundle = given_path(given, "bundle").unwrap_or_else(|| ".".into());
     Operation::Check(bundle, format)
-}
-
-fn creating(command: Command) -> Command {
-    command
-        .arg(id())
-        .arg(path("config", "another file than the bundle's config.json").short('f'))
-        .arg(path("bundle", "directory of the bundle (default: here)").short('b'))
-        .arg(path(
-            "console-socket",
-            "unix socket that takes the terminal's master",
-        ))
-        .arg(path(
-            "pidfd-socket",
-            "unix socket that takes a pidfd of init",
-        ))
-        .arg(path("pid-file", "file for init's pid"))
-        .arg(flag(
-            "no-pivot",
-            "move the root instead of pivoting (on a ramdisk)",
-        ))
-        .arg(flag("no-new-keyring", "keep the caller's session keyring"))
-        .arg(preserve_fds())
-        .args(networks())
-}
-
-fn networks() -> [Arg; 2] {
-    let list = |arg: Arg| arg.action(ArgAction::Append);
-    let network = text(
-        "network",
-        "CNI network to attach it to (davit-cni network ls)",
-    );
-    let publish = text("publish", "port of the host for one of the container").short('p');
-    [
-        list(network.value_name("NAME[:KEY=VALUE,..]")),
-        list(publish.value_name("[IP:]PORT:PORT[/PROTOCOL]")),
-    ]
-}
-
-fn preserve_fds() -> Arg {
-    let count = value_parser!(u16).range(0..=1024);
-    text("preserve-fds", "pass on N descriptors from 3 on")
-        .value_name("N")
-        .value_parser(count)
-        .default_value("0")
-}
-
-fn exec_command() -> Command {
-    let list = |arg: Arg| arg.action(ArgAction::Append);
-    Command::new("exec")
-        .about("run one more process in a container")
-        .arg(id())
-        .arg(path("process", "JSON file that describes the process").short('p'))
-        .arg(flag("detach", "do not wait for it").short('d'))
-        .arg(path(
-            "console-socket",
-            "unix socket that takes the terminal's master",
-        ))
-        .arg(path("pidfd-socket", "unix socket that takes a pidfd of it"))
-        .arg(path("pid-file", "file for its pid"))
-        .arg(text("cwd", "working directory"))
-        .arg(list(text("env", "NAME=VALUE").short('e')))
-        .arg(flag("tty", "give it a terminal").short('t'))
-        .arg(text("user", "UID[:GID]").short('u'))
-        .arg(
-            list(text("additional-gids", "more groups").short('g'))
-                .value_delimiter(',')
-                .value_parser(value_parser!(u32)),
-        )
-        .arg(text("process-label", "SELinux label"))
-        .arg(text("apparmor", "AppArmor profile"))
-        .arg(flag("no-new-privs", "set no_new_privs"))
-        .arg(list(text("cap", "more capabilities").short('c')))
-        .arg(preserve_fds())
-        .arg(flag("ignore-paused", "also in a paused container"))
-        .arg(list(text(
-            "cgroup",
-            "[CONTROLLER,..:]PATH of a cgroup below the container's",
-        )))
-        .arg(trailing("args", "program and arguments"))
-}
-
-/// Everything from the second word on, options too.
-fn trailing(name: &'static str, help: &'static str) -> Arg {
-    Arg::new(name)
-        .num_args(0..)
-        .trailing_var_arg(true)
-        .allow_hyphen_values(true)
-        .help(help)
-}
-
-fn update_command() -> Command {
-    let resources = path(
-        "resources",
-        "JSON file of linux.resources, - for stdin; no other limit counts then",
-    );
-    let command = Command::new("update")
-        .about("change the limits of a container")
-        .arg(id())
-        .arg(resources.short('r'))
-        .arg(text(
-            "l3-cache-schema",
-            "its part of the cache, as in L3:0=ff",
-        ))
-        .arg(text(
-            "mem-bw-schema",
-            "its part of memory bandwidth, as in MB:0=50",
-        ));
-    update::LIMITS
-        .iter()
-        .fold(command, |command, (name, _, _, kind, help)| {
-            command.arg(text(name, help).hide(*kind == update::Kind::Ignored))
-        })
 }
 
 fn global(matches: &ArgMatches) -> Result<Global> {

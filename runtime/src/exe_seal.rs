@@ -8,11 +8,13 @@
 //! or, where no mount may be made, from a copy in memory that is sealed against every change.
 //! docs/decisions/0001 has the alternatives and their cost.
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsString};
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
+use std::sync::OnceLock;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nix::sys::statvfs::{FsFlags, fstatvfs};
@@ -24,18 +26,52 @@ use crate::timeline;
 /// The name of the copy, as `/proc/<pid>/maps` shows it.
 const NAME: &CStr = c"davit";
 
+/// The operations that enter a container.
+const ENTERING: [&str; 4] = ["create", "exec", "mounts", "run"];
+
+/// Set once this program is known to be out of reach.
+static PROTECTED: OnceLock<()> = OnceLock::new();
+
+/// Does what [`run_unwritable`] does as the first thing of all, where a word of the command line looks
+/// like an operation that will ask for it: what is read before the execve is read twice. What
+/// cannot be done now the operation itself will find and tell.
+pub fn ahead(began: Duration) {
+    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if words
+        .iter()
+        .any(|word| ENTERING.iter().any(|name| word == name))
+    {
+        let timeline = words.iter().any(|word| {
+            let word = word.as_bytes();
+            word.starts_with(b"--timeline") || word.starts_with(b"-timeline")
+        });
+        let since = timeline.then(|| u64::try_from(began.as_nanos()).unwrap_or_default());
+        let _ = go_on(since);
+    }
+}
+
 /// Goes on from a form of this program that nobody can write to. Returns if this is one already.
 pub fn run_unwritable() -> Result<()> {
+    go_on(timeline::since())
+}
+
+fn go_on(since: Option<u64>) -> Result<()> {
+    if PROTECTED.get().is_some() {
+        return Ok(());
+    }
     let own = Path::new("/proc/self/exe");
     let program = match protection(own)? {
-        Protection::Enough => return Ok(()),
+        Protection::Enough => {
+            PROTECTED.get_or_init(|| ());
+            return Ok(());
+        }
         Protection::None => read_only_mount(&open_path(own)?).or_else(|_| sealed_copy(own))?,
         Protection::HostMount => sealed_copy(own)?,
     };
     let mut argv: Vec<CString> = std::env::args_os()
         .map(|arg| c_string(arg.into_vec()))
         .collect::<Result<_>>()?;
-    if let Some(since) = timeline::since() {
+    if let Some(since) = since {
         let option = format!("--{}={since}", timeline::SINCE);
         argv.insert(1.min(argv.len()), c_string(option.into_bytes())?);
     }

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use runtime::args::{Args, Global, Misuse, Operation};
@@ -11,11 +12,13 @@ use runtime::operations::{
     checkpoint, create, delete, events, exec, features, freezer, host_report, kill, list, mounts,
     ps, restore, run, spec, start, state, update, wait,
 };
-use runtime::{inherited, log, plan, timeline};
+use runtime::{exe_seal, inherited, log, plan, timeline};
 use sys::{Errno, SyscallError};
 
 fn main() -> ExitCode {
-    match perform(std::env::args_os()) {
+    let began = timeline::now();
+    exe_seal::ahead(began);
+    match perform(std::env::args_os(), began) {
         Ok(status) => status.into(),
         Err(error) => {
             let exec = error.is::<ExecFailed>();
@@ -48,8 +51,7 @@ fn explain(error: anyhow::Error) -> anyhow::Error {
 #[error("exec failed")]
 struct ExecFailed;
 
-fn perform(argv: impl IntoIterator<Item = OsString>) -> Result<u8> {
-    let began = timeline::now();
+fn perform(argv: impl IntoIterator<Item = OsString>, began: Duration) -> Result<u8> {
     match Args::parse(argv)? {
         Args::Print(text) => print(&text),
         Args::Refuse(misuse) => refuse(&misuse),
