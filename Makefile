@@ -1,6 +1,5 @@
 # Each target that needs packages names them; see ci/apt.sh.
 TARGET  := $(shell rustc -vV | sed -n 's/^host: //p')
-RELEASE := target/$(TARGET)/release
 SUITE   := target/$(TARGET)/debug/oci-conformance
 
 BASE    := /bin/busybox:busybox-static ip:iproute2 nft:nftables iptables:iptables curl:curl jq:jq strace:strace
@@ -23,11 +22,13 @@ help: ## print the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 build: ## release binaries in out/bin and out/cni, manual and completions in out/share
-	DAVIT_COMMIT=$$(git rev-parse --short HEAD 2>/dev/null) cargo build --release --locked -p runtime -p hooks -p davit-cni-plugins
 	mkdir -p out/bin
-	install -m 755 $(RELEASE)/davit $(RELEASE)/davit-cni out/bin/
-	rm -rf out/cni && ci/install-plugins.sh $(RELEASE)/davit-cni-plugins out/cni
-	cargo run --release --locked --quiet -p manual -- out/share
+	target=$$(ci/release-target.sh) && built=target/$$target/release && \
+	    DAVIT_COMMIT=$$(git rev-parse --short HEAD 2>/dev/null) cargo build --release --locked --target $$target \
+	        -p runtime -p hooks -p davit-cni-plugins && \
+	    install -m 755 $$built/davit $$built/davit-cni out/bin/ && \
+	    rm -rf out/cni && ci/install-plugins.sh $$built/davit-cni-plugins out/cni && \
+	    cargo run --release --locked --quiet --target $$target -p manual -- out/share
 
 packages: # for everything; each target below asks for its own
 	@ci/apt.sh $(BASE) $(PEERS) $(CLIENTS)

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::signal::{SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, read, write};
@@ -36,7 +36,7 @@ const KEPT: [Signal; 10] = [
 impl Signals {
     /// Blocks all others and opens the descriptor.
     pub fn block() -> Result<Self> {
-        let mut set = SigSet::all();
+        let mut set = sys::signal::every();
         KEPT.iter().for_each(|&signal| set.remove(signal));
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&set), None).context("sigprocmask()")?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;

@@ -5,6 +5,8 @@
 //! line of strace. No policy lives here: what to mount, where to join and when to give up is the
 //! caller's business.
 
+#[cfg(target_env = "musl")]
+mod allocator; // memory that is not given back at once
 pub mod apart; // a call that waits long, made by a process of its own
 pub mod board; // numbers that a process shares with its clones
 pub mod bpf; // bpf(2): device programs of cgroup v2

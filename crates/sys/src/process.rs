@@ -15,11 +15,6 @@ use nix::unistd::Pid;
 
 use crate::error::{Result, SyscallError, SyscallResult};
 
-unsafe extern "C" {
-    /// glibc 2.32: zero once the process has, or may have, a second thread.
-    static __libc_single_threaded: libc::c_char;
-}
-
 const CLONE_PIDFD: u64 = 0x1000;
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 /// `CLONE_PARENT`: the child's parent is the caller's parent (clone(2)).
@@ -68,13 +63,13 @@ struct KernelCloneArgs {
 
 /// Forks with namespaces: the child returns [`Cloned::Child`] on a copy of the caller's stack.
 ///
-/// Refused with `EBUSY` in a process that ever had a second thread: the child would inherit
+/// Refused with `EBUSY` in a process that has a second thread: the child would inherit
 /// locks that nobody lets go of. `SIGCHLD` is sent to the parent when the child ends.
 pub fn clone3(args: CloneArgs<'_>) -> Result<Cloned> {
     let describe = || format!("clone3({:#x}, cgroup={:?})", args.flags, args.cgroup);
-    // SAFETY: glibc defines the variable; it is only ever written by the thread that makes the
-    // first other thread, and there is none if it still reads as set.
-    if unsafe { std::ptr::read_volatile(&raw const __libc_single_threaded) } == 0 {
+    // Of one thread this asks nothing, and to any other it is EINVAL (unshare(2)).
+    // SAFETY: two integers, and no memory.
+    if unsafe { libc::unshare(libc::CLONE_THREAD) } != 0 {
         return Err(SyscallError::new(describe(), Errno::EBUSY));
     }
     let mut pidfd: RawFd = -1;
@@ -721,10 +716,23 @@ const LAST_SIGNAL: i32 = 64;
 /// does `SIGHUP`.
 pub fn reset_signals() -> Result<()> {
     use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+    // The kernel's struct is zero for SIG_DFL on every machine, and no longer than this. Not the C
+    // library's call, which refuses the signals that it keeps to itself: 34 too in musl, which is
+    // SIGRTMIN to a program of glibc.
+    let default = [0_u64; 4];
     for number in 1..=LAST_SIGNAL {
-        // EINVAL: SIGKILL, SIGSTOP, and the two that the C library keeps to itself.
-        // SAFETY: SIG_DFL is no function of ours, so nothing can run in a signal handler.
-        let _ = unsafe { libc::signal(number, libc::SIG_DFL) };
+        // EINVAL: SIGKILL, SIGSTOP.
+        // SAFETY: the kernel reads one struct, and SIG_DFL is no function of ours, so nothing can
+        // run in a signal handler.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                number,
+                default.as_ptr(),
+                std::ptr::null_mut::<u64>(),
+                size_of::<u64>(),
+            );
+        }
     }
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
         .call(|| "sigprocmask(SIG_SETMASK, {})".into())

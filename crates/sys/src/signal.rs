@@ -9,6 +9,17 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::error::{Result, SyscallResult};
 
+/// Every signal, those that a C library keeps to itself as well: musl has 34 among them, which is
+/// `SIGRTMIN` to everybody else. (glibc leaves its own two out again where it is given this.)
+pub fn every() -> SigSet {
+    // SAFETY: any bits are a valid set.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        std::ptr::write_bytes(&raw mut set, 0xff, 1);
+        SigSet::from_sigset_t_unchecked(set)
+    }
+}
+
 /// SIGINT and SIGTERM, which no longer end the process.
 #[derive(Debug)]
 pub struct Termination(SignalFd);

@@ -11,7 +11,7 @@ use nix::sys::socket::{
     recvmsg, sendmsg, setsockopt, socketpair,
     sockopt::{self, PeerCredentials, SendTimeout},
 };
-use nix::sys::time::TimeVal;
+use nix::sys::time::{TimeVal, TimeValLike};
 
 use crate::error::{Result, SyscallError, SyscallResult};
 
@@ -61,10 +61,7 @@ pub fn send(socket: impl AsFd, message: &[u8], fds: &[BorrowedFd<'_>]) -> Result
 /// Bounds how long a connect or a send of this socket may wait for the other end; then they
 /// fail with `EAGAIN` (`SO_SNDTIMEO`, socket(7)).
 pub fn limit_waiting(socket: impl AsFd, patience: Duration) -> Result<()> {
-    let time = TimeVal::new(
-        patience.as_secs() as libc::time_t,
-        patience.subsec_micros() as libc::suseconds_t,
-    );
+    let time = TimeVal::microseconds(i64::try_from(patience.as_micros()).unwrap_or(i64::MAX));
     setsockopt(&socket, SendTimeout, &time)
         .call(|| format!("setsockopt(SO_SNDTIMEO, {patience:?})"))
 }

@@ -238,6 +238,8 @@ fn change_one(tree: impl AsFd, change: MountAttr) -> Result<()> {
 
 /// `ST_NOSYMFOLLOW` of statvfs(2), and `MS_NOSYMFOLLOW` of mount(2) (Linux 5.10).
 const ST_NOSYMFOLLOW: u64 = 0x2000;
+/// `ST_RELATIME` of statvfs(2), which nix has for glibc alone.
+const ST_RELATIME: u64 = 0x1000;
 const MS_NOSYMFOLLOW: u64 = 0x100;
 
 const PAIRS: [(FsFlags, u64); 6] = [
@@ -258,7 +260,7 @@ fn attributes_of(tree: impl AsFd) -> Result<u64> {
     if flags.bits() & ST_NOSYMFOLLOW != 0 {
         attributes |= attr::NOSYMFOLLOW;
     }
-    if !flags.intersects(FsFlags::ST_NOATIME | FsFlags::ST_RELATIME) {
+    if !flags.contains(FsFlags::ST_NOATIME) && flags.bits() & ST_RELATIME == 0 {
         attributes |= attr::STRICTATIME;
     }
     Ok(attributes)
