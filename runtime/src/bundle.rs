@@ -65,10 +65,13 @@ pub fn read_config(dir: &Path, config: Option<&Path>) -> Result<(PathBuf, Vec<u8
 }
 
 fn read(file: File) -> Result<Vec<u8>> {
-    if !file.metadata()?.is_file() {
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
         bail!("it is no regular file");
     }
-    let mut text = Vec::new();
+    // One byte more shows the end without another look.
+    let expected = metadata.len().min(MAX_CONFIG) + 1;
+    let mut text = Vec::with_capacity(usize::try_from(expected)?);
     file.take(MAX_CONFIG + 1).read_to_end(&mut text)?;
     if text.len() as u64 > MAX_CONFIG {
         bail!("larger than {MAX_CONFIG} bytes");

@@ -14,8 +14,11 @@ pub(super) fn of(is_wanted: &dyn Fn(&str) -> bool) -> impl Iterator<Item = Comma
     wanted.map(|(_, command)| command())
 }
 
+/// An operation's name, and how it is laid out.
+type Entry = (&'static str, fn() -> Command);
+
 /// By name; the first dozen change a container, the others only tell.
-const OPERATIONS: [(&str, fn() -> Command); 21] = [
+const OPERATIONS: [Entry; 21] = [
     ("checkpoint", checkpoint::checkpoint),
     ("create", create),
     ("delete", delete),
