@@ -15,7 +15,6 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::mount::{MsFlags, mount};
 use nix::sys::stat::{Mode, SFlag, mkdirat};
-use nix::sys::statvfs::{FsFlags, fstatvfs};
 
 use crate::error::{Result, SyscallError, SyscallResult};
 use crate::mount::{MountAttr, Reach, attr};
@@ -238,32 +237,42 @@ fn change_one(tree: impl AsFd, change: MountAttr) -> Result<()> {
 
 /// `ST_NOSYMFOLLOW` of statvfs(2), and `MS_NOSYMFOLLOW` of mount(2) (Linux 5.10).
 const ST_NOSYMFOLLOW: u64 = 0x2000;
-/// `ST_RELATIME` of statvfs(2), which nix has for glibc alone.
+/// `ST_RELATIME` of statvfs(2), which musl has no name for.
 const ST_RELATIME: u64 = 0x1000;
 const MS_NOSYMFOLLOW: u64 = 0x100;
 
-const PAIRS: [(FsFlags, u64); 6] = [
-    (FsFlags::ST_RDONLY, attr::RDONLY),
-    (FsFlags::ST_NOSUID, attr::NOSUID),
-    (FsFlags::ST_NODEV, attr::NODEV),
-    (FsFlags::ST_NOEXEC, attr::NOEXEC),
-    (FsFlags::ST_NOATIME, attr::NOATIME),
-    (FsFlags::ST_NODIRATIME, attr::NODIRATIME),
+const PAIRS: [(u64, u64); 6] = [
+    (libc::ST_RDONLY as u64, attr::RDONLY),
+    (libc::ST_NOSUID as u64, attr::NOSUID),
+    (libc::ST_NODEV as u64, attr::NODEV),
+    (libc::ST_NOEXEC as u64, attr::NOEXEC),
+    (libc::ST_NOATIME as u64, attr::NOATIME),
+    (libc::ST_NODIRATIME as u64, attr::NODIRATIME),
 ];
 
 fn attributes_of(tree: impl AsFd) -> Result<u64> {
-    let flags = fstatvfs(tree.as_fd())
-        .call(|| "fstatvfs(a mount)".into())?
-        .flags();
-    let set = PAIRS.iter().filter(|(flag, _)| flags.contains(*flag));
+    let flags = mount_flags(tree)?;
+    let set = PAIRS.iter().filter(|(flag, _)| flags & flag != 0);
     let mut attributes = set.fold(0, |all, (_, bit)| all | bit);
-    if flags.bits() & ST_NOSYMFOLLOW != 0 {
+    if flags & ST_NOSYMFOLLOW != 0 {
         attributes |= attr::NOSYMFOLLOW;
     }
-    if !flags.contains(FsFlags::ST_NOATIME) && flags.bits() & ST_RELATIME == 0 {
+    if flags & (libc::ST_NOATIME as u64 | ST_RELATIME) == 0 {
         attributes |= attr::STRICTATIME;
     }
     Ok(attributes)
+}
+
+/// Every bit that the kernel tells; nix keeps those that the C library has a name for.
+fn mount_flags(tree: impl AsFd) -> Result<u64> {
+    // SAFETY: all-zero bytes are a valid statvfs, and fstatvfs writes one.
+    let (status, stat) = unsafe {
+        let mut stat: libc::statvfs = std::mem::zeroed();
+        let status = libc::fstatvfs(tree.as_fd().as_raw_fd(), &raw mut stat);
+        (status, stat)
+    };
+    Errno::result(status).call(|| "fstatvfs(a mount)".into())?;
+    Ok(stat.f_flag)
 }
 
 fn flags_of(attributes: u64) -> MsFlags {

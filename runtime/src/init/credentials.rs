@@ -52,12 +52,22 @@ pub fn keyring_name(id: &str) -> Result<CString> {
     CString::new(format!("_ses.{id}")).context("keyring name")
 }
 
+/// Limits that count what this process has before the program is executed.
+const OF_MEMORY: [&str; 2] = ["RLIMIT_AS", "RLIMIT_DATA"];
+/// What the heap keeps for later when such a limit is set: below the size from which on an
+/// allocator gives a block back to the kernel.
+const RESERVE: usize = 192 * 1024;
+
 /// Sets the resource limits; those that only the runtime may raise are set by `ask`.
 pub fn set_limits(
     limits: &[Rlimit],
     in_user_namespace: bool,
     ask: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
+    if limits.iter().any(|limit| OF_MEMORY.contains(&limit.name.as_str())) {
+        // The way from here to execve, or to the words for what went wrong, needs some.
+        drop(std::hint::black_box(Vec::<u8>::with_capacity(RESERVE)));
+    }
     for limit in limits {
         match set_limit(Pid::from_raw(0), limit) {
             Err(error) if in_user_namespace && error.errno() == Errno::EPERM => return ask(),
