@@ -236,18 +236,18 @@ fn change_one(tree: impl AsFd, change: MountAttr) -> Result<()> {
 }
 
 /// `ST_NOSYMFOLLOW` of statvfs(2), and `MS_NOSYMFOLLOW` of mount(2) (Linux 5.10).
-const ST_NOSYMFOLLOW: u64 = 0x2000;
+const ST_NOSYMFOLLOW: libc::c_ulong = 0x2000;
 /// `ST_RELATIME` of statvfs(2), which musl has no name for.
-const ST_RELATIME: u64 = 0x1000;
+const ST_RELATIME: libc::c_ulong = 0x1000;
 const MS_NOSYMFOLLOW: u64 = 0x100;
 
-const PAIRS: [(u64, u64); 6] = [
-    (libc::ST_RDONLY as u64, attr::RDONLY),
-    (libc::ST_NOSUID as u64, attr::NOSUID),
-    (libc::ST_NODEV as u64, attr::NODEV),
-    (libc::ST_NOEXEC as u64, attr::NOEXEC),
-    (libc::ST_NOATIME as u64, attr::NOATIME),
-    (libc::ST_NODIRATIME as u64, attr::NODIRATIME),
+const PAIRS: [(libc::c_ulong, u64); 6] = [
+    (libc::ST_RDONLY, attr::RDONLY),
+    (libc::ST_NOSUID, attr::NOSUID),
+    (libc::ST_NODEV, attr::NODEV),
+    (libc::ST_NOEXEC, attr::NOEXEC),
+    (libc::ST_NOATIME, attr::NOATIME),
+    (libc::ST_NODIRATIME, attr::NODIRATIME),
 ];
 
 fn attributes_of(tree: impl AsFd) -> Result<u64> {
@@ -257,14 +257,14 @@ fn attributes_of(tree: impl AsFd) -> Result<u64> {
     if flags & ST_NOSYMFOLLOW != 0 {
         attributes |= attr::NOSYMFOLLOW;
     }
-    if flags & (libc::ST_NOATIME as u64 | ST_RELATIME) == 0 {
+    if flags & (libc::ST_NOATIME | ST_RELATIME) == 0 {
         attributes |= attr::STRICTATIME;
     }
     Ok(attributes)
 }
 
 /// Every bit that the kernel tells; nix keeps those that the C library has a name for.
-fn mount_flags(tree: impl AsFd) -> Result<u64> {
+fn mount_flags(tree: impl AsFd) -> Result<libc::c_ulong> {
     // SAFETY: all-zero bytes are a valid statvfs, and fstatvfs writes one.
     let (status, stat) = unsafe {
         let mut stat: libc::statvfs = std::mem::zeroed();

@@ -64,7 +64,10 @@ pub fn set_limits(
     in_user_namespace: bool,
     ask: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
-    if limits.iter().any(|limit| OF_MEMORY.contains(&limit.name.as_str())) {
+    if limits
+        .iter()
+        .any(|limit| OF_MEMORY.contains(&limit.name.as_str()))
+    {
         // The way from here to execve, or to the words for what went wrong, needs some.
         drop(std::hint::black_box(Vec::<u8>::with_capacity(RESERVE)));
     }
