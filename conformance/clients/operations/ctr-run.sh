@@ -14,7 +14,7 @@ mounted() {
     says back cat "$DIR/home/back"
 }
 killed_in_front() {
-    { sleep 2; tool task kill --signal SIGKILL r; } >/dev/null &
+    { await status_is r RUNNING; tool task kill --signal SIGKILL r; } >/dev/null &
     exits 137 once "${R[@]}" sleep 100
 }
 limited() { # V1FILE V2FILE OPTION...

@@ -176,6 +176,12 @@ pub fn pidfd_open(pid: Pid) -> Result<OwnedFd> {
             };
             opened.map_err(gone).call(|| format!("open({path:?})"))
         }
+        // So says the kernel (before 6.15 the first) of a number that leads no thread group: that of
+        // a thread, and that of a process which is reaped while the call looks it up.
+        Err(Errno::EINVAL | Errno::ENOENT) => Err(SyscallError::new(
+            format!("pidfd_open({pid})"),
+            Errno::ESRCH,
+        )),
         Err(errno) => Err(SyscallError::new(format!("pidfd_open({pid})"), errno)),
     }
 }
@@ -736,4 +742,23 @@ pub fn reset_signals() -> Result<()> {
     }
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
         .call(|| "sigprocmask(SIG_SETMASK, {})".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_is_no_process_to_open() {
+        let (send, receive) = std::sync::mpsc::channel();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            send.send(nix::unistd::gettid()).unwrap();
+            let _ = ended.recv();
+        });
+        let error = pidfd_open(receive.recv().unwrap()).unwrap_err();
+        assert_eq!(error.errno(), Errno::ESRCH);
+        drop(end);
+        thread.join().unwrap();
+    }
 }
