@@ -60,9 +60,11 @@ lint: ## clippy with warnings as errors
 
 # The tests of hooks run the plugins of the same build, which cargo builds for nobody but themselves.
 # --show-output: the SKIP of a test that passed would be captured otherwise.
+# What differs between C libraries is in sys alone, which is tested with the one that is shipped too.
 test-unit: ## unit and integration tests of every crate; as root they test everything
 	cargo build --workspace --bins --locked --quiet
 	cargo test --workspace --locked --quiet -- --show-output
+	target=$$(ci/release-target.sh) && cargo test -p sys --locked --quiet --target $$target -- --show-output
 
 test-root: test-unit ## the same: tests that need root skip aloud without it
 

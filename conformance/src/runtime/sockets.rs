@@ -160,20 +160,19 @@ fn process_of(descriptor: &impl AsRawFd) -> Verdict<u64> {
 fn process_here(case: &Case<'_>, pid: &str) -> Verdict<u64> {
     let seen = case.sh(&format!("grep ^NSpid: /proc/{pid}/status"))?;
     let inside: Vec<&str> = seen.split_whitespace().skip(1).collect();
-    // The outer number is not shown inside: the start time tells one from the other.
-    let start = case.sh(&format!("sed 's/.*) //' /proc/{pid}/stat | cut -d' ' -f20"))?;
+    // The outer number is not shown inside: its namespace tells one from the other's neighbours.
+    let namespace = case.sh(&format!("readlink /proc/{pid}/ns/pid"))?;
     let processes = std::fs::read_dir("/proc")?.flatten();
     let numbers = processes.filter_map(|entry| entry.file_name().to_string_lossy().parse().ok());
     let same = |number: &u64| {
         let status = std::fs::read_to_string(format!("/proc/{number}/status")).unwrap_or_default();
-        let stat = std::fs::read_to_string(format!("/proc/{number}/stat")).unwrap_or_default();
+        let own = std::fs::read_link(format!("/proc/{number}/ns/pid")).unwrap_or_default();
         let pids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
         let ends = pids.is_some_and(|pids| {
             let pids: Vec<&str> = pids.split_whitespace().collect();
             pids.ends_with(&inside)
         });
-        let after = stat.rsplit_once(") ").map(|(_, after)| after);
-        ends && after.and_then(|after| after.split(' ').nth(19)) == Some(start.as_str())
+        ends && own == std::path::Path::new(&namespace)
     };
     let found: Option<u64> = { numbers }.find(same);
     found.ok_or_else(|| {

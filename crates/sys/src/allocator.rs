@@ -16,6 +16,8 @@ static ALLOCATOR: Locked = Locked {
     heap: UnsafeCell::new(Dlmalloc::new()),
 };
 
+/// A clone of a process with one thread finds the lock free. Between fork(2) and execve(2) of a process with
+/// more, nothing may allocate.
 struct Locked {
     taken: AtomicBool,
     heap: UnsafeCell<Dlmalloc>,

@@ -49,17 +49,23 @@ impl Dir {
     }
 
     /// Opens an existing directory by an absolute path of which no component is a symbolic link:
-    /// one lookup of the kernel (openat2(2), Linux 5.6), or one for each component.
+    /// one lookup of the kernel (openat2(2), Linux 5.6), or one for each component where the kernel
+    /// or a filter that is older than the call refuses it. `EINVAL` for a path with `..` in it.
     pub fn open_without_links(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
+        let call = || format!("openat2({path:?}, RESOLVE_NO_SYMLINKS)");
+        let is_plain = |part| matches!(part, Component::RootDir | Component::Normal(_));
+        if !path.has_root() || !path.components().all(is_plain) {
+            return Err(SyscallError::new(call(), Errno::EINVAL));
+        }
         let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_RDONLY | OFlag::O_NOCTTY;
         let how = OpenHow::new()
             .flags(flags)
             .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
         match retry(|| openat2(AT_FDCWD, path, how)) {
-            Err(Errno::ENOSYS) => Self::step_by_step(path),
+            Err(Errno::ENOSYS | Errno::EPERM) => Self::step_by_step(path),
             opened => Ok(Self {
-                fd: opened.call(|| format!("openat2({path:?}, RESOLVE_NO_SYMLINKS)"))?,
+                fd: opened.call(call)?,
                 path: path.to_owned(),
             }),
         }
@@ -556,6 +562,10 @@ mod tests {
         let path = root.path().canonicalize().unwrap();
         std::fs::create_dir_all(path.join("a/b")).unwrap();
         std::os::unix::fs::symlink("a", path.join("link")).unwrap();
+        for nowhere in ["a", "/a/../b"] {
+            let refused = Dir::open_without_links(nowhere).unwrap_err();
+            assert_eq!(refused.errno(), Errno::EINVAL);
+        }
         for open in [
             |path: PathBuf| Dir::open_without_links(path),
             |path: PathBuf| Dir::step_by_step(&path),

@@ -6,6 +6,8 @@
 //! caller's business.
 
 #[cfg(target_env = "musl")]
+mod abort; // abort(3) of the process that calls it
+#[cfg(target_env = "musl")]
 mod allocator; // memory that is not given back at once
 pub mod apart; // a call that waits long, made by a process of its own
 pub mod board; // numbers that a process shares with its clones

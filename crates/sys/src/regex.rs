@@ -1,4 +1,5 @@
-//! Extended regular expressions of POSIX, as the C library has them (regex(7)).
+//! Extended regular expressions of POSIX, as the C library has them (regex(7)). What libraries take for
+//! different things is refused: an expression says which containers are killed.
 
 use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;
@@ -17,6 +18,7 @@ impl Regex {
     /// Compiles `text`; an error is what the library says is wrong with it.
     pub fn new(text: &str) -> std::result::Result<Self, String> {
         check_size(text)?;
+        check_portable(text)?;
         let text = CString::new(text).map_err(|_| "a NUL in it".to_owned())?;
         let mut compiled = MaybeUninit::<libc::regex_t>::uninit();
         let flags = libc::REG_EXTENDED | libc::REG_NOSUB;
@@ -62,6 +64,39 @@ fn check_size(text: &str) -> std::result::Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// Refuses what POSIX leaves open: `\\d` is a digit to one library and the letter to another.
+fn check_portable(text: &str) -> std::result::Result<(), String> {
+    let mut characters = text.chars().peekable();
+    let mut before = None;
+    while let Some(character) = characters.next() {
+        match (character, before) {
+            ('[', _) => pass_brackets(&mut characters),
+            ('\\', _) => {
+                let next = characters.next();
+                if let Some(next) = next.filter(char::is_ascii_alphanumeric) {
+                    return Err(format!(
+                        "\\{next} means nothing in extended expressions (for a digit: [0-9])"
+                    ));
+                }
+            }
+            ('*' | '+' | '?' | '{', None | Some('(' | '|' | '^')) => {
+                return Err(format!("nothing before {character:?} to repeat"));
+            }
+            (',', Some('{')) => return Err("no number after {".into()),
+            _ => {}
+        }
+        before = Some(character);
+    }
+    Ok(())
+}
+
+/// Goes past a list in brackets, in which a backslash is itself, and so is `]` at the beginning.
+fn pass_brackets(characters: &mut std::iter::Peekable<std::str::Chars<'_>>) {
+    characters.next_if_eq(&'^');
+    characters.next_if_eq(&']');
+    characters.find(|character| *character == ']');
 }
 
 /// The words of the library for a failed regcomp.
@@ -124,6 +159,16 @@ mod tests {
         let allowed = "(".repeat(512) + &")".repeat(512);
         assert!(Regex::new(&allowed).is_ok());
         assert!(Regex::new("^[a-f0-9]{64}-[0-9]{1,3}$").is_ok());
+    }
+
+    #[test]
+    fn what_libraries_take_for_different_things_is_refused() {
+        for open in ["\\d", "a\\w", "*a", "(+b)", "a|?", "a{,3}", "^*"] {
+            assert!(Regex::new(open).is_err(), "{open:?}");
+        }
+        for plain in ["\\.", "a\\*", "[*]a", "[]a]*", "[^]\\d]", "web-[0-9]+"] {
+            assert!(Regex::new(plain).is_ok(), "{plain:?}");
+        }
     }
 
     #[test]

@@ -30,7 +30,9 @@ pub fn make_all(plan: &Plan, root: &Rootfs) -> Result<()> {
             pointer => format!("config.json {pointer}: device {:?}", node.path),
         })?;
     }
-    make_links(&*directories.open(Path::new("/dev"))?).context("links in /dev")
+    let dev = directories.open(Path::new("/dev"));
+    dev.and_then(|dev| make_links(&dev))
+        .context("links in /dev")
 }
 
 /// The directories of nodes, most of which are neighbours.

@@ -450,8 +450,11 @@ impl Mounter<'_> {
         let name = hierarchy.name.as_str();
         let below = || self.step.destination.join(name);
         // Nobody but us has seen this file system: a name in it leads nowhere else.
-        mkdirat(tmpfs, name, Mode::from_bits_truncate(0o755))
-            .with_context(|| format!("mkdirat({:?})", below()))?;
+        match mkdirat(tmpfs, name, Mode::from_bits_truncate(0o755)) {
+            // Two hierarchies whose places on the host end alike.
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(errno) => return Err(errno).with_context(|| format!("mkdirat({:?})", below())),
+        }
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let target = openat(tmpfs, name, flags, Mode::empty())
             .with_context(|| format!("openat({:?})", below()))?;

@@ -147,9 +147,10 @@ fn home(uid: u32) -> CString {
 }
 
 /// The largest `/etc/passwd` that is looked at, in bytes: an image may bring any.
+const MAX_PASSWD: usize = 1024 * 1024;
+
 /// What a first read(2) asks for.
 const PAGE: usize = 4096;
-const MAX_PASSWD: usize = 1024 * 1024;
 
 fn read_bounded(path: &Path, length: usize) -> Option<Vec<u8>> {
     // NONBLOCK: a fifo in its place must not hang the container.
