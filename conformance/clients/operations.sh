@@ -11,7 +11,7 @@ set -euo pipefail
 HERE=$(cd "$(dirname "$0")" && pwd)
 RUNTIME=$(realpath "$(command -v "$1")") PLUGINS=$(realpath "$2") COLUMN=$(realpath "$3")
 shift 3
-[ $# -gt 0 ] || set -- ctr ctr-cni ctr-systemd cri podman podman-rootless podman-systemd podman-user-systemd docker docker-systemd system-systemd
+[ $# -gt 0 ] || set -- $(cat "$HERE/names")
 mkdir -p "$COLUMN"
 where() ( # for the page that is made of it; a subshell, for Debian has an ID too
     . /etc/os-release

@@ -1,18 +1,14 @@
 # Docker Engine with native.cgroupdriver=systemd, the machine's own; see host.sh.
 . "$OPERATIONS/lib.sh"
-if [ -z "$SYSTEMD" ]; then
-    op 'all operations' missing 'systemd as PID 1'
-    exit
-fi
+. "$OPERATIONS/systemd.sh"
 MANAGER=systemd
 . "$OPERATIONS/docker-host.sh"
-SLICE=$ID.slice PARENT=(--cgroup-parent "$ID.slice") UNITS=(systemctl) SCOPE=docker-
+SLICE=$ID.slice PARENT=(--cgroup-parent "$ID.slice") SCOPE=docker-
 FORCE=(--force) TOOL=(docker) NETWORK=bridge SHARED=$DIR/home
 tool() { bounded docker "$@"; }
 . "$OPERATIONS/engine.sh"
 STATE=("$DIR/exec/runtime-$NAME/moby" "$DIR/exec/containerd/daemon/io.containerd.runtime.v2.task/moby")
 version "$(docker --version)"
-version "$(systemctl --version | head -n 1)"
 
 devices_over_restart() { # of dockerd, and then of systemd itself
     systemctl daemon-reexec

@@ -1,18 +1,6 @@
 # A container is a scope of systemd under podman and Docker, root's or a user's. Sourced by the
-# files of *-systemd, which set UNITS, the systemctl of that systemd, and SCOPE, which stands before
-# the ID of a container in the name of its scope.
+# files of *-systemd, which set SCOPE: it stands before the ID of a container in the name of its scope.
 scope_of() { echo "$SCOPE$(inspect "$1" '{{.Id}}').scope"; }
-property() { "${UNITS[@]}" show --value --property "$2" "$1"; }
-# holds VALUE UNIT PROPERTY: as systemd was told, whatever the cgroup says.
-holds() {
-    local value
-    value=$(property "$2" "$3")
-    [ "$value" = "$1" ] || { echo "$3 of $2 is ${value@Q}, not ${1@Q}"; return 1; }
-}
-is_forgotten() {
-    holds not-found "$1" LoadState
-    [ -z "$(find /sys/fs/cgroup -path "*$1")" ] || { echo "the cgroup of $1 is there"; return 1; }
-}
 # Of the container's own cgroup, which may be below the scope's.
 group_file() { cat "/sys/fs/cgroup$(sed -n 's/^0:://p' "/proc/$(inspect "$1" '{{.State.Pid}}')/cgroup")/$2"; }
 gone_with_scope() {

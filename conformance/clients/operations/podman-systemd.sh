@@ -1,18 +1,14 @@
 # podman as root, with the machine's own systemd as its cgroup manager; see host.sh.
 . "$OPERATIONS/lib.sh"
-if [ -z "$SYSTEMD" ]; then
-    op 'all operations' missing 'systemd as PID 1'
-    exit
-fi
+. "$OPERATIONS/systemd.sh"
 MANAGER=systemd
 . "$OPERATIONS/podman-host.sh"
-SLICE=$ID.slice PARENT=(--cgroup-parent "$ID.slice") UNITS=(systemctl) SCOPE=libpod-
+SLICE=$ID.slice PARENT=(--cgroup-parent "$ID.slice") SCOPE=libpod-
 FORCE=(--force --time 0) TOOL=(podman) NETWORK=podman SHARED=$DIR/home
 BRIDGES='(cni-podman|ours|podman)[0-9]*'
 tool() { bounded podman "$@"; }
 . "$OPERATIONS/engine.sh"
 version "$(podman --version)"
-version "$(systemctl --version | head -n 1)"
 STATE=(/var/lib/cni/networks /run/runc /run/davit)
 
 pod_limits() { # the slice of a pod, and what is in it

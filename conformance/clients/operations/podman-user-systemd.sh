@@ -1,10 +1,7 @@
 # podman by a user made here, with a systemd of his own. Nothing around him is private: his systemd
 # starts healthchecks on the machine itself, so his podman runs there too, as after a login.
 . "$OPERATIONS/lib.sh"
-if [ -z "$SYSTEMD" ]; then
-    op 'all operations' missing 'systemd as PID 1'
-    exit
-fi
+. "$OPERATIONS/systemd.sh"
 for needed in newuidmap slirp4netns setpriv loginctl; do has "$needed"; done
 NAME=$(basename "$RUNTIME") U=dvt$$
 on_machine() { nsenter --target 1 --mount --net --ipc "$@"; }
@@ -50,7 +47,6 @@ FORCE=(--force --time 0) TOOL=(as_user podman)
 tool() { bounded as_user podman "$@"; }
 . "$OPERATIONS/engine.sh"
 version "$(podman --version)"
-version "$(systemctl --version | head -n 1)"
 
 published() {
     detached --name cx --publish 127.0.0.1:18081:80 "$B" httpd -f -p 80 -h /etc

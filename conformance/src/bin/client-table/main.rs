@@ -10,8 +10,8 @@ use std::process::ExitCode;
 
 use conformance::client_table::{Column, Table};
 
-/// `client-table MACHINE-RUNTIME...`: of directories with a file for each client, the page on stdout. 1: something does not work that works
-/// with runc on the same machine, and stderr says what.
+/// `client-table MACHINE-RUNTIME...`: of directories with a file for each client, the page on stdout.
+/// 1: something does not work that works with runc on the same machine, and stderr says what.
 fn main() -> ExitCode {
     let columns: Result<Vec<Column>, String> =
         std::env::args().skip(1).map(|path| column(&path)).collect();
