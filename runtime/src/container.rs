@@ -75,35 +75,35 @@ impl Container {
     }
 
     /// What it is doing.
-    pub fn status(&self) -> Status {
+    pub fn status(&self) -> Result<Status> {
         let Some(record) = &self.record else {
             return self.unfinished();
         };
         if record.stage != Stage::Created {
             return self.unfinished();
         }
-        if live_init(record).is_none() {
-            return Status::Stopped;
+        if live_init(record)?.is_none() {
+            return Ok(Status::Stopped);
         }
-        match self.cgroup().map(|cgroup| cgroup.is_frozen()) {
+        Ok(match self.cgroup().map(|cgroup| cgroup.is_frozen()) {
             Ok(Ok(true)) => Status::Paused,
-            _ if self.state.awaits_start() => Status::Created,
+            _ if self.state.awaits_start()? => Status::Created,
             _ => Status::Running,
-        }
+        })
     }
 
     /// A create that nobody is at work on any more was killed, and nothing of it runs on.
-    fn unfinished(&self) -> Status {
-        if self.state.is_busy() {
-            Status::Creating
-        } else {
-            Status::Stopped
-        }
+    fn unfinished(&self) -> Result<Status> {
+        Ok(match self.state.is_busy()? {
+            true => Status::Creating,
+            false => Status::Stopped,
+        })
     }
 
     /// Host pid of init; 0 once it has ended.
-    pub fn pid(&self) -> i32 {
-        self.record.as_ref().and_then(live_init).unwrap_or(0)
+    pub fn pid(&self) -> Result<i32> {
+        let live = self.record.as_ref().map(live_init).transpose()?;
+        Ok(live.flatten().unwrap_or(0))
     }
 
     /// A descriptor of init, which is certainly this container's.
@@ -111,8 +111,9 @@ impl Container {
         let record = self.record()?;
         let pidfd = sys::process::pidfd_open(Pid::from_raw(record.init_process_pid));
         // Opened first, compared after: the number cannot have changed hands in between.
-        match (pidfd, live_init(record)) {
+        match (pidfd, live_init(record)?) {
             (Ok(pidfd), Some(_)) => Ok(pidfd),
+            (Err(error), Some(_)) if error.errno() != sys::Errno::ESRCH => Err(error.into()),
             _ => bail!(not_running()),
         }
     }
@@ -137,7 +138,7 @@ impl Container {
         if recipients == Recipients::All {
             return Ok(self.cgroup()?.kill_all(signal)?);
         }
-        let status = self.status();
+        let status = self.status()?;
         if status == Status::Stopped {
             bail!(not_running());
         }
@@ -191,13 +192,15 @@ pub enum Poststop {
 }
 
 /// Host pid of init if that very process lives.
-fn live_init(record: &Record) -> Option<i32> {
-    if record.init_process_pid == 0 || record.boot_id != procfs::boot_id() {
-        return None;
+fn live_init(record: &Record) -> Result<Option<i32>> {
+    if record.init_process_pid == 0 || !procfs::is_of_this_boot(&record.boot_id) {
+        return Ok(None);
     }
-    let stat = Stat::of(record.init_process_pid)?;
+    let Some(stat) = Stat::of(record.init_process_pid)? else {
+        return Ok(None);
+    };
     let same = stat.start_time == record.init_process_start && !stat.is_dead();
-    same.then_some(record.init_process_pid)
+    Ok(same.then_some(record.init_process_pid))
 }
 
 /// The one way in which containers end: `delete`, `run` after its program, a failed create.
@@ -291,8 +294,11 @@ pub fn finish_deletes(root: &StateRoot, id: &ContainerId) -> Result<bool> {
 
 /// Kills init and every process in its cgroups, and waits until init has ended.
 pub fn end_processes(record: &Record) -> Result<()> {
-    let pidfd = live_init(record).map(|pid| sys::process::pidfd_open(Pid::from_raw(pid)));
-    if let Some(Ok(pidfd)) = &pidfd {
+    let pidfd = match live_init(record)?.map(|pid| sys::process::pidfd_open(Pid::from_raw(pid))) {
+        Some(Err(error)) if error.errno() == sys::Errno::ESRCH => None,
+        pidfd => pidfd.transpose()?,
+    };
+    if let Some(pidfd) = &pidfd {
         match sys::process::pidfd_send_signal(pidfd, nix::libc::SIGKILL) {
             Err(error) if error.errno() == sys::Errno::ESRCH => {}
             other => other?,
@@ -305,7 +311,7 @@ pub fn end_processes(record: &Record) -> Result<()> {
         .kill_all(nix::libc::SIGKILL)
         .context("kill its processes")?;
     match pidfd {
-        Some(Ok(pidfd)) if !sys::process::wait_for_exit(&pidfd, KILL_PATIENCE)? => {
+        Some(pidfd) if !sys::process::wait_for_exit(&pidfd, KILL_PATIENCE)? => {
             let text = format!("its init has not ended {KILL_PATIENCE:?} after SIGKILL");
             bail!(Fault::new(Code::Timeout, text).hint(
                 "a process in a system call of a dead disk or network file system cannot die"
@@ -356,7 +362,7 @@ pub(crate) mod tests {
             id: "web".into(),
             stage: Stage::Created,
             init_process_pid: pid,
-            init_process_start: Stat::of(pid).unwrap().start_time,
+            init_process_start: Stat::of(pid).unwrap().unwrap().start_time,
             boot_id: procfs::boot_id(),
             created: String::new(),
             bundle: "/b".into(),
@@ -382,7 +388,7 @@ pub(crate) mod tests {
         let id = ContainerId::parse("web").unwrap();
         root.claim(&id).unwrap().save(record).unwrap();
         let container = Container::open(&root, &id).unwrap();
-        (container.status(), container.pid())
+        (container.status().unwrap(), container.pid().unwrap())
     }
 
     #[test]
@@ -402,6 +408,13 @@ pub(crate) mod tests {
             ..record
         };
         assert_eq!(status_of(&other_boot), (Status::Stopped, 0));
+        // Made while the kernel did not tell: the process is there all the same.
+        let no_boot = Record {
+            boot_id: String::new(),
+            ..other_boot
+        };
+        let pid = no_boot.init_process_pid;
+        assert_eq!(status_of(&no_boot), (Status::Running, pid));
     }
 
     #[test]

@@ -11,6 +11,7 @@
 use std::convert::Infallible;
 use std::ffi::CString;
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
@@ -174,7 +175,7 @@ fn inherit_confinement(process: &mut oci::Process, own: Option<&oci::Process>) {
 }
 
 fn check_status(container: &Container, request: &Request) -> Result<()> {
-    match container.status() {
+    match container.status()? {
         Status::Created | Status::Running => Ok(()),
         Status::Paused if request.ignore_paused => Ok(()),
         Status::Paused => {
@@ -289,8 +290,13 @@ impl Joined {
                     .map(|m| m.ino())
                     .with_context(|| format!("stat({path:?})"))
             };
-            // A kernel without this kind of namespace has no file for it.
-            if fs::symlink_metadata(&ours).is_err() || inode(&theirs)? == inode(&ours)? {
+            // A kernel without this kind of namespace has no file for it. Any other error is none of
+            // the kernel's, and to go on would leave the process in the host's namespace.
+            match fs::symlink_metadata(&ours) {
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                other => other.with_context(|| format!("stat({ours:?})"))?,
+            };
+            if inode(&theirs)? == inode(&ours)? {
                 continue;
             }
             match kind {

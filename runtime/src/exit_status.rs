@@ -39,10 +39,10 @@ pub fn learn(record: &Record, pidfd: Option<&OwnedFd>) -> Option<ExitStatus> {
 /// The status of an init that has ended and was not reaped.
 fn from_proc(record: &Record) -> Option<ExitStatus> {
     let pid = record.init_process_pid;
-    if record.boot_id != procfs::boot_id() || !procfs::may_look_into(pid) {
+    if !procfs::is_of_this_boot(&record.boot_id) || !procfs::may_look_into(pid) {
         return None;
     }
-    let stat = Stat::of(pid)?;
+    let stat = Stat::of(pid).ok()??;
     let same = stat.start_time == record.init_process_start && stat.is_dead();
     same.then(|| stat.exit_code.map(shell)).flatten()
 }
@@ -121,7 +121,7 @@ mod tests {
     fn record_of(pid: i32) -> Record {
         let record = serde_json::json!({
             "version": 1, "id": "web", "stage": "created", "created": "", "owner": 0,
-            "init_process_pid": pid, "init_process_start": Stat::of(pid).unwrap().start_time,
+            "init_process_pid": pid, "init_process_start": Stat::of(pid).unwrap().unwrap().start_time,
             "boot_id": procfs::boot_id(), "bundle": "/", "rootfs": "/", "cgroup_paths": {},
             "own_pid_namespace": true,
         });

@@ -733,7 +733,7 @@ impl<'a> Launch<'a> {
     fn record_created(&mut self, init: &Init) -> Result<()> {
         let _step = timeline::step("write the record");
         let pid = init.pid.as_raw();
-        let stat = Stat::of(pid).ok_or_else(|| self.explain_death(init))?;
+        let stat = Stat::of(pid)?.ok_or_else(|| self.explain_death(init))?;
         self.record.stage = Stage::Created;
         self.record.init_process_pid = pid;
         self.record.init_process_start = stat.start_time;

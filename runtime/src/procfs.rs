@@ -107,9 +107,14 @@ pub struct Stat {
 }
 
 impl Stat {
-    /// Reads `/proc/<pid>/stat`; `None` if there is no such process.
-    pub fn of(pid: i32) -> Option<Self> {
-        Self::parse(&sys::kernel_file::read_text(format!("/proc/{pid}/stat")).ok()?)
+    /// Reads `/proc/<pid>/stat`; `None` if there is no such process. Whoever cannot look (no
+    /// descriptor is left, no memory) does not know: that is an error, not a process that has gone.
+    pub fn of(pid: i32) -> Result<Option<Self>> {
+        match sys::kernel_file::read_text(format!("/proc/{pid}/stat")) {
+            Ok(text) => Ok(Self::parse(&text)),
+            Err(error) if is_gone(&error) => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("read /proc/{pid}/stat")),
+        }
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -133,13 +138,18 @@ impl Stat {
     /// (`PF_FORKNOEXEC`). One that is gone altogether counts as having done so.
     pub fn never_executed(pid: i32) -> bool {
         const PF_FORKNOEXEC: u64 = 0x40;
-        Self::of(pid).is_some_and(|stat| stat.flags & PF_FORKNOEXEC != 0)
+        Self::of(pid).is_ok_and(|stat| stat.is_some_and(|stat| stat.flags & PF_FORKNOEXEC != 0))
     }
 
     /// Whether it has ended and waits to be reaped.
     pub fn is_dead(self) -> bool {
         matches!(self.state, 'Z' | 'X' | 'x')
     }
+}
+
+fn is_gone(error: &std::io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    matches!(errno, Some(Errno::ENOENT | Errno::ESRCH))
 }
 
 /// Whether the kernel shows us all of `pid` (`PTRACE_MODE_ATTACH_FSCREDS`, proc(5)).
@@ -152,6 +162,13 @@ pub fn in_user_namespace() -> bool {
     let map = sys::kernel_file::read_text("/proc/self/uid_map").unwrap_or_default();
     // The host's own maps every id to itself (user_namespaces(7)).
     !map.is_empty() && map.split_whitespace().ne(["0", "0", "4294967295"])
+}
+
+/// Whether what was written down in the boot of this id may still be there. If one of the two is
+/// not known, a pid and its start time have to do: better than to take who lives for dead.
+pub fn is_of_this_boot(id: &str) -> bool {
+    let now = boot_id();
+    id.is_empty() || now.is_empty() || id == now
 }
 
 /// This boot's id; empty if the kernel does not tell.
@@ -183,9 +200,9 @@ mod tests {
 
     #[test]
     fn this_process_lives() {
-        let stat = Stat::of(std::process::id() as i32).unwrap();
+        let stat = Stat::of(std::process::id() as i32).unwrap().unwrap();
         assert!(!stat.is_dead());
         assert!(stat.start_time > 0);
-        assert_eq!(Stat::of(i32::MAX), None);
+        assert_eq!(Stat::of(i32::MAX).unwrap(), None);
     }
 }

@@ -312,8 +312,8 @@ impl StateDir {
     }
 
     /// Whether another operation holds the container right now. Looking leaves nothing behind.
-    pub fn is_busy(&self) -> bool {
-        self.dir.is_locked(LOCK).unwrap_or(false)
+    pub fn is_busy(&self) -> Result<bool> {
+        Ok(self.dir.is_locked(LOCK)?)
     }
 
     /// Gives the id free in one step; what is left is to run the poststop hooks and remove.
@@ -432,8 +432,11 @@ impl StateDir {
     }
 
     /// Whether init has not been started yet.
-    pub fn awaits_start(&self) -> bool {
-        self.dir.stat(START_SOCKET).is_ok()
+    pub fn awaits_start(&self) -> Result<bool> {
+        match self.dir.stat(START_SOCKET) {
+            Err(error) if error.errno() == Errno::ENOENT => Ok(false),
+            other => Ok(other.map(|_| true)?),
+        }
     }
 
     /// Takes the start socket away: from now on the container is not `created` any more.
@@ -561,10 +564,10 @@ mod tests {
     fn looking_whether_it_is_busy_makes_no_file() {
         let (_dir, root, id) = root();
         let state = root.claim(&id).unwrap();
-        assert!(!state.is_busy());
+        assert!(!state.is_busy().unwrap());
         assert!(state.dir.names().unwrap().is_empty());
         let _lock = state.lock().unwrap();
-        assert!(state.is_busy());
+        assert!(state.is_busy().unwrap());
     }
 
     #[test]
@@ -573,7 +576,7 @@ mod tests {
         let state = root.claim(&id).unwrap();
         state.save_config(b"{}").unwrap();
         let _socket = state.make_start_socket().unwrap();
-        assert!(state.awaits_start());
+        assert!(state.awaits_start().unwrap());
         state.remove().unwrap();
         assert!(root.ids().unwrap().is_empty());
     }

@@ -40,11 +40,16 @@ pub(crate) fn del(request: &DelRequest) -> Result<(), Error> {
     let zone = FirewallConfig::parse(network)
         .map(|config| config.zone)
         .ok();
-    first_error([
+    // An ADD that was killed before its record was whole, or a DEL after it was gone.
+    let swept = records.as_ref().map_or(Ok(()), Records::sweep);
+    let removed = first_error([
         remove_native(&owner, None),
         remove_programs(&addresses, None),
         leave_zone(zone.as_deref(), &addresses),
-    ])
+        swept.attempt(Code::IO, || "sweep the records".into()),
+    ]);
+    Records::tidy();
+    removed
 }
 
 /// Removes what an attachment has on record, and the record last.

@@ -34,7 +34,10 @@ pub(crate) fn gc(request: &GcRequest) -> Result<(), Error> {
         );
         in_firewall(swept, || "remove stale rules".into())
     };
-    first_error([records(), rules()])
+    let done = first_error([records(), rules()]);
+    // Also what a DEL left that was killed, or could not, at its last calls.
+    Records::tidy();
+    done
 }
 
 fn release_all(

@@ -98,15 +98,22 @@ impl Records {
 
     /// Removes the directories if nobody is attached any more.
     pub(crate) fn tidy() {
-        // What is used refuses, and who has just opened what is removed makes it again.
-        let Ok(dir) = Dir::open(PLACE) else {
-            return;
-        };
-        if dir.remove_dir("attachments").is_err() {
-            return;
-        }
-        for name in ["addresses", "bridges"] {
-            let _ = dir.remove_dir(name);
+        // What is used refuses, and who has just opened what is removed makes it again. What is not
+        // there was removed by somebody who was killed at the next line.
+        if let Ok(dir) = Dir::open(PLACE) {
+            if tolerate(dir.remove_dir("attachments")).is_err() {
+                return;
+            }
+            for name in ["addresses", "bridges"] {
+                // A killed ADD may have left a file on its way.
+                if let Err(error) = dir.remove_dir(name)
+                    && error.errno() == Errno::ENOTEMPTY
+                    && let Ok(inside) = dir.open_dir(name)
+                {
+                    let _ = inside.remove_abandoned();
+                    let _ = dir.remove_dir(name);
+                }
+            }
         }
         for (place, name) in [("/run/davit-cni", "firewall"), ("/run", "davit-cni")] {
             let _ = Dir::open(place).and_then(|dir| dir.remove_dir(name));

@@ -12,7 +12,8 @@
 //!
 //! Promises, against kill -9 between any two system calls and a full disk:
 //! - An address is reserved by one O_EXCL create. A crash before its contents are written leaves
-//!   an empty file; under the lock nobody else can be writing it, so an empty file is free.
+//!   an empty file; under the lock nobody else can be writing it, so an empty file is free, and
+//!   goes with the next DEL or GC.
 //! - What cannot be written completely is removed again.
 //! - `last_reserved_ip` is a hint: without it, or with nonsense in it, the first address is next.
 //!
@@ -371,6 +372,11 @@ impl Reservations {
             _ => self.owner(address)?,
         };
         let Some(owner) = owner else {
+            // A killed ADD left it, before it had an owner: what no DEL would ask for goes with the
+            // first that reads everything.
+            if length == 0 {
+                let _ = self.dir.remove(address.to_string());
+            }
             return Ok(None);
         };
         let earlier = self.earlier_until > 0
@@ -706,6 +712,15 @@ mod tests {
                 "{contents:?}"
             );
         }
+    }
+
+    #[test]
+    fn an_empty_file_goes_with_the_next_who_reads_all() {
+        let (_root, dir, mut store) = store();
+        dir.replace("10.1.0.2", b"", 0o600).unwrap();
+        dir.replace("10.1.0.3", b"c1\r\neth0", 0o600).unwrap();
+        assert!(store.of(&attachment("c2")).unwrap().is_empty());
+        assert_eq!(store.addresses().unwrap(), [ip("10.1.0.3")]);
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub fn plugin_main<P: Plugin>() -> ExitCode {
         false => ExitCode::FAILURE,
     };
     if let Some(text) = asked_by_hand::<P>(&lookup) {
-        return succeeded(print(&mut std::io::stdout(), text.as_bytes()).is_ok());
+        return succeeded(print(&mut Unbuffered, text.as_bytes()).is_ok());
     }
     if let Some(done) = sent::<P>(&lookup) {
         return succeeded(done);
@@ -62,7 +62,7 @@ pub fn plugin_main<P: Plugin>() -> ExitCode {
     succeeded(serve::<P>(
         lookup,
         stdin,
-        &mut std::io::stdout(),
+        &mut Unbuffered,
         &mut std::io::stderr(),
     ))
 }
@@ -77,7 +77,7 @@ fn report_panic(name: &str, panic: &std::panic::PanicHookInfo<'_>) {
         .details(panic.to_string().replace('\n', ": "));
     let document = pretty(&error.to_json(Version::NEWEST));
     // Nobody is left to tell if the print fails.
-    let _ = std::io::stdout().write_all(&document);
+    let _ = Unbuffered.write_all(&document);
     std::process::exit(1)
 }
 
@@ -192,10 +192,7 @@ fn sent<P: Plugin>(lookup: impl Fn(&str) -> Option<String>) -> Option<bool> {
     let done = P::errand(&arguments)?;
     if let Err(error) = &done {
         // Nobody is left to tell if the print fails.
-        let _ = print(
-            &mut std::io::stdout(),
-            &pretty(&error.to_json(Version::NEWEST)),
-        );
+        let _ = print(&mut Unbuffered, &pretty(&error.to_json(Version::NEWEST)));
     }
     Some(done.is_ok())
 }
@@ -355,6 +352,20 @@ fn read(stdin: impl Read) -> Result<Vec<u8>, Error> {
         return Err(Error::new(Code::IO, msg));
     }
     Ok(bytes)
+}
+
+/// Standard output, a whole document in one write(2). Rust's own buffers what follows the last
+/// newline: where that second write fails, the error would come behind nearly all of a result.
+struct Unbuffered;
+
+impl Write for Unbuffered {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        Ok(nix::unistd::write(std::io::stdout(), bytes)?)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// SIGPIPE is ignored by Rust's start-up code, so a reader that has gone is an error here.

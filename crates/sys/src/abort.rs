@@ -7,26 +7,17 @@
 /// Ends this process, and no other, by `SIGABRT`.
 #[unsafe(no_mangle)]
 extern "C" fn abort() -> ! {
-    let default = [0_u64; 4];
-    let none = std::ptr::null_mut::<u64>();
+    crate::signal::default_action(libc::SIGABRT);
     let unblocked = 0_u64;
-    // SAFETY: numbers, and pointers to what lives past each call; nothing of this process is used
+    // SAFETY: numbers, and a pointer to what lives past its call; nothing of this process is used
     // afterwards.
     unsafe {
-        let size = size_of::<u64>();
-        libc::syscall(
-            libc::SYS_rt_sigaction,
-            libc::SIGABRT,
-            default.as_ptr(),
-            none,
-            size,
-        );
         libc::syscall(
             libc::SYS_rt_sigprocmask,
             libc::SIG_SETMASK,
             &raw const unblocked,
-            none,
-            size,
+            std::ptr::null_mut::<u64>(),
+            size_of::<u64>(),
         );
         let process = libc::syscall(libc::SYS_getpid);
         let thread = libc::syscall(libc::SYS_gettid);

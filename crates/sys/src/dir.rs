@@ -14,10 +14,9 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use libc::{LOCK_EX, LOCK_NB, LOCK_SH};
 use nix::errno::Errno;
-use nix::fcntl::{
-    AT_FDCWD, AtFlags, Flock, FlockArg, OFlag, OpenHow, ResolveFlag, openat, openat2, renameat,
-};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, renameat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
@@ -377,12 +376,12 @@ impl Dir {
             other => other?,
         };
         let (at_once, in_turn) = match kind {
-            LockKind::Exclusive => (FlockArg::LockExclusiveNonblock, FlockArg::LockExclusive),
-            LockKind::Shared => (FlockArg::LockSharedNonblock, FlockArg::LockShared),
+            LockKind::Exclusive => (LOCK_EX | LOCK_NB, LOCK_EX),
+            LockKind::Shared => (LOCK_SH | LOCK_NB, LOCK_SH),
         };
         let call = || format!("flock({}/{}, {kind:?})", self.describe(), name.display());
-        let file = match Flock::lock(file, at_once) {
-            Ok(lock) => return Ok(Lock(lock)),
+        let file = match Lock::take(file, at_once) {
+            Ok(lock) => return Ok(lock),
             Err((file, Errno::EAGAIN | Errno::EINTR)) => file,
             Err((_, errno)) => return Err(SyscallError::new(call(), errno)),
         };
@@ -390,7 +389,7 @@ impl Dir {
         let waiter = move || {
             let mut file = file;
             let lock = loop {
-                match Flock::lock(file, in_turn) {
+                match Lock::take(file, in_turn) {
                     Err((same, Errno::EINTR)) => file = same,
                     Ok(lock) => break Ok(lock),
                     Err((_, errno)) => break Err(errno),
@@ -406,7 +405,7 @@ impl Dir {
                 .unwrap_or(Err(Errno::EAGAIN)),
             Err(_) => Err(Errno::EAGAIN),
         };
-        taken.map(Lock).call(call)
+        taken.call(call)
     }
 
     fn lock_file(
@@ -417,13 +416,13 @@ impl Dir {
         patience: Duration,
     ) -> Result<Lock> {
         let wanted = match kind {
-            LockKind::Exclusive => FlockArg::LockExclusiveNonblock,
-            LockKind::Shared => FlockArg::LockSharedNonblock,
+            LockKind::Exclusive => LOCK_EX | LOCK_NB,
+            LockKind::Shared => LOCK_SH | LOCK_NB,
         };
         let deadline = Instant::now() + patience;
         loop {
-            file = match Flock::lock(file, wanted) {
-                Ok(lock) => return Ok(Lock(lock)),
+            file = match Lock::take(file, wanted) {
+                Ok(lock) => return Ok(lock),
                 Err((file, Errno::EAGAIN | Errno::EINTR)) if Instant::now() < deadline => file,
                 Err((_, errno)) => {
                     let call = format!("flock({}/{}, {kind:?})", self.describe(), name.display());
@@ -441,7 +440,7 @@ impl Dir {
             Err(error) if error.errno() == Errno::ENOENT => return Ok(false),
             other => other?,
         };
-        match Flock::lock(file, FlockArg::LockSharedNonblock) {
+        match Lock::take(file, LOCK_SH | LOCK_NB) {
             Ok(_) => Ok(false),
             Err((_, Errno::EAGAIN)) => Ok(true),
             Err((_, errno)) => Err(SyscallError::new(
@@ -485,7 +484,30 @@ pub enum LockKind {
 /// A held `flock(2)`; dropping it lets go.
 #[derive(Debug)]
 #[must_use = "the lock ends when this value is dropped"]
-pub struct Lock(Flock<File>);
+pub struct Lock(File);
+
+impl Lock {
+    /// By one call; a file that could not be locked is given back.
+    fn take(file: File, how: libc::c_int) -> std::result::Result<Self, (File, Errno)> {
+        match flock(&file, how) {
+            Ok(()) => Ok(Self(file)),
+            Err(errno) => Err((file, errno)),
+        }
+    }
+}
+
+impl Drop for Lock {
+    /// Duplicates let go as well. Where the call fails, closing the file has to do: nix's own guard,
+    /// which panics then, would end a runtime in the middle of its work.
+    fn drop(&mut self) {
+        let _ = retry(|| flock(&self.0, libc::LOCK_UN));
+    }
+}
+
+fn flock(file: &File, how: libc::c_int) -> nix::Result<()> {
+    // SAFETY: an open descriptor and an integer.
+    Errno::result(unsafe { libc::flock(file.as_raw_fd(), how) }).map(drop)
+}
 
 impl AsFd for Lock {
     /// The open file that is locked: who has a duplicate of it holds the lock too, until the value

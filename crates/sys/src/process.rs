@@ -736,24 +736,7 @@ const LAST_SIGNAL: i32 = 64;
 /// does `SIGHUP`.
 pub fn reset_signals() -> Result<()> {
     use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
-    // The kernel's struct is zero for SIG_DFL on every machine, and no longer than this. Not the C
-    // library's call, which refuses the signals that it keeps to itself: 34 too in musl, which is
-    // SIGRTMIN to a program of glibc.
-    let default = [0_u64; 4];
-    for number in 1..=LAST_SIGNAL {
-        // EINVAL: SIGKILL, SIGSTOP.
-        // SAFETY: the kernel reads one struct, and SIG_DFL is no function of ours, so nothing can
-        // run in a signal handler.
-        unsafe {
-            libc::syscall(
-                libc::SYS_rt_sigaction,
-                number,
-                default.as_ptr(),
-                std::ptr::null_mut::<u64>(),
-                size_of::<u64>(),
-            );
-        }
-    }
+    (1..=LAST_SIGNAL).for_each(crate::signal::default_action);
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
         .call(|| "sigprocmask(SIG_SETMASK, {})".into())
 }

@@ -9,6 +9,26 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::error::{Result, SyscallResult};
 
+/// Gives a signal its default action back, asking the kernel: a C library refuses the signals that it
+/// keeps to itself, and musl has 34 among them.
+///
+/// `SIGKILL` and `SIGSTOP` are left alone, which have no other.
+pub(crate) fn default_action(number: i32) {
+    // The kernel's struct is zero for SIG_DFL on every machine, and no longer than this.
+    let default = [0_u64; 4];
+    // SAFETY: the kernel reads one struct, and SIG_DFL is no function of ours, so nothing can run in
+    // a signal handler.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigaction,
+            number,
+            default.as_ptr(),
+            std::ptr::null_mut::<u64>(),
+            size_of::<u64>(),
+        );
+    }
+}
+
 /// Every signal, those that a C library keeps to itself as well: musl has 34 among them, which is
 /// `SIGRTMIN` to everybody else. (glibc leaves its own two out again where it is given this.)
 pub fn every() -> SigSet {

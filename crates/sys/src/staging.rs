@@ -241,22 +241,20 @@ const ST_NOSYMFOLLOW: libc::c_ulong = 0x2000;
 const ST_RELATIME: libc::c_ulong = 0x1000;
 const MS_NOSYMFOLLOW: u64 = 0x100;
 
-const PAIRS: [(libc::c_ulong, u64); 6] = [
+const PAIRS: [(libc::c_ulong, u64); 7] = [
     (libc::ST_RDONLY, attr::RDONLY),
     (libc::ST_NOSUID, attr::NOSUID),
     (libc::ST_NODEV, attr::NODEV),
     (libc::ST_NOEXEC, attr::NOEXEC),
     (libc::ST_NOATIME, attr::NOATIME),
     (libc::ST_NODIRATIME, attr::NODIRATIME),
+    (ST_NOSYMFOLLOW, attr::NOSYMFOLLOW),
 ];
 
 fn attributes_of(tree: impl AsFd) -> Result<u64> {
     let flags = mount_flags(tree)?;
     let set = PAIRS.iter().filter(|(flag, _)| flags & flag != 0);
     let mut attributes = set.fold(0, |all, (_, bit)| all | bit);
-    if flags & ST_NOSYMFOLLOW != 0 {
-        attributes |= attr::NOSYMFOLLOW;
-    }
     if flags & (libc::ST_NOATIME | ST_RELATIME) == 0 {
         attributes |= attr::STRICTATIME;
     }

@@ -1,14 +1,15 @@
 //! The container's program: finding it when the container is created, executing it at start.
 
 use std::ffi::{CStr, CString, OsStr};
+use std::fs::OpenOptions;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
-use nix::sys::stat::Mode;
+use nix::fcntl::OFlag;
 use nix::sys::statvfs::FsFlags;
 use nix::unistd::{AccessFlags, access, execve};
 
@@ -37,9 +38,11 @@ pub fn find(process: &Process) -> Result<Program> {
     let mut env = process.env.clone();
     if process.variable("HOME").is_none_or(<[u8]>::is_empty) {
         env.retain(|entry| !entry.as_bytes().starts_with(b"HOME="));
-        env.push(home(process.uid));
+        env.push(home(process.uid)?);
     }
-    let head = read_bounded(path_of(&path), executable::HEAD);
+    let head = read_bounded(path_of(&path), executable::HEAD)
+        .ok()
+        .flatten();
     Ok(Program {
         head,
         path,
@@ -132,9 +135,14 @@ fn search(name: &CString, path: &[u8]) -> Result<CString> {
     bail!(Fault::new(Code::ProgramNotFound, text).hint(format!("PATH is {path:?}")))
 }
 
-/// `HOME=` of the user in the container's own `/etc/passwd`; `/` if it is not there.
-fn home(uid: u32) -> CString {
-    let entry = read_bounded(Path::new("/etc/passwd"), MAX_PASSWD).and_then(|text| {
+/// `HOME=` of the user in the container's own `/etc/passwd`; `/` if it is not there, or the user may
+/// not read it. Where it is this process that cannot (no memory, no descriptor), `/` would be a guess.
+fn home(uid: u32) -> Result<CString> {
+    let text = match read_bounded(Path::new("/etc/passwd"), MAX_PASSWD) {
+        Err(error) if is_our_lack(&error) => Err(error).context("read /etc/passwd for HOME")?,
+        other => other.ok().flatten(),
+    };
+    let entry = text.and_then(|text| {
         let home = text.split(|&byte| byte == b'\n').find_map(|line| {
             let mut fields = line.split(|&byte| byte == b':');
             let id = std::str::from_utf8(fields.nth(2)?).ok()?;
@@ -143,7 +151,15 @@ fn home(uid: u32) -> CString {
         })?;
         CString::new([b"HOME=", home.as_slice()].concat()).ok()
     });
-    entry.unwrap_or_else(|| c"HOME=/".to_owned())
+    Ok(entry.unwrap_or_else(|| c"HOME=/".to_owned()))
+}
+
+fn is_our_lack(error: &std::io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    matches!(
+        errno,
+        Some(Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE | Errno::EINTR)
+    )
 }
 
 /// The largest `/etc/passwd` that is looked at, in bytes: an image may bring any.
@@ -152,16 +168,17 @@ const MAX_PASSWD: usize = 1024 * 1024;
 /// What a first read(2) asks for.
 const PAGE: usize = 4096;
 
-fn read_bounded(path: &Path, length: usize) -> Option<Vec<u8>> {
+fn read_bounded(path: &Path, length: usize) -> std::io::Result<Option<Vec<u8>>> {
     // NONBLOCK: a fifo in its place must not hang the container.
-    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-    let file = std::fs::File::from(open(path, flags, Mode::empty()).ok()?);
-    if !file.metadata().ok()?.is_file() {
-        return None;
+    let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let mut options = OpenOptions::new();
+    let file = options.read(true).custom_flags(flags.bits()).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Ok(None);
     }
     let mut text = Vec::with_capacity(length.min(PAGE));
-    file.take(length as u64).read_to_end(&mut text).ok()?;
-    Some(text)
+    file.take(length as u64).read_to_end(&mut text)?;
+    Ok(Some(text))
 }
 
 impl Program {

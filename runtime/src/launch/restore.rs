@@ -300,7 +300,7 @@ impl Restoration<'_, '_> {
 
     /// Before its processes run on: from here on they are found by the record.
     fn record(&mut self, pid: i32) -> Result<()> {
-        let stat = Stat::of(pid).context("the restored process is gone")?;
+        let stat = Stat::of(pid)?.context("the restored process is gone")?;
         let record = &mut self.launch.record;
         record.stage = Stage::Created;
         record.init_process_pid = pid;

@@ -64,7 +64,7 @@ fn checkpoint(container: Container, request: &Request) -> Result<()> {
     if container.state.is_gone()? {
         bail!("it was deleted meanwhile");
     }
-    match container.status() {
+    match container.status()? {
         Status::Running | Status::Paused => {}
         status => bail!(
             "Container cannot be checkpointed in {} state",
@@ -83,7 +83,7 @@ fn checkpoint(container: Container, request: &Request) -> Result<()> {
     let work = request.common.work()?;
     let mut options = request.common.options(&images, &work, LOG);
     let record = container.record()?;
-    options.number(Number::Pid, container.pid().into());
+    options.number(Number::Pid, container.pid()?.into());
     if let Some(parent) = parent {
         options.text(Text::Parent, &parent);
     }
@@ -165,7 +165,7 @@ fn add_external(options: &mut Options, container: &Container) -> Result<()> {
     let spec = container.spec()?;
     let linux = spec.linux().as_ref();
     let namespaces = Namespaces::plan(linux)?;
-    let pid = container.pid();
+    let pid = container.pid()?;
     for (kind, key) in [
         (Namespace::Network, criu::NETWORK_KEY),
         (Namespace::Pid, criu::PID_KEY),

@@ -74,7 +74,7 @@ fn load(state: StateDir, force: Force) -> Result<Container> {
 
 fn check_stopped(container: &Container) -> Result<()> {
     let id = container.state.id();
-    match container.status() {
+    match container.status()? {
         // runc deletes a created container, and engines call it so; the specification would
         // have it refused (docs/decisions/0006).
         Status::Stopped | Status::Created | Status::Creating => {}
@@ -93,7 +93,7 @@ fn check_stopped(container: &Container) -> Result<()> {
     let Some(record) = &container.record else {
         return Ok(());
     };
-    if record.own_pid_namespace || container.status() != Status::Stopped {
+    if record.own_pid_namespace || container.status()? != Status::Stopped {
         return Ok(());
     }
     // Init's pid namespace was not its own, so others outlive it.

@@ -37,7 +37,7 @@ pub fn run(
     }
     let id = ContainerId::parse(id)?;
     let container = Container::open(root, &id)?;
-    if matches!(container.status(), Status::Stopped | Status::Creating) {
+    if matches!(container.status()?, Status::Stopped | Status::Creating) {
         bail!("container with id {id} is not running");
     }
     let source = Source {

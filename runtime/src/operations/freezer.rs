@@ -11,7 +11,7 @@ use crate::state_dir::StateRoot;
 pub fn pause(root: &StateRoot, id: &str) -> Result<()> {
     let container = open(root, id)?;
     let _lock = container.state.lock()?;
-    match container.status() {
+    match container.status()? {
         Status::Running | Status::Created => {}
         Status::Stopped => bail!(not_running()),
         status => bail!(Fault::new(
@@ -36,7 +36,7 @@ pub fn pause(root: &StateRoot, id: &str) -> Result<()> {
 pub fn resume(root: &StateRoot, id: &str) -> Result<()> {
     let container = open(root, id)?;
     let _lock = container.state.lock()?;
-    if container.status() != Status::Paused {
+    if container.status()? != Status::Paused {
         bail!(Fault::new(Code::NotPaused, "container not paused"));
     }
     container

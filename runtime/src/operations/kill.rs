@@ -11,7 +11,7 @@ pub fn run(root: &StateRoot, id: &str, signal: &str, recipients: Recipients) -> 
     let id = ContainerId::parse(id)?;
     let signal = parse(signal)?;
     let container = Container::open(root, &id)?;
-    let all_stopped = recipients == Recipients::All && container.status() == Status::Stopped;
+    let all_stopped = recipients == Recipients::All && container.status()? == Status::Stopped;
     if all_stopped
         && container
             .cgroup()

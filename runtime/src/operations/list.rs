@@ -28,14 +28,15 @@ pub fn run(root: &StateRoot, format: Format) -> Result<String> {
     let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let mut shown = Vec::with_capacity(ids.len());
     for id in &ids {
-        match Container::open(root, id) {
-            Ok(container) => {
-                let owner = container.record.as_ref().map_or(0, |record| record.owner);
-                shown.push(Shown {
-                    owner: user_name(&passwd, owner),
-                    ..Shown::new(&container)
-                });
-            }
+        let found = Container::open(root, id).and_then(|container| {
+            let owner = container.record.as_ref().map_or(0, |record| record.owner);
+            Ok((owner, Shown::new(&container)?))
+        });
+        match found {
+            Ok((owner, found)) => shown.push(Shown {
+                owner: user_name(&passwd, owner),
+                ..found
+            }),
             // Deleted meanwhile, or broken: the others are shown all the same.
             Err(error) => crate::log::warn(&format!("load container {id}: {error:#}")),
         }

@@ -50,7 +50,7 @@ pub fn run(root: &StateRoot, id: &str, change: Change, file: &Path) -> Result<()
 
 fn perform(container: &Container, change: Change, file: &Path) -> Result<()> {
     if !matches!(
-        container.status(),
+        container.status()?,
         Status::Created | Status::Running | Status::Paused
     ) {
         bail!(Fault::new(Code::NotRunning, "container not running"));
@@ -208,7 +208,7 @@ struct Cgroups {
 
 impl Cgroups {
     fn open(container: &Container, init: i32) -> Result<Self> {
-        if container.status() == Status::Paused {
+        if container.status()? == Status::Paused {
             let text = "cannot mount in a paused container: resume it first";
             bail!(Fault::new(Code::Paused, text))
         }

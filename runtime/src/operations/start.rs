@@ -23,7 +23,7 @@ pub fn run(root: &StateRoot, id: &str) -> Result<()> {
 
 fn start(container: Container) -> Result<()> {
     let lock = container.state.lock()?;
-    match container.status() {
+    match container.status()? {
         Status::Created => {}
         Status::Stopped => bail!(Fault::new(
             Code::NotRunning,

@@ -38,25 +38,25 @@ pub struct Shown {
 
 impl Shown {
     /// Shows `container`.
-    pub fn new(container: &Container) -> Self {
+    pub fn new(container: &Container) -> Result<Self> {
         let record = container.record.clone();
         let record = record.as_ref();
-        Self {
+        Ok(Self {
             oci_version: OCI_VERSION,
             id: container.state.id().to_string(),
-            pid: container.pid(),
-            status: container.status().as_str(),
+            pid: container.pid()?,
+            status: container.status()?.as_str(),
             bundle: record.map(|r| r.bundle.clone()).unwrap_or_default(),
             rootfs: record.map(|r| r.rootfs.clone()).unwrap_or_default(),
             created: record.map(|r| r.created.clone()).unwrap_or_default(),
             annotations: record.map(|r| r.annotations.clone()).unwrap_or_default(),
             owner: String::new(),
-        }
+        })
     }
 }
 
 /// The state of the container `id`, as printed.
 pub fn run(root: &StateRoot, id: &str) -> Result<String> {
     let container = Container::open(root, &ContainerId::parse(id)?)?;
-    serde_json::to_string_pretty(&Shown::new(&container)).context("encode the state")
+    serde_json::to_string_pretty(&Shown::new(&container)?).context("encode the state")
 }

@@ -159,7 +159,7 @@ pub fn run(root: &StateRoot, id: &str, flags: &Flags) -> Result<()> {
     };
     let container = Container::open(root, &id)?;
     let _lock = container.state.lock()?;
-    match container.status() {
+    match container.status()? {
         Status::Created | Status::Running | Status::Paused => {}
         Status::Stopped => bail!("container not running"),
         Status::Creating => bail!("container {:?} is still being created", id.as_str()),
