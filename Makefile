@@ -14,7 +14,7 @@ prefix  ?= /usr/local
 DESTDIR ?=
 
 .PHONY: help build test test-unit test-root conformance conformance-sample conformance-reference mutants matrix demo demo-again demo-crash demo-names \
-        kills some-kills swap bench bench-cni bench-charts storm cross test-containerd test-clients test-clients-vm vm test-vm conformance-vm fmt fmt-check lint tidy \
+        kills some-kills faults some-faults swap bench bench-cni bench-charts storm cross test-containerd test-clients test-clients-vm vm test-vm conformance-vm fmt fmt-check lint tidy \
         install clean packages \
         base-packages peer-packages client-packages
 
@@ -57,6 +57,7 @@ fmt: ## format the sources
 
 lint: ## clippy with warnings as errors
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	target=$$(ci/release-target.sh) && cargo clippy -p sys --all-targets --locked --target $$target -- -D warnings
 
 # The tests of hooks run the plugins of the same build, which cargo builds for nobody but themselves.
 # --show-output: the SKIP of a test that passed would be captured otherwise.
@@ -129,6 +130,14 @@ kills: base-packages build ## davit-cni and its plugins killed at KILLS random m
 
 some-kills: KILLS = 20
 some-kills: kills
+
+# ONLY=bridge-ADD or ONLY='bridge-*' does only those; a finding says how to repeat it.
+FAULTS = cargo build --release --locked --quiet -p faults && target/$(TARGET)/release/faults $(if $(ONLY),--only '$(ONLY)')
+faults: base-packages build ## every operation killed, or failed, at every system call in turn: nothing left, hung or weaker
+	$(FAULTS)
+
+some-faults: base-packages build ## a sample of them, in five minutes
+	$(FAULTS) --quick
 
 # Type-checked only: nobody here can run them. rustup fetches what is missing.
 CROSS := aarch64-unknown-linux-gnu armv7-unknown-linux-gnueabihf i686-unknown-linux-gnu \

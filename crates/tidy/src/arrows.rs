@@ -4,7 +4,7 @@
 use crate::{File, Finding};
 
 /// Ours, and what they may use of ours.
-const ARROWS: [(&str, &[&str]); 19] = [
+const ARROWS: [(&str, &[&str]); 20] = [
     ("crates/cni/", &[]),
     ("crates/spec/", &[]),
     ("crates/sys/", &[]),
@@ -33,6 +33,7 @@ const ARROWS: [(&str, &[&str]); 19] = [
     ),
     ("conformance/", &["cni", "testbed"]),
     ("bench/", &["cni", "sys", "testbed"]),
+    ("faults/", &["sys", "testbed"]),
 ];
 /// Side by side, and only here.
 const SUITE: &[&str] = &[
