@@ -136,7 +136,7 @@ impl Container {
             bail!(not_running());
         }
         if recipients == Recipients::All {
-            return Ok(self.cgroup()?.kill_all(signal)?);
+            return self.kill_all(signal, record.init_process_pid);
         }
         let status = self.status()?;
         if status == Status::Stopped {
@@ -144,7 +144,7 @@ impl Container {
         }
         if !record.own_pid_namespace && signal == nix::libc::SIGKILL {
             // Without a pid namespace the death of init ends nobody else.
-            return Ok(self.cgroup()?.kill_all(signal)?);
+            return self.kill_all(signal, record.init_process_pid);
         }
         match sys::process::pidfd_send_signal(self.init()?, signal) {
             Err(error) if error.errno() == sys::Errno::ESRCH => bail!(not_running()),
@@ -155,6 +155,21 @@ impl Container {
             self.cgroup()?.thaw()?;
         }
         Ok(())
+    }
+
+    /// Signals every process in its cgroups, and init wherever it is: a container of a user without
+    /// systemd has no cgroup.
+    fn kill_all(&self, signal: i32, init: i32) -> Result<()> {
+        let cgroup = self.cgroup()?;
+        let is_member = cgroup.processes()?.contains(&init);
+        cgroup.kill_all(signal)?;
+        if is_member || self.pid()? == 0 {
+            return Ok(());
+        }
+        match sys::process::pidfd_send_signal(self.init()?, signal) {
+            Err(error) if error.errno() == sys::Errno::ESRCH => Ok(()),
+            other => Ok(other?),
+        }
     }
 
     /// The hooks of the configuration as it was at create.

@@ -82,6 +82,12 @@ pub(crate) const ROWS: &[Row] = &[
     row!(
         Runtime,
         F140,
+        a_rootfs_that_is_a_mount_can_be_shared,
+        "config-linux.md: rootfsPropagation: shared; containerd and Docker mount the rootfs themselves"
+    ),
+    row!(
+        Runtime,
+        F140,
         mounts_inside_do_not_reach_the_host,
         "config-linux.md: rootfsPropagation: the host must not see the container's mounts by default"
     ),
@@ -353,6 +359,27 @@ fn the_rootfs_has_the_propagation_asked_for(case: &Case<'_>) -> Verdict {
             !tag.is_empty() || !tags.iter().any(|found| found.contains(':')),
             "{asked}: {line}"
         );
+    }
+    Ok(())
+}
+
+fn a_rootfs_that_is_a_mount_can_be_shared(case: &Case<'_>) -> Verdict {
+    for (asked, tag) in [
+        ("shared", "shared:"),
+        ("rshared", "shared:"),
+        ("rslave", "/"),
+    ] {
+        let config = Config::new()
+            .set("/linux/rootfsPropagation", asked)
+            .sh("awk '$5 == \"/\"' /proc/self/mountinfo");
+        let container = case.container(config)?;
+        let rootfs = container.bundle.in_rootfs("/").display().to_string();
+        case.sh(&format!(
+            "mount --bind {rootfs} {rootfs} && mount --make-shared {rootfs}"
+        ))?;
+        let line = container.output()?;
+        ensure!(line.contains(tag), "{asked}: {line}");
+        case.sh(&format!("umount {rootfs}"))?;
     }
     Ok(())
 }

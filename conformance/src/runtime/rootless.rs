@@ -1,7 +1,9 @@
 //! Containers of an ordinary user, and user namespaces that somebody else has made.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
-use testbed::{Config, Outcome};
+use testbed::{Config, Invocation, Outcome};
 
 use super::idmap::{mapped, opened};
 use crate::case::Case;
@@ -47,6 +49,12 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     row!(
         Runtime,
+        F042,
+        signals_reach_a_container_without_a_cgroup,
+        "runtime.md, Kill: MUST send the specified signal to the container process; a user may have no cgroup"
+    ),
+    row!(
+        Runtime,
         F111,
         original_groups_are_kept_on_request,
         "crun(1): run.oci.keep_original_groups: setgroups is not called"
@@ -85,11 +93,6 @@ fn register(case: &Case<'_>) -> Verdict {
 /// A container of the user: its bundle, its state directory, its own cgroups.
 fn owned<'a>(case: &'a Case<'_>, config: Config) -> Verdict<Container<'a>> {
     let parent = format!("/{}-user", case.cgroup_prefix());
-    let config = config
-        .retain("/mounts", |mount| mount["destination"] != "/sys/fs/cgroup")
-        .set("/linux/cgroupsPath", format!("{parent}/c"));
-    let config = without_tty_group(config);
-    let container = case.container(config)?;
     case.sh(&format!(
         "for each in $(awk '$(NF-2) ~ /^cgroup/ {{print $5}}' /proc/self/mountinfo); do \
          mkdir -p $each{parent}; \
@@ -97,8 +100,20 @@ fn owned<'a>(case: &'a Case<'_>, config: Config) -> Verdict<Container<'a>> {
          [ ! -e $each{parent}/$file ] || cat $each/$file > $each{parent}/$file || true; done; \
          chown -R {UID}:{UID} $each{parent}; done; \
          [ ! -d /sys/fs/cgroup/unified ] || {{ mkdir -p /sys/fs/cgroup/unified{parent}; \
-         chown -R {UID}:{UID} /sys/fs/cgroup/unified{parent}; }}; \
-         mkdir -p {1}; chown {UID}:{UID} {1}; chmod 755 {0} {0}/..; chmod a+x {0}/../..; \
+         chown -R {UID}:{UID} /sys/fs/cgroup/unified{parent}; }}"
+    ))?;
+    without_cgroup(
+        case,
+        config.set("/linux/cgroupsPath", format!("{parent}/c")),
+    )
+}
+
+/// Of a user who may make no cgroups.
+fn without_cgroup<'a>(case: &'a Case<'_>, config: Config) -> Verdict<Container<'a>> {
+    let config = config.retain("/mounts", |mount| mount["destination"] != "/sys/fs/cgroup");
+    let container = case.container(without_tty_group(config))?;
+    case.sh(&format!(
+        "mkdir -p {1}; chown {UID}:{UID} {1}; chmod 755 {0} {0}/..; chmod a+x {0}/../..; \
          chown -hR {UID}:{UID} {0}",
         container.dir(),
         case.path("state"),
@@ -141,18 +156,22 @@ fn plain() -> Config {
 
 /// Runs it as the user, with `groups` as supplementary ones.
 fn run_as_user(container: &Container<'_>, groups: &str) -> Verdict<Outcome> {
+    let command = container.command(&["run", "--bundle", &container.dir()])?;
+    as_user(container.case, command, groups)
+}
+
+fn as_user(case: &Case<'_>, command: Invocation, groups: &str) -> Verdict<Outcome> {
     let (uid, groups) = (UID.to_string(), format!("--groups={groups}"));
     let groups = if groups == "--groups=" {
         "--clear-groups"
     } else {
         &groups
     };
-    let command = container.command(&["run", "--bundle", &container.dir()])?;
     let command = command
         .within(&["setpriv", "--reuid", &uid, "--regid", &uid, groups])
         .env("XDG_RUNTIME_DIR", format!("/run/user/{UID}"))
         .env("HOME", "/");
-    container.case.call(&command)
+    case.call(&command)
 }
 
 const MAPS: &str = "cat /proc/self/uid_map /proc/self/gid_map";
@@ -210,6 +229,30 @@ fn a_user_without_a_user_namespace_in_the_configuration_gets_one(case: &Case<'_>
         Some(&["0", "0", "12345", "1"].map(String::from)[..]),
         "root, and who it is outside"
     );
+    Ok(())
+}
+
+fn signals_reach_a_container_without_a_cgroup(case: &Case<'_>) -> Verdict {
+    register(case)?;
+    let script =
+        "trap 'echo usr1 >> /tmp/got' USR1; touch /tmp/ready; while :; do sleep 0.05; done";
+    let config = rootless(&[(0, UID, 1)]).sh(script);
+    let container = without_cgroup(case, config.set("/linux/cgroupsPath", Value::Null))?;
+    let run = container.command(&["run", "--detach", "--bundle", &container.dir()])?;
+    as_user(case, run, "")?.succeeds()?;
+    case.sh(&format!(
+        "for i in $(seq 200); do [ -e {}/rootfs/tmp/ready ] && exit; sleep 0.02; done; exit 1",
+        container.dir()
+    ))?;
+    for (signal, options) in [("USR1", &["kill"][..]), ("USR1", &["kill", "--all"])] {
+        let args = [options, &[&container.id, signal]].concat();
+        as_user(case, case.runtime(&args)?, "")?.succeeds()?;
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    ensure_eq!(container.left("/tmp/got")?, "usr1\nusr1", "what init noted");
+    let args = ["kill", "--all", &container.id, "KILL"];
+    as_user(case, case.runtime(&args)?, "")?.succeeds()?;
+    container.reaches("stopped")?;
     Ok(())
 }
 

@@ -35,7 +35,7 @@ impl Rootfs {
         sys::mount::set_propagation(Path::new("/"), flags)?;
         if shared.is_some() {
             // pivot_root(2) refuses a root whose parent is shared.
-            make_parent_private(&rootfs.path)?;
+            make_private_below(&rootfs.path)?;
         }
         let source = open_path(&rootfs.path);
         sys::mount::prepare(&rootfs.path)?;
@@ -139,12 +139,14 @@ fn detach_host_file_systems(rootfs: &Path) -> Result<()> {
     Ok(())
 }
 
-fn make_parent_private(rootfs: &Path) -> Result<()> {
-    for ancestor in rootfs.ancestors().skip(1) {
-        match sys::mount::set_propagation(ancestor, MsFlags::MS_PRIVATE) {
-            // Not a mount point: its own parent is on the same mount.
+/// What the rootfs will be mounted on: a mount of its own, as an overlay of containerd is, or else
+/// the one that it lies in.
+fn make_private_below(rootfs: &Path) -> Result<()> {
+    for place in rootfs.ancestors() {
+        match sys::mount::set_propagation(place, MsFlags::MS_PRIVATE) {
+            // Not a mount point: its parent is on the same mount.
             Err(error) if error.errno() == Errno::EINVAL => {}
-            other => return other.context("make the parent of the rootfs private"),
+            other => return other.context("make the mount below the rootfs private"),
         }
     }
     Ok(())
