@@ -26,7 +26,7 @@ pod_gone() { await is_forgotten "$(cat "$DIR/slice")"; }
 # A Debian of this machine's own packages, of which the private host tells nothing.
 system_image() {
     nsenter --target 1 --mount bash "$HERE/system-root.sh" "$DIR/system.tar"
-    tool import "$DIR/system.tar" localhost/system:latest
+    PATIENCE=900 tool import "$DIR/system.tar" localhost/system:latest # a whole Debian, slowly emulated
 }
 system_boots() {
     run --detach --name cx --systemd always --network none localhost/system:latest /sbin/init
@@ -40,7 +40,6 @@ system_is() { says "$2" tool exec "$1" systemctl is-system-running; }
 
 op 'import' import_image
 once --publish 18080:80 "$B" true # so that what the first use makes is there
-systemctl stop "$SLICE" 2>/dev/null || true
 remember "${STATE[@]}"
 . "$OPERATIONS/engine-systemd.sh"
 . "$OPERATIONS/podman-pod.sh"
