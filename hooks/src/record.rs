@@ -4,6 +4,7 @@
 //! <state>/containers/<container ID>/      0755
 //!     record.json                         0600, replaced in one step
 //!     hosts, resolv.conf, hostname        0644, unless the bundle has them elsewhere
+//! <state>/containers/.new.PID.N.tmp/      the same that process PID is just making
 //! <state>/containers/.gone.PID.N.tmp/     a container that process PID is just forgetting
 //! ```
 //! Who forgets a container renames its directory first, tells the neighbours, and removes it then:
@@ -133,10 +134,13 @@ impl Records {
             told(),
             json.len()
         );
-        let dir = Dir::open_or_create(self.dir(id), 0o755).with_context(told)?;
-        // /run is gone after a reboot, as is every namespace that a record stands for.
-        dir.replace_volatile(RECORD, &json, 0o600)
-            .with_context(told)
+        let all = Dir::open_or_create(self.all(), 0o755).with_context(told)?;
+        let written = match all.open_dir(id.as_str()) {
+            Err(error) if error.errno() == Errno::ENOENT => appear(&all, id, &json),
+            // /run is gone after a reboot, as is every namespace that a record stands for.
+            dir => dir.and_then(|dir| dir.replace_volatile(RECORD, &json, 0o600)),
+        };
+        written.with_context(told)
     }
 
     /// The record of a container; what cannot be read as one is none.
@@ -212,6 +216,38 @@ impl Records {
             removed.with_context(|| format!("remove {}", name.display()))?;
         }
         Ok(())
+    }
+}
+
+/// Makes the directory of a container with its record in it in one step: an empty one would tell
+/// nobody whose it was, and stay until the grace of `gc` is over.
+fn appear(all: &Dir, id: &ContainerId, json: &[u8]) -> sys::Result<()> {
+    let staging = stage(all)?;
+    let written = all
+        .open_dir(&staging)
+        .and_then(|dir| dir.replace_volatile(RECORD, json, 0o600))
+        .and_then(|()| all.rename(&staging, id.as_str()));
+    let Err(error) = written else { return Ok(()) };
+    all.remove_all(&staging)?;
+    match error.errno() {
+        // Somebody's files came first.
+        Errno::ENOTEMPTY | Errno::EEXIST => all
+            .open_dir(id.as_str())?
+            .replace_volatile(RECORD, json, 0o600),
+        _ => Err(error),
+    }
+}
+
+/// A directory under a temporary name, which tells `gc` who made it.
+fn stage(all: &Dir) -> sys::Result<String> {
+    let mut number = 0_u32;
+    loop {
+        let name = format!(".new.{}.{number}.tmp", std::process::id());
+        match all.create_dir(&name, 0o755) {
+            // Of a process that had our number.
+            Err(error) if error.errno() == Errno::EEXIST => number += 1,
+            made => return made.map(|()| name),
+        }
     }
 }
 
@@ -298,6 +334,35 @@ mod tests {
         records.remove(&buried).unwrap();
         let left = Dir::open(records.all()).unwrap().names().unwrap();
         assert_eq!(left, [".gone.1.0.tmp"]);
+    }
+
+    #[test]
+    fn a_directory_appears_with_its_record() {
+        let dir = tempfile::tempdir().unwrap();
+        let records = Records::new(dir.path());
+        let all = Dir::open_or_create(records.all(), 0o755).unwrap();
+        // Killed writers, one of them with our number.
+        let own = format!(".new.{}.0.tmp", std::process::id());
+        for name in [own.as_str(), ".new.2000000000.0.tmp"] {
+            all.create_dir(name, 0o755).unwrap();
+        }
+        records.write(&id("c1"), &record("c1", "", "")).unwrap();
+        assert_eq!(all.names().unwrap().len(), 3);
+        assert!(records.read(&id("c1")).unwrap().is_some());
+        // Files that wait for their container, and a directory that an older davit-cni left.
+        for (name, file) in [("c2", Some("hosts")), ("c3", None)] {
+            all.create_dir(name, 0o755).unwrap();
+            if let Some(file) = file {
+                let waiting = all.open_dir(name).unwrap();
+                waiting.replace(file, b"", 0o644).unwrap();
+            }
+            appear(&all, &id(name), b"{}").unwrap();
+            let mut names = all.open_dir(name).unwrap().names().unwrap();
+            names.sort();
+            let expected: Vec<_> = file.into_iter().chain([RECORD]).collect();
+            assert_eq!(names, expected, "{name}");
+        }
+        assert_eq!(all.names().unwrap().len(), 5);
     }
 
     #[test]
