@@ -2,12 +2,13 @@
 TARGET  := $(shell rustc -vV | sed -n 's/^host: //p')
 SUITE   := target/$(TARGET)/debug/oci-conformance
 
-BASE    := /bin/busybox:busybox-static ip:iproute2 nft:nftables iptables:iptables curl:curl jq:jq strace:strace
+BASE    := /bin/busybox:busybox-static ip:iproute2 nft:nftables iptables:iptables curl:curl jq:jq strace:strace \
+           newuidmap:uidmap
 PEERS   := runc:runc crun:crun /usr/lib/cni/bridge:containernetworking-plugins firewall-cmd:firewalld dbus-daemon:dbus \
            dnsmasq:dnsmasq-base tcpdump:tcpdump
 CLIENTS := containerd:containerd dockerd:docker.io podman:podman conmon:conmon
 # What their operations need beside them: a CRI client from pieces, rootless podman, checkpoints.
-BESIDE_CLIENTS := protoc:protobuf-compiler newuidmap:uidmap slirp4netns:slirp4netns fuse-overlayfs:fuse-overlayfs criu:criu
+BESIDE_CLIENTS := protoc:protobuf-compiler slirp4netns:slirp4netns fuse-overlayfs:fuse-overlayfs criu:criu
 DAVIT   := $(CURDIR)/out/bin/davit
 
 prefix  ?= /usr/local

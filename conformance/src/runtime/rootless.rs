@@ -8,7 +8,7 @@ use testbed::{Config, Invocation, Outcome};
 use super::idmap::{mapped, opened};
 use crate::case::Case;
 use crate::container::Container;
-use crate::row::{Demand, Failure, Row, Verdict, ensure, ensure_eq, row};
+use crate::row::{Demand, Failure, Row, Verdict, ensure, ensure_eq, needs, row};
 
 pub(crate) const ROWS: &[Row] = &[
     row!(
@@ -160,6 +160,12 @@ fn run_as_user(container: &Container<'_>, groups: &str) -> Verdict<Outcome> {
     as_user(container.case, command, groups)
 }
 
+fn needs_newuidmap() -> Verdict {
+    let is_installed = testbed::requires::is_installed("newuidmap");
+    needs!(is_installed, "newuidmap (package uidmap)");
+    Ok(())
+}
+
 fn as_user(case: &Case<'_>, command: Invocation, groups: &str) -> Verdict<Outcome> {
     let (uid, groups) = (UID.to_string(), format!("--groups={groups}"));
     let groups = if groups == "--groups=" {
@@ -185,6 +191,7 @@ fn words(outcome: &Outcome) -> Vec<String> {
 }
 
 fn subordinate_ids_are_mapped_by_newuidmap(case: &Case<'_>) -> Verdict {
+    needs_newuidmap()?;
     register(case)?;
     let mappings = [(0, UID, 1), (1, SUBORDINATE, 65536)];
     let config = rootless(&mappings).set("/process/user/uid", 7);
@@ -257,6 +264,7 @@ fn signals_reach_a_container_without_a_cgroup(case: &Case<'_>) -> Verdict {
 }
 
 fn original_groups_are_kept_on_request(case: &Case<'_>) -> Verdict {
+    needs_newuidmap()?;
     register(case)?;
     let shared = case.path("shared");
     case.sh(&format!(
