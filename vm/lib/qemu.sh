@@ -4,8 +4,10 @@
 
 # The program $1/qemu.
 build_qemu() {
-    local own
-    own=$(qemu-system-x86_64 --version 2>/dev/null | sed -n 's/.*version \([0-9.]*\).*/\1/p')
+    local own=
+    # A machine without one is no error, which pipefail would make of it.
+    ! command -v qemu-system-x86_64 >/dev/null ||
+        own=$(qemu-system-x86_64 --version | sed -n 's/.*version \([0-9.]*\).*/\1/p')
     if dpkg --compare-versions "${own:-0}" ge 8.1; then
         ln -s "$(command -v qemu-system-x86_64)" "$1/qemu"
         return
