@@ -2,10 +2,11 @@
 # it. Sourced by podman.sh and podman-rootless.sh.
 mkdir -p /etc/containers/containers.conf.d
 NAME=$(basename "$RUNTIME")
-# Podman 5 has netavark and no CNI, and refuses a configuration that names one.
-case $(podman --version) in *' '[1-4].*) NETWORKS= ;; *) NETWORKS='/^\[network\]/,$ d' ;; esac
-sed -e "s|/usr/local/bin/davit|$RUNTIME|; s|/usr/local/libexec/cni|/opt/cni/bin|" -e "s|= \"davit\"$|= \"$NAME\"|; s|^davit = |$NAME = |" -e "$NETWORKS" \
+sed -e "s|/usr/local/bin/davit|$RUNTIME|; s|= \"davit\"$|= \"$NAME\"|; s|^davit = |$NAME = |" \
     "$DIST/podman/davit.conf" >/etc/containers/containers.conf.d/davit.conf
+case $(podman --version) in *' '[1-4].*) # Podman 5 has netavark and no CNI.
+    sed 's|/usr/local/libexec/cni|/opt/cni/bin|' "$DIST/podman/davit-network.conf" >/etc/containers/containers.conf.d/davit-network.conf ;;
+esac
 echo '{ "default": [ { "type": "insecureAcceptAnything" } ] }' >/etc/containers/policy.json
 echo 'unqualified-search-registries = []' >/etc/containers/registries.conf
 # No journal, no service manager, and hard limits that nobody here may raise.

@@ -24,7 +24,7 @@ on_machine loginctl enable-linger "$U"
 await on_machine test -S "$USER_RUN/bus"
 install -m 755 "$RUNTIME" "$DIR/bin/$NAME" # the user may not look into everybody's directories
 mkdir -p "$SHARED" "$DIR/user/.config/containers/containers.conf.d"
-sed -e "s|/usr/local/bin/davit|$DIR/bin/$NAME|; s|= \"davit\"$|= \"$NAME\"|; s|^davit = |$NAME = |; /^\[network\]/,\$d" \
+sed -e "s|/usr/local/bin/davit|$DIR/bin/$NAME|; s|= \"davit\"$|= \"$NAME\"|; s|^davit = |$NAME = |" \
     "$DIST/podman/davit.conf" >"$DIR/user/.config/containers/containers.conf.d/davit.conf"
 printf '[engine]\ncgroup_manager = "systemd"\nevents_logger = "file"\n' >"$DIR/user/.config/containers/containers.conf"
 echo '{ "default": [ { "type": "insecureAcceptAnything" } ] }' >"$DIR/user/.config/containers/policy.json"
