@@ -7,8 +7,8 @@ BASE    := /bin/busybox:busybox-static ip:iproute2 nft:nftables iptables:iptable
 PEERS   := runc:runc crun:crun /usr/lib/cni/bridge:containernetworking-plugins firewall-cmd:firewalld dbus-daemon:dbus \
            dnsmasq:dnsmasq-base tcpdump:tcpdump
 CLIENTS := containerd:containerd dockerd:docker.io podman:podman conmon:conmon
-# What their operations need beside them: a CRI client from pieces, rootless podman, checkpoints.
-BESIDE_CLIENTS := protoc:protobuf-compiler slirp4netns:slirp4netns fuse-overlayfs:fuse-overlayfs criu:criu
+# What their operations need beside them: a CRI client from pieces, rootless podman, checkpoints, an init for pods.
+BESIDE_CLIENTS := protoc:protobuf-compiler slirp4netns:slirp4netns fuse-overlayfs:fuse-overlayfs criu:criu catatonit:catatonit
 DAVIT   := $(CURDIR)/out/bin/davit
 
 prefix  ?= /usr/local
