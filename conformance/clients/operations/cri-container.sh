@@ -92,7 +92,7 @@ survives() {
 }
 
 op 'RunPodSandbox with the handler davit' pod_up
-op 'PodSandboxStatus: an address of our network' says 10.88.0. cri PodSandboxStatus "pod_sandbox_id: '$(cat "$DIR/main")'"
+op 'PodSandboxStatus: an address of our network' says 10.185.0. cri PodSandboxStatus "pod_sandbox_id: '$(cat "$DIR/main")'"
 op 'ListPodSandbox: its handler' says 'runtime_handler: "davit"' cri ListPodSandbox
 op 'CreateContainer' container_up
 op 'StartContainer' start "$(one)"

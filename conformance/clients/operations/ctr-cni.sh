@@ -6,7 +6,7 @@ once() { run --rm "$IMAGE" "$@"; }
 BRIDGES=ctr0
 STATE=("$DIR/runtime" "$DIR/networks" /var/lib/cni/results)
 containerd_without_cri >"$DIR/config.toml"
-sed -e 's/10\.88\.0\.0/10.89.7.0/; s/"davit0"/"ctr0"/; s/"name": "davit"/"name": "ctr"/' \
+sed -e 's/10\.185\.0\.0/10.89.7.0/; s/"davit0"/"ctr0"/; s/"name": "davit"/"name": "ctr"/' \
     -e "s|/var/lib/cni/networks|$DIR/networks|" "$DIST/cni/10-davit.conflist" >/etc/cni/net.d/10-ctr.conflist
 start_containerd
 
