@@ -15,7 +15,7 @@ prefix  ?= /usr/local
 DESTDIR ?=
 
 .PHONY: help build test test-unit test-root conformance conformance-sample conformance-reference mutants matrix demo demo-again demo-crash demo-names \
-        kills some-kills faults some-faults swap bench bench-cni bench-charts storm cross test-containerd test-clients test-clients-vm vm test-vm conformance-vm fmt fmt-check lint tidy \
+        kills some-kills faults some-faults swap bench bench-cni bench-charts storm cross test-containerd test-clients test-clients-vm vm vm-selftest test-vm conformance-vm fmt fmt-check lint tidy \
         install clean packages \
         base-packages peer-packages client-packages
 
@@ -157,8 +157,11 @@ test-containerd: client-packages build ## ctr run --cni with davit and our plugi
 vm: ## a guest with systemd, cgroup v2, AppArmor and VLANs, in ~/.cache/davit-vm; vm/run COMMAND runs there
 	vm/build
 
+vm-selftest: base-packages # what vm/run does when a machine dies or hangs, without one
+	vm/selftest
+
 # `make conformance` has told what this machine cannot judge, unless the suite is newer than that.
-test-vm: base-packages $(SUITE) build vm ## there: the rows that this machine cannot judge
+test-vm: base-packages vm-selftest $(SUITE) build vm ## there: the rows that this machine cannot judge
 	@[ $(HOST_REPORT) -nt $(SUITE) ] || $(SUITE) --jobs $(JOBS) --runtime $(DAVIT) --cni-path $(CURDIR)/out/cni $(CALLS) \
 	    --format json --output $(HOST_REPORT) >/dev/null
 	SUITE=$(CURDIR)/$(SUITE) vm/test skipped $(HOST_REPORT)
