@@ -2,10 +2,14 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::sys::stat::Mode;
 use oci::Spec;
 
 use crate::fault::{Code, Fault};
@@ -43,7 +47,7 @@ impl Bundle {
 /// The absolute path of the bundle in `dir`, and the bytes of its configuration, which is in
 /// `config` if it is elsewhere.
 pub fn read_config(dir: &Path, config: Option<&Path>) -> Result<(PathBuf, Vec<u8>)> {
-    let dir = std::fs::canonicalize(dir).with_context(|| format!("bundle {dir:?}"))?;
+    let dir = real_path(dir).with_context(|| format!("bundle {dir:?}"))?;
     let path = config.map_or_else(|| dir.join("config.json"), Path::to_owned);
     // A FIFO would be waited for without end.
     let mut options = File::options();
@@ -61,6 +65,27 @@ pub fn read_config(dir: &Path, config: Option<&Path>) -> Result<(PathBuf, Vec<u8
             bail!(Fault::new(Code::Bundle, text))
         }
         Err(error) => Err(error).with_context(|| format!("open {path:?}")),
+    }
+}
+
+/// The path of `dir` without links, as the kernel calls what it leads to: realpath(3) asks for every
+/// component. Where the kernel's name is none to go by (a directory that was removed, or is out of
+/// reach), realpath(3) says why.
+fn real_path(dir: &Path) -> std::io::Result<PathBuf> {
+    let named = || {
+        let place = openat(
+            AT_FDCWD,
+            dir,
+            OFlag::O_PATH | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        )?;
+        nix::fcntl::readlink(format!("/proc/self/fd/{}", place.as_raw_fd()).as_str())
+    };
+    match named() {
+        Ok(name) if name.as_bytes().starts_with(b"/") && !name.as_bytes().ends_with(b")") => {
+            Ok(name.into())
+        }
+        _ => std::fs::canonicalize(dir),
     }
 }
 

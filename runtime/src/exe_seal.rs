@@ -17,7 +17,8 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use nix::sys::statvfs::{FsFlags, fstatvfs};
+use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
+use nix::sys::statvfs::FsFlags;
 use sys::mount::{MountAttr, Reach, attr};
 
 use crate::init::rootfs::open_path;
@@ -60,12 +61,13 @@ fn go_on(since: Option<u64>) -> Result<()> {
         return Ok(());
     }
     let own = Path::new("/proc/self/exe");
-    let program = match protection(own)? {
+    let program = open_path(own)?;
+    let program = match protection(own, &program)? {
         Protection::Enough => {
             PROTECTED.get_or_init(|| ());
             return Ok(());
         }
-        Protection::None => read_only_mount(&open_path(own)?).or_else(|_| sealed_copy(own))?,
+        Protection::None => read_only_mount(&program).or_else(|_| sealed_copy(own))?,
         Protection::HostMount => sealed_copy(own)?,
     };
     let mut argv: Vec<CString> = std::env::args_os()
@@ -75,12 +77,7 @@ fn go_on(since: Option<u64>) -> Result<()> {
         let option = format!("--{}={since}", timeline::SINCE);
         argv.insert(1.min(argv.len()), c_string(option.into_bytes())?);
     }
-    let envp: Vec<CString> = std::env::vars_os()
-        .map(|(name, value)| c_string([name.as_bytes(), b"=", value.as_bytes()].concat()))
-        .collect::<Result<_>>()?;
-    let argv: Vec<&CStr> = argv.iter().map(CString::as_c_str).collect();
-    let envp: Vec<&CStr> = envp.iter().map(CString::as_c_str).collect();
-    Err(sys::process::exec_fd(&program, &argv, &envp))
+    Err(sys::process::exec_fd(&program, &argv))
         .context("execute this program again, protected (vm.memfd_noexec=2 forbids it)")
 }
 
@@ -95,15 +92,17 @@ enum Protection {
     Enough,
 }
 
-fn protection(own: &Path) -> Result<Protection> {
-    // Seals are told of an open file only, not of a place.
-    if File::open(own).is_ok_and(|file| sys::memfd::is_sealed(&file)) {
+/// How the file `own`, at which `program` looks, is protected.
+fn protection(own: &Path, program: &OwnedFd) -> Result<Protection> {
+    let around = fstatfs(program).context("fstatfs(\"/proc/self/exe\")")?;
+    // A file in memory is the kernel's own tmpfs's. Seals are told of an open file only, not of a
+    // place.
+    if around.filesystem_type() == TMPFS_MAGIC
+        && File::open(own).is_ok_and(|file| sys::memfd::is_sealed(&file))
+    {
         return Ok(Protection::Enough);
     }
-    let flags = fstatvfs(open_path(own)?)
-        .context("fstatvfs(\"/proc/self/exe\")")?
-        .flags();
-    if !flags.contains(FsFlags::ST_RDONLY) {
+    if !around.flags().contains(FsFlags::ST_RDONLY) {
         return Ok(Protection::None);
     }
     // The root of a detached mount has no path above it, so the kernel shows its name as "/";

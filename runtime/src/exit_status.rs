@@ -82,7 +82,8 @@ fn clone_witness(state: &StateDir, record: &Record, pidfd: &OwnedFd) -> Result<(
 
 /// The life of the witness: it holds nothing of the caller's, and ends soon after init.
 fn watch(state: &StateDir, record: &Record, pidfd: &OwnedFd) -> Result<()> {
-    sys::process::close_inherited(&[state.descriptor(), pidfd.as_raw_fd()])?;
+    let [own, root] = state.descriptors();
+    sys::process::close_inherited(&[own, root, pidfd.as_raw_fd()])?;
     let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?;
     (0..3).try_for_each(|number| sys::process::dup_onto(&null, number))?;
     nix::unistd::chdir("/")?;

@@ -17,6 +17,8 @@ pub mod process;
 pub mod refusal;
 pub mod sysctl;
 
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::mount::MsFlags;
@@ -339,7 +341,10 @@ fn rootfs(
         let reason = format!("invalid rootfs: not an absolute path, or a symlink: {path:?}");
         return Err(Refusal::new("/root/path", reason));
     }
-    if std::fs::canonicalize(&path).is_ok_and(|path| path == Path::new("/")) {
+    let identity = |found: &Metadata| (found.dev(), found.ino());
+    if std::fs::metadata("/").is_ok_and(|root| identity(&root) == identity(&kind))
+        && std::fs::canonicalize(&path).is_ok_and(|path| path == Path::new("/"))
+    {
         return Err(Refusal::new(
             "/root/path",
             "invalid rootfs: it is the root of the host",

@@ -4,10 +4,11 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2};
 use nix::sys::stat::Mode;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use sys::SyscallResult;
@@ -24,7 +25,8 @@ impl HostProc {
     /// Opens `/proc` and checks that it is one.
     pub fn open() -> Result<Self> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let fd = open("/proc", flags, Mode::empty()).context("open(\"/proc\", O_PATH)")?;
+        let fd =
+            openat(AT_FDCWD, "/proc", flags, Mode::empty()).context("open(\"/proc\", O_PATH)")?;
         if fstatfs(&fd)
             .context("fstatfs(\"/proc\")")?
             .filesystem_type()
@@ -173,8 +175,12 @@ pub fn is_of_this_boot(id: &str) -> bool {
 
 /// This boot's id; empty if the kernel does not tell.
 pub fn boot_id() -> String {
-    let id = sys::kernel_file::read_text("/proc/sys/kernel/random/boot_id");
-    id.unwrap_or_default().trim().to_owned()
+    static ID: OnceLock<String> = OnceLock::new();
+    let read = || {
+        let id = sys::kernel_file::read_text("/proc/sys/kernel/random/boot_id");
+        id.unwrap_or_default().trim().to_owned()
+    };
+    ID.get_or_init(read).clone()
 }
 
 #[cfg(test)]

@@ -163,7 +163,8 @@ pub struct StateRoot {
 #[derive(Debug)]
 pub struct StateDir {
     dir: Dir,
-    root: PathBuf,
+    /// The directory of all containers, in which it has its name.
+    root: Dir,
     /// Its name below the root: the id, or a tombstone's.
     name: OsString,
     id: ContainerId,
@@ -206,14 +207,14 @@ impl StateRoot {
             }
             other => other?,
         }
-        self.open_named(&root, id.as_str().into(), id)
+        Self::open_named(root, id.as_str().into(), id)
     }
 
     /// Opens the directory of `id`.
     pub fn open(&self, id: &ContainerId) -> Result<StateDir> {
-        let opened = Dir::open(&self.path).and_then(|root| root.open_dir(id.as_str()));
+        let opened = Dir::open(&self.path).and_then(|root| Ok((root.open_dir(id.as_str())?, root)));
         match opened {
-            Ok(dir) => Ok(self.state_dir(dir, id.as_str().into(), id)),
+            Ok((dir, root)) => Ok(StateDir::new(dir, root, id.as_str().into(), id)),
             Err(error) if error.errno() == Errno::ENOENT => {
                 Err(NotFound).with_context(|| format!("container {:?}", id.as_str()))
             }
@@ -232,21 +233,12 @@ impl StateRoot {
         let ours = names.filter(|name| name.to_str().is_some_and(|name| name.starts_with(&prefix)));
         // One that somebody else has just finished is no error.
         Ok(ours
-            .filter_map(|name| self.open_named(&root, name, id).ok())
+            .filter_map(|name| Self::open_named(Dir::open(&self.path).ok()?, name, id).ok())
             .collect())
     }
 
-    fn open_named(&self, root: &Dir, name: OsString, id: &ContainerId) -> Result<StateDir> {
-        Ok(self.state_dir(root.open_dir(&name)?, name, id))
-    }
-
-    fn state_dir(&self, dir: Dir, name: OsString, id: &ContainerId) -> StateDir {
-        StateDir {
-            dir,
-            root: self.path.clone(),
-            name,
-            id: id.clone(),
-        }
+    fn open_named(root: Dir, name: OsString, id: &ContainerId) -> Result<StateDir> {
+        Ok(StateDir::new(root.open_dir(&name)?, root, name, id))
     }
 
     /// The ids of all containers, sorted; none if the default root does not exist.
@@ -266,6 +258,16 @@ impl StateRoot {
 pub struct NotFound;
 
 impl StateDir {
+    fn new(dir: Dir, root: Dir, name: OsString, id: &ContainerId) -> Self {
+        let id = id.clone();
+        Self {
+            dir,
+            root,
+            name,
+            id,
+        }
+    }
+
     /// The id.
     pub fn id(&self) -> &ContainerId {
         &self.id
@@ -273,7 +275,7 @@ impl StateDir {
 
     /// The directory of all containers.
     pub fn root(&self) -> &Path {
-        &self.root
+        self.root.path()
     }
 
     /// Keeps other operations on this container out until the value is dropped.
@@ -304,7 +306,7 @@ impl StateDir {
     /// whoever waited for its lock must not touch what has the name today.
     pub fn is_gone(&self) -> Result<bool> {
         let own = self.dir.stat_self()?;
-        match Dir::open(&self.root).and_then(|root| root.stat(&self.name)) {
+        match self.root.stat(&self.name) {
             Ok(named) => Ok((named.st_dev, named.st_ino) != (own.st_dev, own.st_ino)),
             Err(error) if error.errno() == Errno::ENOENT => Ok(true),
             Err(error) => Err(error.into()),
@@ -319,7 +321,7 @@ impl StateDir {
     /// Gives the id free in one step; what is left is to run the poststop hooks and remove.
     pub fn entomb(mut self) -> Result<Self> {
         let name = OsString::from(format!("{}{TOMB}{}", self.id, std::process::id()));
-        Dir::open(&self.root)?.rename(&self.name, &name)?;
+        self.root.rename(&self.name, &name)?;
         self.name = name;
         Ok(self)
     }
@@ -385,9 +387,9 @@ impl StateDir {
             .replace_volatile(EXIT_STATUS, text.as_bytes(), 0o600)?)
     }
 
-    /// The number of the open directory, for a clone that keeps it.
-    pub fn descriptor(&self) -> RawFd {
-        self.dir.as_fd().as_raw_fd()
+    /// The numbers of what it holds open, for a clone that keeps it.
+    pub fn descriptors(&self) -> [RawFd; 2] {
+        [&self.dir, &self.root].map(|dir| dir.as_fd().as_raw_fd())
     }
 
     /// Makes the socket on which init waits for `start`.
@@ -464,16 +466,30 @@ impl StateDir {
 
     /// Removes the directory with all that is in it.
     pub fn remove(self) -> Result<()> {
-        let root = Dir::open(&self.root)?;
+        // What is nearly always all there is, without a look at the list.
+        for name in [CONFIG, LOCK, RECORD] {
+            match self.dir.remove(name) {
+                Err(error) if error.errno() != Errno::ENOENT => break,
+                _ => {}
+            }
+        }
+        match self.root.remove_dir(&self.name) {
+            Err(error) if error.errno() == Errno::ENOTEMPTY => self.remove_rest(),
+            Err(error) if error.errno() == Errno::ENOENT => Ok(()),
+            other => Ok(other?),
+        }
+    }
+
+    fn remove_rest(&self) -> Result<()> {
         // Whoever waits for init writes the exit status at this very moment, by a file beside
         // it and a rename: two names at most that the list did not have.
         for _ in 0..3 {
-            match root.remove_all(&self.name) {
+            match self.root.remove_all(&self.name) {
                 Err(error) if error.errno() == Errno::ENOTEMPTY => {}
                 other => return Ok(other?),
             }
         }
-        Ok(root.remove_all(&self.name)?)
+        Ok(self.root.remove_all(&self.name)?)
     }
 }
 

@@ -39,7 +39,7 @@ impl Dir {
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_RDONLY;
-        let fd = retry(|| nix::fcntl::open(path, flags, Mode::empty()))
+        let fd = retry(|| openat(AT_FDCWD, path, flags, Mode::empty()))
             .call(|| format!("open({path:?}, O_DIRECTORY)"))?;
         Ok(Self {
             fd,

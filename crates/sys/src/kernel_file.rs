@@ -5,10 +5,10 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Component, Path};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2};
 use nix::sys::stat::Mode;
 
 use crate::dir::Dir;
@@ -16,21 +16,16 @@ use crate::error::{Result, SyscallError, SyscallResult};
 
 /// Reads the file at `path`, which is the kernel's: its size is not known, and most are small.
 pub fn read(path: impl AsRef<Path>) -> std::io::Result<Vec<u8>> {
-    let mut file = File::open(path)?;
-    let mut contents = vec![0; FIRST];
-    let mut length = 0;
-    loop {
-        if length == contents.len() {
-            contents.resize(2 * length, 0);
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    let file = loop {
+        match openat(AT_FDCWD, path.as_ref(), flags, Mode::empty()) {
+            Err(Errno::EINTR) => {}
+            opened => break File::from(opened?),
         }
-        match file.read(&mut contents[length..]) {
-            Ok(0) => break,
-            Ok(more) => length += more,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    contents.truncate(length);
+    };
+    let mut contents = Vec::with_capacity(FIRST);
+    // Without a limit the library would ask for a size that the kernel does not know.
+    file.take(u64::MAX).read_to_end(&mut contents)?;
     Ok(contents)
 }
 
@@ -54,6 +49,25 @@ pub fn open_for_writing(dir: &Dir, name: impl AsRef<OsStr>) -> Result<OwnedFd> {
     }
     let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NOCTTY;
     openat(dir, name, flags, Mode::empty()).call(call)
+}
+
+/// Opens the existing file at an absolute path of which no component is a symbolic link, for writing:
+/// one lookup for what [`Dir::open_without_links`] and [`open_for_writing`] take two for.
+pub fn open_for_writing_at(directory: &Path, name: &str) -> Result<OwnedFd> {
+    let path = directory.join(name);
+    let is_plain = |part| matches!(part, Component::RootDir | Component::Normal(_));
+    if !path.has_root() || !path.components().all(is_plain) {
+        let call = format!("openat2({path:?}, O_WRONLY)");
+        return Err(SyscallError::new(call, Errno::EINVAL));
+    }
+    let how = OpenHow::new()
+        .flags(OFlag::O_WRONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NOCTTY)
+        .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
+    match openat2(AT_FDCWD, &path, how) {
+        Ok(fd) => Ok(fd),
+        // Also where the call is missing, or refused as a whole: an error names the step that failed.
+        Err(_) => open_for_writing(&Dir::open_without_links(directory)?, name),
+    }
 }
 
 /// Writes `value` to the existing file `name` in one call.

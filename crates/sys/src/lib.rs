@@ -34,6 +34,7 @@ pub mod shared_words; // memory that two processes share
 pub mod signal; // SIGINT and SIGTERM as a descriptor
 pub mod socket; // messages with descriptors
 mod staging; // what the mount calls fall back to on older kernels
+pub mod statmount; // what is mounted at one place
 pub mod terminal; // ptys, raw mode
 pub mod trace; // ptrace(2), for a harness
 pub mod tun; // tap devices

@@ -10,8 +10,9 @@ use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
+use nix::NixPath;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::{AT_FDCWD, OFlag, open, openat};
 use nix::mount::{MntFlags, MsFlags, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::stat::Mode;
@@ -161,6 +162,47 @@ pub fn open_tree_clone(source: impl AsFd, reach: Reach) -> Result<OwnedFd> {
     checked(result)
         .map(owned)
         .call(|| format!("open_tree({fd}, \"\", OPEN_TREE_CLONE|AT_EMPTY_PATH, {reach:?})"))
+}
+
+/// The same of what is at `path`, for a source that no container can change: one call instead of three.
+pub fn open_tree_clone_at(path: &Path, reach: Reach) -> Result<OwnedFd> {
+    if staging::is_made() {
+        let place = open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
+            .call(|| format!("open({path:?}, O_PATH)"))?;
+        return staging::bind(place, reach);
+    }
+    let flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | reach.at_flag();
+    let opened = path.with_nix_path(|path| {
+        // SAFETY: the path is NUL-terminated and outlives the call.
+        checked(unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) })
+    });
+    opened
+        .and_then(|result| result)
+        .map(owned)
+        .call(|| format!("open_tree({path:?}, OPEN_TREE_CLONE, {reach:?})"))
+}
+
+/// Puts the detached mount `mount` onto the directory `name` in `directory`, of which `name` must be one
+/// component: a symbolic link in its place is not followed.
+pub fn move_mount_into(mount: impl AsFd, directory: impl AsFd, name: &str) -> Result<()> {
+    let (from, into) = (mount.as_fd().as_raw_fd(), directory.as_fd().as_raw_fd());
+    let call = || format!("move_mount({from}, \"\", {into}, {name:?})");
+    let (empty, to) = (c"".as_ptr(), c_string(name)?);
+    if name.contains('/') || name == ".." {
+        return Err(SyscallError::new(call(), Errno::EINVAL));
+    }
+    let flags = MOVE_MOUNT_F_EMPTY_PATH;
+    // SAFETY: both paths are NUL-terminated and outlive the call, as do both descriptors.
+    let result =
+        unsafe { libc::syscall(libc::SYS_move_mount, from, empty, into, to.as_ptr(), flags) };
+    let result = checked(result);
+    if is_missing(&result) {
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let target = openat(&directory, name, flags, Mode::empty())
+            .call(|| format!("openat({into}, {name:?})"))?;
+        return staging::move_to(mount, target);
+    }
+    result.map(drop).call(call)
 }
 
 /// Puts the detached mount `mount` (or moves an attached one) onto the open file `target`.
@@ -361,22 +403,29 @@ impl FsContext {
     }
 }
 
+/// What the mounts of an old root have with those of the host, to whom their unmounting must not be
+/// passed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OldRoot {
+    /// They are slaves, or private.
+    Apart,
+    /// They are shared, and are made slaves first: a walk through all of them.
+    Shared,
+}
+
 /// Makes the mount that `root` is open on the root of this mount namespace and drops the old one.
 ///
 /// `pivot_root(".", ".")` stacks the old root over the new one at the same place, so that no
 /// directory of the container is needed for it (pivot_root(2), "pivot_root(".", ".")").
-pub fn pivot_into(root: BorrowedFd<'_>) -> Result<()> {
-    let old = nix::fcntl::open(
-        "/",
-        nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_DIRECTORY | nix::fcntl::OFlag::O_CLOEXEC,
-        nix::sys::stat::Mode::empty(),
-    )
-    .call(|| "open(\"/\", O_PATH)".into())?;
+pub fn pivot_into(root: BorrowedFd<'_>, old_root: OldRoot) -> Result<()> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let old = openat(AT_FDCWD, "/", flags, Mode::empty()).call(|| "open(\"/\", O_PATH)".into())?;
     fchdir(root).call(|| "fchdir(rootfs)".into())?;
     nix::unistd::pivot_root(".", ".").call(|| "pivot_root(\".\", \".\")".into())?;
     fchdir(&old).call(|| "fchdir(old root)".into())?;
-    // The old tree must not pass its unmounting on to the host.
-    set_propagation(Path::new("."), MsFlags::MS_SLAVE | MsFlags::MS_REC)?;
+    if old_root == OldRoot::Shared {
+        set_propagation(Path::new("."), MsFlags::MS_SLAVE | MsFlags::MS_REC)?;
+    }
     umount2(".", MntFlags::MNT_DETACH).call(|| "umount2(\".\", MNT_DETACH)".into())?;
     nix::unistd::chdir("/").call(|| "chdir(\"/\")".into())
 }

@@ -1,6 +1,6 @@
 //! Processes: clone3(2), pidfds, waiting, limits, and what a process says about itself.
 
-use std::ffi::CStr;
+use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -691,13 +691,26 @@ pub fn set_memory_policy(mode: u32, nodes: &[u64]) -> Result<()> {
         .call(|| format!("set_mempolicy({mode:#x}, {nodes:x?})"))
 }
 
-/// Replaces the program by the one `fd` is open on: `execveat(fd, "", .., AT_EMPTY_PATH)`.
-pub fn exec_fd(fd: impl AsFd, argv: &[&CStr], envp: &[&CStr]) -> SyscallError {
-    let call = format!("execveat({}, \"\", AT_EMPTY_PATH)", fd.as_fd().as_raw_fd());
-    match nix::unistd::fexecve(fd.as_fd(), argv, envp) {
-        Ok(never) => match never {},
-        Err(errno) => SyscallError::new(call, errno),
+unsafe extern "C" {
+    /// environ(7)
+    static environ: *const *const libc::c_char;
+}
+
+/// Replaces the program by the one `fd` is open on, with the environment that this one has:
+/// `execveat(fd, "", .., AT_EMPTY_PATH)`.
+pub fn exec_fd(fd: impl AsFd, argv: &[CString]) -> SyscallError {
+    let fd = fd.as_fd().as_raw_fd();
+    let argv: Vec<*const libc::c_char> = (argv.iter().map(|word| word.as_ptr()))
+        .chain([std::ptr::null()])
+        .collect();
+    // SAFETY: `argv` is a list of strings that live, with NULL at its end; so is the environment, which
+    // nobody here ever changes.
+    unsafe {
+        let (empty, flags) = (c"".as_ptr(), libc::AT_EMPTY_PATH);
+        libc::syscall(libc::SYS_execveat, fd, empty, argv.as_ptr(), environ, flags);
     }
+    let errno = Errno::last();
+    SyscallError::new(format!("execveat({fd}, \"\", AT_EMPTY_PATH)"), errno)
 }
 
 /// Ends the process at once: no destructor, no exit handler, which a forked child must not run.

@@ -91,6 +91,11 @@ impl Root {
             Err(error) if error.errno() == Errno::ENOENT => {}
             other => return other,
         }
+        if missing == Missing::Directory
+            && let Some(made) = self.create_last(path, links)
+        {
+            return Ok(made);
+        }
         let mut walk = Walk::begin(self, components(path))?;
         while let Some(component) = walk.next(path)? {
             if component == ".." {
@@ -118,6 +123,18 @@ impl Root {
             }
         }
         Ok(walk.at)
+    }
+
+    /// Makes the directory that nothing but its last component lacks. `None` for whatever else it
+    /// is, a dangling link for one: then each component has to be looked at.
+    fn create_last(&self, path: &Path, links: Links) -> Option<OwnedFd> {
+        let (parent, name) = (path.parent()?, path.file_name()?);
+        let place = OFlag::O_PATH | OFlag::O_DIRECTORY;
+        let parent = self.open(parent, place, links).ok()?;
+        make_directory(&parent, name).ok()?;
+        // Whoever puts a link there meanwhile gains an error.
+        let flags = place | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        openat(&parent, name, flags, Mode::empty()).ok()
     }
 
     fn duplicate(&self) -> Result<OwnedFd> {

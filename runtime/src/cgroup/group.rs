@@ -101,7 +101,9 @@ impl Cgroup {
             } else {
                 Version::V1
             };
-            match groups.iter_mut().find(|known| known.path == *path) {
+            // Byte by byte: both have one spelling, and paths are compared name by name.
+            let same = |known: &&mut Group| known.path.as_os_str() == path.as_os_str();
+            match groups.iter_mut().find(same) {
                 // Co-mounted controllers share a directory.
                 Some(known) => known.controllers.push(controller.clone()),
                 None => {
@@ -124,7 +126,8 @@ impl Cgroup {
     #[must_use]
     pub fn sparing(mut self, lent: &[PathBuf]) -> Self {
         for group in &mut self.groups {
-            group.lent = lent.contains(&group.path);
+            let same = |lent: &PathBuf| lent.as_os_str() == group.path.as_os_str();
+            group.lent = lent.iter().any(same);
         }
         self
     }
@@ -183,8 +186,10 @@ impl Cgroup {
         if let Some(group) = self.v1("devices") {
             let dir = open(&group.path)?;
             let current = read(&dir, "devices.list")?;
-            for (file, line) in devices::List::new(&plan.devices)?.transition(&current) {
-                kernel_file::write(&dir, file, &line)?;
+            let lines = devices::List::new(&plan.devices)?.transition(&current);
+            // Each file is opened once for the lines that go to it in a row.
+            for run in lines.chunk_by(|(file, _), (next, _)| file == next) {
+                kernel_file::write_each(&dir, run[0].0, run.iter().map(|(_, line)| line.as_str()))?;
             }
             return Ok(());
         }
@@ -220,7 +225,7 @@ impl Cgroup {
             .groups
             .iter()
             .filter(|group| group.version == Version::V1 && !group.managed);
-        v1.map(|group| Ok(kernel_file::open_for_writing(&open(&group.path)?, "tasks")?))
+        v1.map(|group| Ok(kernel_file::open_for_writing_at(&group.path, "tasks")?))
             .collect()
     }
 
@@ -350,7 +355,7 @@ impl Cgroup {
     /// Sends `signal` to every process; for `SIGKILL` until nobody is left.
     pub fn kill_all(&self, signal: i32) -> Result<(), Error> {
         if signal != libc::SIGKILL {
-            return self.signal_each(signal);
+            return self.signal_each(signal).map(drop);
         }
         let start = Instant::now();
         let mut pause = Pause::new();
@@ -362,7 +367,10 @@ impl Cgroup {
             }
             // Whoever forks faster than we read is held first. Without a freezer: again, then.
             let frozen = pause.round > 0 && self.freeze_within(Duration::from_millis(200)).is_ok();
-            self.signal_each(signal)?;
+            // Where nobody is, nobody can fork.
+            if !self.signal_each(signal)? && !frozen {
+                return Ok(());
+            }
             if frozen || self.is_frozen()? {
                 // systemd takes an empty scope away as soon as it sees one.
                 present(self.thaw())?;
@@ -386,10 +394,15 @@ impl Cgroup {
     }
 
     /// A PID may be somebody else's by the time it is opened, so the list is read again: a
-    /// process that was opened and is still listed is the one that was meant.
-    fn signal_each(&self, signal: i32) -> Result<(), Error> {
+    /// process that was opened and is still listed is the one that was meant. Whether there was
+    /// anybody.
+    fn signal_each(&self, signal: i32) -> Result<bool, Error> {
         let mut targets = Vec::new();
-        for pid in self.processes()? {
+        let listed = self.processes()?;
+        if listed.is_empty() {
+            return Ok(false);
+        }
+        for pid in listed {
             match sys::process::pidfd_open(Pid::from_raw(pid)) {
                 Ok(pidfd) => targets.push((pid, pidfd)),
                 Err(error) if error.errno() == Errno::ESRCH => {}
@@ -406,7 +419,7 @@ impl Cgroup {
                 _ => {}
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Removes the directories and everything below them; what is gone is no error.
@@ -549,6 +562,12 @@ impl Drop for Made {
 }
 
 fn make(planned: &PlannedGroup, made: &mut Made) -> Result<(), Error> {
+    let is_cpuset = planned.version == Version::V1
+        && (planned.controllers.iter()).any(|controller| controller == "cpuset");
+    // On the way down only these two have something to pass on.
+    if planned.version == Version::V1 && !is_cpuset && make_last(planned, made)? {
+        return Ok(());
+    }
     let mut dir = open(&planned.mount)?;
     let mut is_new = false;
     for name in planned.below.components() {
@@ -564,13 +583,8 @@ fn make(planned: &PlannedGroup, made: &mut Made) -> Result<(), Error> {
             Err(error) => return Err(error.into()),
         };
         let child = dir.open_dir(name)?;
-        if planned
-            .controllers
-            .iter()
-            .any(|controller| controller == "cpuset")
-            && planned.version == Version::V1
-        {
-            inherit_cpuset(&dir, &child)?;
+        if is_cpuset {
+            inherit_cpuset(&dir, &child, is_new)?;
         }
         dir = child;
     }
@@ -581,6 +595,26 @@ fn make(planned: &PlannedGroup, made: &mut Made) -> Result<(), Error> {
         make_domain(planned, &dir)
     } else {
         Ok(())
+    }
+}
+
+/// Makes the directory in a parent that is there: two calls, and nobody else can be in what is new.
+/// `false` if there is more to it.
+fn make_last(planned: &PlannedGroup, made: &mut Made) -> Result<bool, Error> {
+    let path = planned.path();
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Ok(false);
+    };
+    let Some(parent) = present(open(parent))? else {
+        return Ok(false);
+    };
+    match parent.create_dir(name, 0o755) {
+        Ok(()) => {
+            made.0.push(path);
+            Ok(true)
+        }
+        Err(error) if error.errno() == Errno::EEXIST => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -604,10 +638,11 @@ pub(super) fn enable_controllers(dir: &Dir, wanted: &[String]) -> Result<(), Err
     Ok(())
 }
 
-/// A v1 cpuset without processors or memory nodes cannot be joined; a new one has none.
-fn inherit_cpuset(parent: &Dir, child: &Dir) -> Result<(), Error> {
+/// A v1 cpuset without processors or memory nodes cannot be joined; a new one has none, or with
+/// `cgroup.clone_children` its parent's.
+fn inherit_cpuset(parent: &Dir, child: &Dir, is_new: bool) -> Result<(), Error> {
     for file in ["cpuset.cpus", "cpuset.mems"] {
-        if read(child, file)?.trim().is_empty() {
+        if is_new || read(child, file)?.trim().is_empty() {
             kernel_file::write(child, file, read(parent, file)?.trim())?;
         }
     }

@@ -1,5 +1,6 @@
 //! Which cgroup hierarchies this host has, where they are mounted, and where in them we are: read
-//! once from `/proc/self/mountinfo` and `/proc/self/cgroup` (cgroups(7), proc_pid_mountinfo(5)).
+//! once from `/proc/self/cgroup` and of the usual places, or, where those are not what it says, from
+//! `/proc/self/mountinfo` (cgroups(7), proc_pid_mountinfo(5)).
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -7,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use sys::Dir;
+use sys::statmount::Mounted;
 
 use super::Error;
 
@@ -37,6 +39,9 @@ pub struct Hierarchies {
     pub v2: Option<Hierarchy>,
 }
 
+/// Where hierarchies are mounted, or the one of v2.
+const USUAL: &str = "/sys/fs/cgroup";
+
 /// More than any host's table; a longer one is an error, not a reason to use memory.
 const LIMIT: u64 = 16 << 20;
 
@@ -44,9 +49,11 @@ impl Hierarchies {
     /// Looks at this process's view of the host.
     pub fn discover() -> Result<Self, Error> {
         let proc = Dir::open("/proc/self")?;
-        let mounts = proc.read("mountinfo", LIMIT)?;
         let own = proc.read("cgroup", LIMIT)?;
-        let mut found = Self::parse(&mounts, &own);
+        let mut found = match Self::at_usual_places(&own, &sys::statmount::at) {
+            Some(found) => found,
+            None => Self::parse(&proc.read("mountinfo", LIMIT)?, &own),
+        };
         if let Some(v2) = &mut found.v2 {
             v2.controllers = words(&Dir::open(&v2.mount)?.read("cgroup.controllers", LIMIT)?);
         }
@@ -84,6 +91,29 @@ impl Hierarchies {
         Ok(paths.iter().filter_map(kernel_path).collect())
     }
 
+    /// The hierarchies of `/proc/self/cgroup`, each at the place where every host has it; `None` if
+    /// one is not there. A host may have mounted thousands of file systems, and their list takes the
+    /// kernel and us milliseconds.
+    ///
+    /// Beside v1 hierarchies v2 counts where systemd has it, and only there.
+    fn at_usual_places(own: &[u8], at: &dyn Fn(&Path) -> Option<Mounted>) -> Option<Self> {
+        let (mut found, mut v2) = (Self::default(), None);
+        for membership in lines(own).filter_map(Membership::parse) {
+            if membership.controllers.is_empty() {
+                v2 = Some(membership);
+                continue;
+            }
+            let name = membership.controllers.join(",");
+            let place = Path::new(USUAL).join(name.strip_prefix("name=").unwrap_or(&name));
+            found.v1.push(membership.at(place, at)?);
+        }
+        found.v2 = match (v2, found.v1.is_empty()) {
+            (v2, true) => Some(v2?.at(USUAL.into(), at)?),
+            (v2, false) => v2.and_then(|v2| v2.at(Path::new(USUAL).join("unified"), at)),
+        };
+        Some(found)
+    }
+
     /// Reads the two files; the controllers of v2 are in neither, so that list stays empty.
     pub fn parse(mountinfo: &[u8], own: &[u8]) -> Self {
         let memberships: Vec<Membership> = lines(own).filter_map(Membership::parse).collect();
@@ -109,7 +139,7 @@ impl Hierarchies {
 
 /// A hierarchy may be mounted in several places: the usual one is preferred, then the first.
 fn prefer(known: &mut Option<Hierarchy>, new: Hierarchy) {
-    let usual = |hierarchy: &Hierarchy| hierarchy.mount.starts_with("/sys/fs/cgroup");
+    let usual = |hierarchy: &Hierarchy| hierarchy.mount.starts_with(USUAL);
     if known
         .as_ref()
         .is_none_or(|known| usual(&new) && !usual(known))
@@ -154,6 +184,29 @@ impl Membership {
     }
 }
 
+impl Membership {
+    /// This hierarchy, if it is the one that is mounted at `place`.
+    fn at(self, place: PathBuf, at: &dyn Fn(&Path) -> Option<Mounted>) -> Option<Hierarchy> {
+        let mounted = at(&place)?;
+        let version = match mounted.fs_type.as_str() {
+            "cgroup" => 1,
+            "cgroup2" => 2,
+            _ => return None,
+        };
+        let mount = Mount {
+            version,
+            root: mounted.root,
+            point: place,
+            options: mounted.options,
+        };
+        mount.shows(&self).then(|| Hierarchy {
+            own: below_mount(&self.path, &mount.root),
+            controllers: self.controllers,
+            mount: mount.point,
+        })
+    }
+}
+
 /// A cgroup line of mountinfo.
 struct Mount {
     version: u8,
@@ -164,6 +217,11 @@ struct Mount {
 
 impl Mount {
     fn parse(line: &[u8]) -> Option<Self> {
+        // Most lines are of something else, and are not looked at more closely.
+        let separator = (3..line.len()).find(|&end| line[end - 3..end] == *b" - ")?;
+        if !line[separator..].starts_with(b"cgroup") {
+            return None;
+        }
         let fields: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
         let separator = fields.iter().position(|field| *field == b"-")?;
         let version = match *fields.get(separator + 1)? {
@@ -281,6 +339,62 @@ mod tests {
             Path::new("/sys/fs/cgroup/unified")
         );
         assert!(!found.is_unified());
+    }
+
+    /// What statmount(2) says on a host with these mounts.
+    fn told(mountinfo: &str) -> impl Fn(&Path) -> Option<Mounted> {
+        let mounts: Vec<Mount> = (lines(mountinfo.as_bytes()).filter_map(Mount::parse)).collect();
+        move |place| {
+            let mount = mounts.iter().find(|mount| mount.point == place)?;
+            Some(Mounted {
+                fs_type: ["cgroup", "cgroup2"][usize::from(mount.version - 1)].into(),
+                root: mount.root.clone(),
+                options: mount.options.clone(),
+            })
+        }
+    }
+
+    #[test]
+    fn the_usual_places_say_what_the_list_of_mounts_says() {
+        let nested = "31 23 0:26 /docker/x /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
+        for (mounts, own) in [(HYBRID, OWN), (nested, "0::/docker/x/y\n")] {
+            let usual = Hierarchies::at_usual_places(own.as_bytes(), &told(mounts)).unwrap();
+            let mut listed = Hierarchies::parse(mounts.as_bytes(), own.as_bytes());
+            listed
+                .v1
+                .sort_by_key(|hierarchy| !hierarchy.has("name=systemd"));
+            assert_eq!(usual.v2, listed.v2);
+            assert_eq!(usual.v1.len(), listed.v1.len());
+            assert!(
+                usual
+                    .v1
+                    .iter()
+                    .all(|hierarchy| listed.v1.contains(hierarchy))
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_not_at_its_usual_place_is_looked_for_in_the_list() {
+        let usual = |mounts: &str, own: &str| {
+            Hierarchies::at_usual_places(own.as_bytes(), &told(mounts)).is_some()
+        };
+        assert!(usual(HYBRID, OWN));
+        // Another hierarchy has the name, or the name is another one.
+        assert!(!usual(
+            &HYBRID.replace("cgroup rw,memory", "cgroup rw,pids"),
+            OWN
+        ));
+        assert!(!usual(&HYBRID.replace("cgroup/memory", "cgroup/mem"), OWN));
+        assert!(!usual(
+            &HYBRID.replace("- cgroup cgroup rw,memory", "- cgroup2 cgroup2 rw"),
+            OWN
+        ));
+        assert!(!usual("", "0::/\n") && !usual("", ""));
+        // Beside version 1, version 2 is in its one place or nowhere.
+        let elsewhere = HYBRID.replace("cgroup/unified", "cgroup2");
+        let found = Hierarchies::at_usual_places(OWN.as_bytes(), &told(&elsewhere)).unwrap();
+        assert_eq!(found.v2, None);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
+use nix::fcntl::OFlag;
 use nix::mount::MsFlags;
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mkdirat};
 use nix::sys::statfs::{FsType, PROC_SUPER_MAGIC, SYSFS_MAGIC, fstatfs};
@@ -15,7 +15,7 @@ use sys::root::{Links, Missing};
 
 use super::Inheritance;
 use super::nested;
-use super::rootfs::{Rootfs, fetch, is_denied, open_path, open_place};
+use super::rootfs::{Rootfs, fetch, is_denied, open_place};
 use crate::cgroup_view::View;
 use crate::plan::mounts::{AttrChange, Filesystem, Link, What, may_cover_in_proc};
 use crate::plan::{Kind, MountStep, Namespaces, Plan};
@@ -430,6 +430,9 @@ impl Mounter<'_> {
                 for hierarchy in list {
                     self.hierarchy(&mount, hierarchy, *namespaced, attributes)?;
                 }
+                if !namespaced {
+                    self.set_all_but_writable(&mount, attributes)?;
+                }
                 if attributes & attr::RDONLY != 0 {
                     mounted.readonly.push(mount);
                 }
@@ -455,9 +458,6 @@ impl Mounter<'_> {
             Ok(()) | Err(Errno::EEXIST) => {}
             Err(errno) => return Err(errno).with_context(|| format!("mkdirat({:?})", below())),
         }
-        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let target = openat(tmpfs, name, flags, Mode::empty())
-            .with_context(|| format!("openat({:?})", below()))?;
         let mount = if namespaced {
             let mut context = FsContext::open(if hierarchy.unified {
                 "cgroup2"
@@ -472,9 +472,10 @@ impl Mounter<'_> {
             }
             context.mount(attributes)?
         } else {
-            self.bound(&hierarchy.own, attributes)?
+            sys::mount::open_tree_clone_at(&hierarchy.own, Reach::One)?
         };
-        sys::mount::move_mount(&mount, &target)?;
+        sys::mount::move_mount_into(&mount, tmpfs, name)
+            .with_context(|| format!("mount {:?}", below()))?;
         for link in &hierarchy.links {
             nix::unistd::symlinkat(name, tmpfs, link.as_str())
                 .with_context(|| format!("symlinkat({name:?}, {link:?})"))?;
@@ -482,8 +483,23 @@ impl Mounter<'_> {
         Ok(())
     }
 
+    /// Gives every hierarchy on `tmpfs` its attributes by one call. It is still to be written to
+    /// itself, whatever they are.
+    fn set_all_but_writable(&self, tmpfs: &OwnedFd, attributes: u64) -> Result<()> {
+        let all = AttrChange {
+            set: attributes,
+            clear: 0,
+        };
+        let writable = AttrChange {
+            set: 0,
+            clear: attributes & attr::RDONLY,
+        };
+        self.change(tmpfs, all, Reach::Recursive)?;
+        self.change(tmpfs, writable, Reach::One)
+    }
+
     fn bound(&self, source: &Path, attributes: u64) -> Result<OwnedFd> {
-        let tree = sys::mount::open_tree_clone(open_path(source)?, Reach::One)?;
+        let tree = sys::mount::open_tree_clone_at(source, Reach::One)?;
         let attr = MountAttr {
             set: attributes,
             ..MountAttr::default()

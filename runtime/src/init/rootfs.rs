@@ -5,10 +5,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::mount::MsFlags;
 use nix::sys::stat::Mode;
-use sys::mount::{MountAttr, Reach, attr};
+use sys::mount::{MountAttr, OldRoot, Reach, attr};
 use sys::root::{Links, Missing, Root};
 
 use crate::plan::Entry;
@@ -26,9 +26,7 @@ impl Rootfs {
     /// Cuts this mount namespace off from the host's and puts the rootfs on itself as a mount.
     pub fn mount(plan: &Plan, channel: &Channel) -> Result<Self> {
         let rootfs = &plan.rootfs;
-        let shared = rootfs
-            .propagation
-            .filter(|flags| flags.contains(MsFlags::MS_SHARED));
+        let shared = shared(rootfs.propagation);
         // A slave still learns of the host's unmounts, so that it does not keep its disks busy,
         // and passes nothing back.
         let flags = shared.unwrap_or(MsFlags::MS_SLAVE) | MsFlags::MS_REC;
@@ -101,7 +99,14 @@ impl Rootfs {
                 .context("config.json /root/readonly")?;
         }
         match rootfs.entry {
-            Entry::Pivot => sys::mount::pivot_into(self.root.as_fd())?,
+            Entry::Pivot => {
+                // Rootfs::mount has made slaves of all, unless they shall be shared.
+                let old_root = match shared(rootfs.propagation) {
+                    Some(_) => OldRoot::Shared,
+                    None => OldRoot::Apart,
+                };
+                sys::mount::pivot_into(self.root.as_fd(), old_root)?;
+            }
             Entry::Move => {
                 detach_host_file_systems(&rootfs.path)?;
                 sys::mount::move_root_and_chroot(self.root.as_fd())?;
@@ -113,6 +118,10 @@ impl Rootfs {
         }
         Ok(())
     }
+}
+
+fn shared(propagation: Option<MsFlags>) -> Option<MsFlags> {
+    propagation.filter(|flags| flags.contains(MsFlags::MS_SHARED))
 }
 
 /// Makes `path` the root in the host's own mount namespace, where nothing may be mounted.
@@ -164,7 +173,8 @@ pub fn open_place(path: &Path, link: Link) -> Result<OwnedFd> {
         Link::Followed => flags,
         Link::Itself => flags | OFlag::O_NOFOLLOW,
     };
-    open(path, flags, Mode::empty()).with_context(|| format!("open({path:?}, O_PATH)"))
+    // musl's open(2) sets close-on-exec a second time.
+    openat(AT_FDCWD, path, flags, Mode::empty()).with_context(|| format!("open({path:?}, O_PATH)"))
 }
 
 /// Whether the reason is that init's user may not look there.

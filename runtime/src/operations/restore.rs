@@ -38,12 +38,13 @@ pub fn run(
         pidfd,
         terminal,
         lock,
+        plan,
         ..
     } = restored;
     // Other operations may come while it runs.
     drop(lock);
     let status = foreground::supervise(pid, &pidfd, &signals, terminal, None)?;
-    delete_after(state, record)?;
+    delete_after(state, record, &plan.hooks)?;
     Ok(status)
 }
 

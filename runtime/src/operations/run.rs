@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 
-use crate::container::{Container, Poststop, destroy};
+use crate::container::{Poststop, destroy};
 use crate::container_id::ContainerId;
 use crate::exit_status;
 use crate::foreground::{self, Signals};
@@ -13,6 +13,7 @@ use crate::launch::{self, Attachment, Launched, Request};
 use crate::notify_listener::Filtered;
 use crate::notify_socket::Proxy;
 use crate::operations::start::{Begun, begin, run_poststart};
+use crate::plan::Hooks;
 use crate::plan::process::Rlimit;
 use crate::state_dir::{Record, StateDir, StateRoot};
 use crate::timeline;
@@ -76,13 +77,13 @@ fn run_id(root: &StateRoot, id: &ContainerId, request: &Request, options: Option
         ..
     } = launched;
     drop((lock, channel));
-    let limits = plan.process.rlimits;
+    let (limits, hooks) = (plan.process.rlimits, plan.hooks);
     let status = foreground::supervise(pid, &pidfd, &signals, terminal, proxy)?;
     warn_of_limits(&limits, status);
     if options.keep {
         exit_status::note(&state, status)?;
     } else {
-        delete_after(state, record)?;
+        delete_after(state, record, &hooks)?;
     }
     Ok(status)
 }
@@ -108,16 +109,18 @@ fn warn_of_limits(limits: &[Rlimit], status: u8) {
     }
 }
 
-/// Deletes the container, unless somebody has done so while it ran.
-pub fn delete_after(state: StateDir, record: Record) -> Result<()> {
+/// Deletes the container, whose init this process has waited for, unless somebody has done so while
+/// it ran. Its hooks are those of the configuration as it was at create, which this process was.
+pub fn delete_after(state: StateDir, mut record: Record, hooks: &Hooks) -> Result<()> {
     let _step = timeline::step("delete");
     let lock = state.lock();
     if state.is_gone()? {
         return Ok(());
     }
     let _lock = lock?;
-    let record = Some(record);
-    Container { state, record }.destroy()
+    // The number may be somebody else's by now.
+    record.init_process_pid = 0;
+    destroy(state, Some(&record), hooks, Poststop::Run)
 }
 
 fn start(launched: &Launched) -> Result<()> {
