@@ -15,7 +15,7 @@ prefix  ?= /usr/local
 DESTDIR ?=
 
 .PHONY: help build test test-unit test-root conformance conformance-sample conformance-reference mutants matrix demo demo-again demo-crash demo-names \
-        kills some-kills faults some-faults swap bench bench-cni bench-charts storm cross test-containerd test-clients test-clients-vm vm vm-selftest test-vm conformance-vm fmt fmt-check lint tidy \
+        kills some-kills faults some-faults swap bench bench-cni bench-charts storm cross test-containerd test-clients test-lies test-clients-vm vm vm-selftest test-vm conformance-vm fmt fmt-check lint tidy \
         install clean packages \
         base-packages peer-packages client-packages
 
@@ -177,6 +177,12 @@ test-clients: peer-packages client-packages build ## what ctr, the CRI, podman a
 	conformance/clients/operations.sh $(DAVIT) $(CURDIR)/out/cni $(COLUMNS)/host-davit $(ONLY)
 	conformance/clients/operations.sh runc $(REFERENCE) $(COLUMNS)/host-runc $(ONLY)
 	$(CLIENT_PAGE)
+
+LIES := $(CURDIR)/conformance/clients/lies.txt
+test-lies: peer-packages client-packages build ## show that what clients do can fail: a runtime that lies, and the operation that notices
+	@ci/apt.sh $(BESIDE_CLIENTS)
+	LIES=$(LIES) PATIENCE=20 conformance/clients/operations.sh $(DAVIT) $(CURDIR)/out/cni $(CURDIR)/out/lies $(or $(ONLY),ctr cri docker podman podman-rootless)
+	! grep -h 'the lie was believed$$' out/lies/*.tsv
 
 # The column of the host is `host`, a guest's is its suite's.
 SUITES := bookworm trixie

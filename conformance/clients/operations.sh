@@ -4,12 +4,14 @@
 # A client is a file in operations/, run in a private host of its own; without a name, all of them.
 # DIRECTORY/CLIENT.tsv gets one line for each operation: client, operation, verdict, reason, between
 # tabs (`client-table` makes a page of it). CRIU=PROGRAM puts another criu before the machine's.
-# MATCH=REGEX tries only the operations so named.
+# MATCH=REGEX tries only the operations so named. LIES=FILE puts a liar before the runtime, and the lines
+# are about what it was caught at: see lies.txt.
 set -euo pipefail
 [ $# -ge 3 ] || { echo 'usage: operations.sh RUNTIME CNI_PATH DIRECTORY [CLIENT...]' >&2; exit 2; }
 [ "$(id -u)" = 0 ] || { echo 'operations.sh: needs root' >&2; exit 1; }
 HERE=$(cd "$(dirname "$0")" && pwd)
-RUNTIME=$(realpath "$(command -v "$1")") PLUGINS=$(realpath "$2") COLUMN=$(realpath "$3")
+HONEST=$(realpath "$(command -v "$1")") PLUGINS=$(realpath "$2") COLUMN=$(realpath "$3")
+RUNTIME=$HONEST
 shift 3
 [ $# -gt 0 ] || set -- $(cat "$HERE/names")
 mkdir -p "$COLUMN"
@@ -33,6 +35,14 @@ private() {
     fi
     exec systemd-run --quiet --scope --unit="$ID" --property=TimeoutStopSec=1 -- "${names[@]}" "$@"
 }
+# liar HONEST: the path of one that says what the file `lie` says, by the same name.
+liar() {
+    mkdir "$DIR/liar"
+    install -m 755 "$1" "$DIR/liar/honest"
+    sed "/^honest=/ s|HONEST lie=LIE|$DIR/liar/honest lie=$DIR/lie|" "$HERE/liar.sh" >"$DIR/liar/$(basename "$1")"
+    chmod 755 "$DIR/liar/$(basename "$1")"
+    echo "$DIR/liar/$(basename "$1")"
+}
 stop_unit() { [ -z "$SYSTEMD" ] || systemctl stop "$1" || true; } # it may have ended by itself
 
 inner=
@@ -48,6 +58,7 @@ for CLIENT in "$@"; do
     RESULTS=$DIR.tsv # whole, when it gets its name
     where >"$RESULTS"
     chmod 755 "$DIR"
+    [ -z "${LIES:-}" ] || RUNTIME=$(liar "$HONEST")
     private bash "$HERE/operations/host.sh" </dev/null &
     inner=$!
     status=0

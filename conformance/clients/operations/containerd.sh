@@ -40,8 +40,16 @@ import_image() {
     sh "$HERE/image.sh" "$IMAGE" "$DIR/image.tar"
     tool images import "$DIR/image.tar"
 }
+pid_of() { tool task ls | awk -v name="$1" '$1 == name { print $2 }'; }
 status_is() { tool task ls | grep -q "^$1 .*$2"; }
-sweep() { tool task kill --signal SIGKILL r; sleep 1; tool task rm r; tool container rm r; }
+sweep() { # all but those that later operations need
+    local name
+    ! status_is one PAUSED || { "$RUNTIME" --root "$DIR/runtime/$NAMESPACE" pause one; tool task resume one; }
+    for name in $(tool container ls -q); do
+        case $name in one | survivor) ;; *) remove "$name"; "$RUNTIME" --root "$DIR/runtime/$NAMESPACE" delete --force "$name" ;; esac
+    done
+    ! mountpoint -q /run/netns/joined || umount /run/netns/joined
+}
 # Its task and itself, whatever it does.
 remove() {
     tool task kill --signal SIGKILL "$1" || true

@@ -22,11 +22,10 @@ host_network() {
     [ "$(readlink /proc/self/ns/net)" = "$(readlink "/proc/$(sandbox_pid "$id")/ns/net")" ]
     remove_pod "$id"
 }
-sandbox_pid() { cri PodSandboxStatus "pod_sandbox_id: '$1' verbose: true" | grep -o '\\"pid\\":[0-9]*' | head -n 1 | tr -dc 0-9; }
 with_sysctl() {
     local id
     id=$(LINUX="sysctls { key: 'net.ipv4.ip_unprivileged_port_start' value: '0' }" pod sysctl)
-    says 0 nsenter -t "$(sandbox_pid "$id")" -n cat /proc/sys/net/ipv4/ip_unprivileged_port_start
+    prints 0 nsenter -t "$(sandbox_pid "$id")" -n cat /proc/sys/net/ipv4/ip_unprivileged_port_start
     remove_pod "$id"
 }
 sandbox_first() { # the pod goes, its containers with it

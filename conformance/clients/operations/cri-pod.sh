@@ -23,6 +23,7 @@ words() { # a command as a repeated field: NAME WORD...
 state_of() { cri ContainerStatus "container_id: '$1'" | field state; }
 # protobuf does not write a zero: a container without a state is created.
 state_is() { local state; state=$(state_of "$1") && [ "${state:-CONTAINER_CREATED}" = "CONTAINER_$2" ]; }
+sandbox_pid() { cri PodSandboxStatus "pod_sandbox_id: '$1' verbose: true" | grep -o '\\"pid\\":[0-9]*' | head -n 1 | tr -dc 0-9; }
 ip_of() { cri PodSandboxStatus "pod_sandbox_id: '$1'" | field ip; }
 start() { cri StartContainer "container_id: '$1'"; }
 stop() { cri StopContainer "container_id: '$1' timeout: ${2:-0}"; }

@@ -48,7 +48,7 @@ op 'run --cni: default route' says 'default via 10.89.7.1' once r ip route
 op 'run --cni: the gateway answers' once r ping -c 1 -W 2 10.89.7.1
 op 'run --cni: loopback is up' says LOOPBACK,UP once r ip -o link show lo
 op 'run --cni: exit status' exits 42 once r sh -c 'exit 42'
-op 'run --cni: a program that is missing' complains 'no such file or directory' once r /no/such/program
+op 'run --cni: a program that is missing' complains 'stat /no/such/program: no such file or directory' once r /no/such/program
 op 'run --cni: two containers, and the host, talk' talk
 op 'run --cni: ten at once' ten_at_once
 op 'run --cni: a plugin that is missing is named' broken_list

@@ -20,10 +20,5 @@ start_containerd
 op 'containerd killed: the container runs on' survives
 op 'kill and delete after the restarts' remove survivor
 
-# The shim looks for "runc" in containerd's PATH if nobody says otherwise.
-ln -sf "$RUNTIME" "$DIR/bin/runc"
-restart_containerd
 op 'run with the runtime as the runc of PATH' says seen tool run --rm --cgroup "/$ID/by-name" "$IMAGE" r echo seen
 op 'container create, task start' create_then_start
-rm "$DIR/bin/runc"
-restart_containerd

@@ -2,10 +2,16 @@
 pause_and_resume() {
     tool task pause one
     await status_is one PAUSED
+    frozen "$(pid_of one)"
     complains 'paused' execs one true
     tool task resume one
     await status_is one RUNNING
+    thawed "$(pid_of one)"
     execs one true
+}
+execed() {
+    says inside execs one echo inside
+    like "$(pid_of one)" execs one
 }
 kill_signal() { # a signal that the program hears and answers
     run -d "$IMAGE" hears sh -c 'trap "exit 33" USR1; while :; do sleep 0.1; done'
@@ -21,9 +27,14 @@ kill_exec() {
     tool task kill --signal SIGKILL --exec-id "$execs_named" one
     await says 1 bash -c "ctr --address $SOCKET -n $NAMESPACE task ps one | grep -c '^[0-9]'"
 }
-kill_all() {
-    run -d "$IMAGE" family sh -c 'sleep 300 & sleep 300'
-    tool task kill --all --signal SIGKILL family
+kill_all() { # the child of its init hears it too, and then there is nothing to wait for
+    run -d --log-uri "file://$DIR/family" "$IMAGE" family sh -c '
+        sh -c "trap \"echo heard; exit\" USR1; echo ready; while :; do sleep 0.1; done" &
+        trap "" USR1
+        wait'
+    await grep -q ready "$DIR/family"
+    tool task kill --all --signal SIGUSR1 family
+    await grep -q heard "$DIR/family"
     await status_is family STOPPED
     remove family
 }
@@ -35,6 +46,7 @@ rm_force() {
     run -d "$IMAGE" forced sleep 100
     tool task rm --force forced || true # its status is the container's: 137
     gone status_is forced RUNNING
+    gone test -e "$DIR/runtime/$NAMESPACE/forced"
     tool container rm forced
 }
 attached() {
@@ -75,13 +87,13 @@ checkpoint_exit() {
 
 op 'run --detach' run --detach "$IMAGE" one sleep 600
 op 'task ls' says RUNNING tool task ls
-op 'task exec' says inside execs one echo inside
+op 'task exec' execed
 op 'task exec: exit status' exits 7 execs one sh -c 'exit 7'
 op 'task exec --tty' says /dev/ on_a_terminal ctr --address "$SOCKET" -n "$NAMESPACE" task exec --tty --exec-id tty one tty
 op 'task exec --cwd' says /tmp execs --cwd /tmp one pwd
 op 'task exec --user' says 'uid=1000 gid=1001' execs --user 1000:1001 one id
 op 'task exec --detach and kill --exec-id' kill_exec
-op 'task exec: a program that is missing' complains 'no such file or directory' execs one /no/such/program
+op 'task exec: a program that is missing' complains 'stat /no/such/program: no such file or directory' execs one /no/such/program
 op 'task exec: a name that is not in PATH' complains 'executable file not found in $PATH' execs one nosuchprogram
 op 'task ps' says "$(tool task ls | awk '$1 == "one" { print $2 }')" tool task ps one
 op 'task metrics' says memory tool task metrics one

@@ -7,7 +7,7 @@ SLICE=$ID.slice PARENT=(--cgroup-parent "$ID.slice") SCOPE=docker-
 FORCE=(--force) TOOL=(docker) NETWORK=bridge SHARED=$DIR/home
 tool() { bounded docker "$@"; }
 . "$OPERATIONS/engine.sh"
-STATE=("$DIR/exec/runtime-$NAME/moby" "$DIR/exec/containerd/daemon/io.containerd.runtime.v2.task/moby")
+STATE=("$DIR/exec/runtime-runc/moby" "$DIR/exec/containerd/daemon/io.containerd.runtime.v2.task/moby")
 version "$(docker --version)"
 
 devices_over_restart() { # of dockerd, and then of systemd itself

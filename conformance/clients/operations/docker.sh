@@ -4,7 +4,9 @@
 PARENT=(--cgroup-parent "/$ID") FORCE=(--force) TOOL=(docker) NETWORK=bridge SHARED=$DIR/home
 tool() { bounded docker "$@"; }
 . "$OPERATIONS/engine.sh"
-STATE=("$DIR/exec/runtime-$NAME/moby" "$DIR/exec/containerd/daemon/io.containerd.runtime.v2.task/moby")
+# dockerd calls it so, whatever the runtime is.
+STATE=("$DIR/exec/runtime-runc/moby" "$DIR/exec/containerd/daemon/io.containerd.runtime.v2.task/moby")
+RUNTIME_OF=("$RUNTIME" --root "$DIR/exec/runtime-runc/moby")
 version "$(docker --version)"
 version "dockerd $(docker version --format '{{.Server.Version}}'), containerd $(containerd --version | cut -d' ' -f3)"
 

@@ -2,8 +2,16 @@
 create_start() {
     tool create "${PARENT[@]}" --name cx "$B" echo created
     status_is cx created || status_is cx configured
-    says created tool start --attach cx
+    prints created tool start --attach cx
     remove cx
+}
+execed() {
+    says inside tool exec one echo inside
+    like "$(pid_of one)" tool exec one
+}
+exec_as() {
+    prints '1000 /tmp b' tool exec --user somebody --workdir /tmp --env A=b one sh -c 'echo $(id -u) $(pwd) $A'
+    says 1002 tool exec --user somebody one id -G
 }
 exec_detached() {
     tool exec --detach one sh -c 'echo done >/tmp/done'
@@ -12,8 +20,10 @@ exec_detached() {
 pause_unpause() {
     tool pause one
     status_is one paused
+    frozen "$(pid_of one)"
     refuses tool exec one true
     tool unpause one
+    thawed "$(pid_of one)"
     says inside tool exec one echo inside
 }
 logs_follow() {
@@ -33,29 +43,30 @@ kill_signal() {
     detached --name cx "$B" sh -c 'trap "exit 33" USR1; echo ready; while :; do sleep 0.1; done'
     await log_holds cx ready
     tool kill --signal USR1 cx
-    says 33 tool wait cx
+    prints 33 tool wait cx
     remove cx
 }
 stop_gently() {
     detached --name cx "$B" sh -c 'trap "exit 3" TERM; echo ready; while :; do sleep 0.1; done'
     await log_holds cx ready
     tool stop --time 20 cx
-    says 3 inspect cx '{{.State.ExitCode}}'
+    prints 3 inspect cx '{{.State.ExitCode}}'
     remove cx
 }
 stop_in_time() {
     detached --name cx "$B" sh -c 'trap "" TERM; echo ready; while :; do sleep 0.1; done'
     await log_holds cx ready
     tool stop --time 1 cx
-    says 137 inspect cx '{{.State.ExitCode}}'
+    prints 137 inspect cx '{{.State.ExitCode}}'
     remove cx
 }
 restarted() {
     local before
-    before=$(inspect one '{{.State.Pid}}')
+    before=$(pid_of one)
     tool restart --time 0 one
     status_is one running
-    [ "$(inspect one '{{.State.Pid}}')" != "$before" ]
+    [ "$(pid_of one)" != "$before" ]
+    says inside tool exec one echo inside
 }
 restart_policy() {
     detached --restart on-failure:2 --name cx "$B" sh -c 'echo again; exit 1'
@@ -80,8 +91,11 @@ committed() {
 exported() { tool export --output "$SHARED/export.tar" one && says bin/busybox tar -tf "$SHARED/export.tar"; }
 updated() {
     sleeper cx --memory 64m
-    tool update --memory 96m --memory-swap 192m cx
-    says 100663296 tool exec cx sh -c 'cat /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null || cat /sys/fs/cgroup/memory.max'
+    tool update --memory 96m --memory-swap 192m --cpus 0.5 cx
+    prints 100663296 cgroup_of "$(pid_of cx)" memory/memory.limit_in_bytes memory.max
+    # Version 2 counts what is swapped, version 1 all.
+    [ "$(cgroup_of "$(pid_of cx)" memory/memory.memsw.limit_in_bytes memory.swap.max)" = "$([ -e /sys/fs/cgroup/cgroup.controllers ] && echo 100663296 || echo 201326592)" ]
+    says 50000 cgroup_of "$(pid_of cx)" cpu/cpu.cfs_quota_us cpu.max
     remove cx
 }
 rm_running() {
@@ -94,6 +108,13 @@ twice_stopped() { # stop and kill of what has ended
     tool stop cx
     complains 'not running' tool kill cx || complains 'can only kill running' tool kill cx
     remove cx
+}
+removed() {
+    local id
+    id=$(inspect "$1" '{{.Id}}')
+    tool rm "$1"
+    refuses inspect "$1" '{{.Id}}'
+    forgotten "$id"
 }
 on_terminal_exec() { says /dev/ on_a_terminal "${TOOL[@]}" exec --interactive --tty one tty; }
 missing_is_told() { # Docker 20.10 says 126 to every exec that could not start
@@ -108,11 +129,11 @@ op 'create and start --attach' create_start
 op 'run --detach' sleeper one
 op 'ps' says one tool ps
 op 'inspect' status_is one running
-op 'exec' says inside tool exec one echo inside
+op 'exec' execed
 op 'exec: exit status' exits 7 tool exec one sh -c 'exit 7'
 op 'exec --tty' on_terminal_exec
-op 'exec --user, --workdir, --env' says '1000 /tmp b' tool exec --user somebody --workdir /tmp --env A=b one sh -c 'echo $(id -u) $(pwd) $A'
-op 'exec --privileged' says 'CapEff:	0000' tool exec --privileged one grep CapEff /proc/self/status
+op 'exec --user, --workdir, --env' exec_as
+op 'exec --privileged' capable 21 tool exec --privileged one
 op 'exec --detach' exec_detached
 op 'exec: a file that is not executable is 126' exits 126 tool exec one /etc/passwd
 op 'exec: a program that is missing is 127' missing_is_told tool exec one /no/such/program
@@ -130,7 +151,7 @@ op 'rename' rename_back
 op 'restart' restarted
 op 'rm of a running one is refused' rm_running
 op 'kill' exits 137 kill_and_wait one
-op 'rm' tool rm one
+op 'rm' removed one
 op 'kill --signal: the program hears it' kill_signal
 op 'stop: the program ends itself' stop_gently
 op 'stop --time: it does not' stop_in_time

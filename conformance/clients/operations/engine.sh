@@ -10,15 +10,24 @@ detached() { run --detach "$@" >/dev/null; } # without the ID that it prints
 sleeper() { detached --name "$1" "${@:2}" "$B" sleep 600; }
 remove() { tool rm "${FORCE[@]}" "$@" >/dev/null; }
 inspect() { tool inspect --format "$2" "$1"; }
+RUNTIME_OF=("$RUNTIME")
+pid_of() { inspect "$1" '{{.State.Pid}}'; }
 status_is() { [ "$(inspect "$1" '{{.State.Status}}')" = "$2" ]; }
+# Nothing of the container is where the runtime keeps what it knows.
+forgotten() { [ -z "$(find "${STATE[@]}" -maxdepth 2 -name "$1" 2>/dev/null)" ] || { echo "the runtime knows $1"; return 1; }; }
 address_of() { inspect "$1" '{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}' | cut -d' ' -f1; }
 log_holds() { tool logs "$1" 2>&1 | grep -q "$2"; }
-sweep() {
+sweep() { # all but those that later operations need
     local name
-    for name in cy cx; do
+    for name in $(tool ps --quiet --filter status=paused); do # or what is only called so
+        "${RUNTIME_OF[@]}" pause "$(inspect "$name" '{{.Id}}')"
         tool unpause "$name"
+    done
+    for name in $(tool ps --all --format '{{.Names}}'); do
+        case $name in one | server | client | *-infra) continue ;; esac
         tool rm "${FORCE[@]}" "$name"
     done
+    tool volume rm --force keeps copied
 }
 
 import_image() {

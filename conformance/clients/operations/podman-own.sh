@@ -9,7 +9,9 @@ healthy() {
     says unhealthy inspect cx '{{.State.Health.Status}}'
     remove cx
 }
-mapped() { says ' 100000 ' once --uidmap 0:100000:65536 "$B" cat /proc/self/uid_map; }
+mapped() { # groups as users, where nobody says otherwise
+    prints $'0 100000 65536\n0 100000 65536' once --uidmap 0:100000:65536 "$B" awk '{ $1 = $1 } 1' /proc/self/uid_map /proc/self/gid_map
+}
 mounted_rootfs() {
     sleeper cx
     [ -x "$(tool mount cx)/bin/busybox" ]
@@ -43,12 +45,57 @@ left_running() {
     remove cx
 }
 inspect_annotation() {
-    detached --annotation org.example.color=red --name cx "$B" true
-    inspect cx '{{.Config.Annotations}}'
+    sleeper cx --annotation org.example.color=red
+    inspect cx '{{.Config.Annotations}}' # which is what podman knows, and then the runtime
+    "${RUNTIME_OF[@]}" state "$(inspect cx '{{.Id}}')" | jq -e '.annotations["org.example.color"] == "red"'
     remove cx
 }
+unmasked() {
+    unprotected once --security-opt unmask=ALL "$B"
+    protected once "$B"
+}
+masked_more() {
+    prints 0 once --security-opt mask=/data/file "$B" sh -c 'wc -c </data/file'
+    protected once --security-opt mask=/data/file "$B"
+}
+with_tmpfs() {
+    once --read-only --read-only-tmpfs "$B" touch /run/x /tmp/x /var/tmp/x
+    complains 'Read-only' once --read-only --read-only-tmpfs "$B" touch /x
+    complains 'Read-only' once --read-only --read-only-tmpfs=false "$B" touch /run/x
+}
+hooked() { # at the events of the runtime's, with what it says of the container on their input
+    local event id
+    mkdir -p "$SHARED/hooks"
+    printf '#!/bin/sh\ncat >"%s/$1"\n' "$SHARED" >"$SHARED/hook"
+    chmod 755 "$SHARED/hook"
+    for event in prestart poststart; do
+        printf '{ "version": "1.0.0", "hook": { "path": "%s", "args": ["hook", "%s"] }, "when": { "always": true }, "stages": ["%s"] }' \
+            "$SHARED/hook" "$event" "$event" >"$SHARED/hooks/$event.json"
+        rm -f "$SHARED/$event"
+    done
+    tool --hooks-dir "$SHARED/hooks" run --detach --name cx "${PARENT[@]}" "$B" sleep 600
+    id=$(inspect cx '{{.Id}}')
+    for event in prestart poststart; do jq -e --arg id "$id" '.id == $id' "$SHARED/$event"; done
+    remove cx
+}
+updated_more() {
+    sleeper cx
+    tool update --cpu-shares 512 --cpuset-cpus 0 cx
+    is_half cgroup_of "$(pid_of cx)" cpu/cpu.shares cpu.weight
+    prints 0 cgroup_of "$(pid_of cx)" cpuset/cpuset.cpus cpuset.cpus
+    remove cx
+}
+pruned() {
+    tool create --name cx "$B" true
+    tool container prune --force
+    refuses inspect cx '{{.Id}}'
+}
 preserved() { says kept bash -c "exec 3< <(echo kept); ${TOOL[*]} run --rm ${PARENT[*]} --preserve-fds 1 $B cat /proc/self/fd/3"; }
-timed_out() { refuses once --stop-timeout 1 --timeout 1 "$B" sleep 100; }
+timed_out() {
+    local start=$SECONDS
+    exits 255 once --stop-timeout 1 --timeout 1 "$B" sleep 100
+    [ $((SECONDS - start)) -lt 50 ]
+}
 dependent() {
     sleeper cx
     sleeper cy --network container:cx
@@ -68,12 +115,15 @@ op 'run --uidmap' mapped
 op 'run --rootfs' says seen once --rootfs "$DIR/image" echo seen
 op 'run --preserve-fds' preserved
 op 'run --timeout' timed_out
-op 'run --read-only-tmpfs' once --read-only --read-only-tmpfs "$B" touch /run/x
-op 'run --tz' says -05 once --tz Etc/GMT+5 "$B" date +%z
+op 'run --read-only-tmpfs' with_tmpfs
+op 'run --umask' prints 0027 once --umask 0027 "$B" sh -c umask
+op 'run --hooks-dir' hooked
+op 'run --tz' prints -0500 once --tz Etc/GMT+5 "$B" date +%z
 op 'run --systemd always' says /run/lock once --systemd always "$B" grep ' /run/lock ' /proc/mounts
-op 'run --security-opt mask' says 0 once --security-opt mask=/data/file "$B" sh -c 'wc -c </data/file'
-op 'run --security-opt unmask' once --security-opt unmask=ALL "$B" sh -c '[ "$(ls /proc/scsi 2>&1 | wc -l)" -ge 0 ]'
+op 'run --security-opt mask' masked_more
+op 'run --security-opt unmask' unmasked
 op 'run --annotation' says red inspect_annotation
+op 'update --cpu-shares, --cpuset-cpus' updated_more
 op 'info names the runtime' says "$NAME" tool info --format '{{.Host.OCIRuntime.Name}}'
 op 'mount and umount' mounted_rootfs
 op 'rm --force of one that others need' dependent
@@ -83,4 +133,4 @@ op 'checkpoint --export, restore --import' exported_checkpoint
 op 'a runtime called runc' by_name runc
 op 'a runtime called davit' by_name davit
 op 'events' says died tool events --stream=false --filter type=container --since 1h
-op 'container prune' tool container prune --force
+op 'container prune' pruned

@@ -12,7 +12,14 @@ pod_published() {
     says somebody tool exec client wget -q -O - http://127.0.0.1/passwd
 }
 shares() { # IPC and UTS too
-    says same tool exec client sh -c '[ "$(hostname)" = p ] && echo same'
+    in_pod cx sleep 600
+    prints p tool exec cx hostname
+    local kind
+    for kind in ipc net uts; do
+        [ "$(readlink "/proc/$(pid_of cx)/ns/$kind")" = "$(readlink "/proc/$(pid_of server)/ns/$kind")" ] || { echo "not the same $kind"; return 1; }
+    done
+    apart tool exec cx
+    remove cx
 }
 pod_restarts() {
     tool pod stop --time 1 p
@@ -24,7 +31,9 @@ pod_restarts() {
 pod_pauses() {
     tool pod pause p
     pod_status_is Paused
+    frozen "$(pid_of server)"
     tool pod unpause p
+    thawed "$(pid_of server)"
     pod_status_is Running
 }
 wrong_order() { # the sandbox first
@@ -33,6 +42,7 @@ wrong_order() { # the sandbox first
     refuses tool rm --force "$infra"
     tool kill "$infra"
     tool pod rm --force --time 0 p
+    refuses pod_status_is Running
 }
 
 op 'pod create --publish' tool pod create --name p --publish 127.0.0.1:18090:80 "${POD[@]}"
@@ -40,7 +50,7 @@ op 'pod: two containers and a published port' pod_published
 op 'pod: containers share its names' shares
 op 'pod ps, inspect' pod_status_is Running
 op 'pod top' says httpd tool pod top p
-op 'pod stats' tool pod stats --no-stream p
+op 'pod stats' says server tool pod stats --no-stream p
 op 'pod pause, unpause' pod_pauses
 op 'pod stop, start' pod_restarts
 op 'pod rm, its sandbox killed before' wrong_order

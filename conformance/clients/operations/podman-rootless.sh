@@ -41,7 +41,7 @@ tool() { bounded as_user podman "$@"; }
 . "$OPERATIONS/engine.sh"
 version "$(podman --version)"
 version "$(slirp4netns --version | head -n 1)"
-STATE=("$USER_RUN/runc" "$USER_RUN/davit")
+STATE=("$USER_RUN/runc" "$USER_RUN/davit") RUNTIME_OF=(tool unshare "$DIR/bin/$NAME")
 
 op 'import' import_image
 op 'unshare: user and group IDs' says ' 65536' tool unshare cat /proc/self/uid_map

@@ -46,6 +46,7 @@ SLICE=user.slice PARENT=() UNITS=(as_user systemctl --user) SCOPE=libpod- ROOTLE
 FORCE=(--force --time 0) TOOL=(as_user podman)
 tool() { bounded as_user podman "$@"; }
 . "$OPERATIONS/engine.sh"
+forgotten() { refuses on_machine test -e "$USER_RUN/$NAME/$1"; }
 version "$(podman --version)"
 
 published() {
