@@ -34,7 +34,7 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 mkdir -p out "$(dirname "$output")"
-for tool in floor peak; do
+for tool in floor peak nothing; do
     gcc -O2 -static -Wall -Wextra -o out/$tool bench/$tool.c
 done
 cargo build --release --quiet --locked -p bench

@@ -164,7 +164,10 @@ fn table_of_targets(reports: &[Named]) -> String {
         for (_, report) in reports {
             let judged = target.judge(&report.series);
             let _ = match judged.ratio {
-                Some(ratio) => write!(table, " {ratio} {} |", judged.verdict()),
+                Some(ratio) => {
+                    let alone = judged.kernel_alone();
+                    write!(table, " {ratio} {}{alone} |", judged.verdict())
+                }
                 None => write!(table, " |"),
             };
         }

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::at_once::at_once;
 use crate::measure::Subject;
-use crate::setting::{command, timed};
+use crate::setting::{Setting, command, timed};
 
 /// Where Debian has the reference plugins.
 pub const REFERENCE: &str = "/usr/lib/cni";
@@ -216,6 +216,18 @@ pub(crate) fn processor_time() -> Result<Duration, String> {
     ))
 }
 
+/// Makes the plugins of a chain that does nothing (`bench/nothing.c`); their directory.
+pub fn nothing(setting: &Setting) -> Result<PathBuf, String> {
+    let directory = setting.place.join("nothing");
+    let failed = |error: std::io::Error| format!("{}: {error}", directory.display());
+    std::fs::create_dir_all(&directory).map_err(failed)?;
+    let program = std::path::absolute(setting.tool("nothing")).map_err(failed)?;
+    for name in ["bridge", "host-local", "portmap"] {
+        std::os::unix::fs::symlink(&program, directory.join(name)).map_err(failed)?;
+    }
+    Ok(directory)
+}
+
 /// Containers that come and go all at once on one chain.
 #[derive(Debug)]
 pub struct Crowd {
@@ -233,8 +245,8 @@ impl Crowd {
     }
 
     /// Measures all ADDs at once, then all DELs, from the first's start to the last's end.
-    pub fn all(&self) -> Subject<'_> {
-        Subject::timed(format!("{} at once", self.members.len()), || {
+    pub fn all(&self, name: &str) -> Subject<'_> {
+        Subject::timed(name, || {
             let (results, add) = at_once(&self.members, |number, member| {
                 self.chain.add(member, 20_000 + number)
             })?;

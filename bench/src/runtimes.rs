@@ -203,6 +203,45 @@ pub const FLOOR_AND_CGROUPS: &str = "floor + cgroups";
 /// The name of the floor alone.
 pub const FLOOR: &str = "floor";
 
+/// The name of the floor under davit's filter.
+pub const FLOOR_AND_FILTER: &str = "floor + filter";
+
+/// The floor under the filter that davit has kept (decision 0016): what the kernel takes to check and to
+/// compile it. An error if there is not exactly one.
+pub fn floor_with_filter<'a>(
+    setting: &'a Setting,
+    rootfs: &'a Rootfs,
+    davit: &Runtime,
+) -> Result<Subject<'a>, String> {
+    let kept = davit.state.join("~seccomp");
+    let failed = |error: std::io::Error| format!("{}: {error}", kept.display());
+    let files = std::fs::read_dir(&kept).map_err(failed)?;
+    let files: Vec<_> = files.collect::<Result<_, _>>().map_err(failed)?;
+    let [file] = files.as_slice() else {
+        return Err(format!(
+            "{}: {} filters, and not one",
+            kept.display(),
+            files.len()
+        ));
+    };
+    let text = std::fs::read(file.path()).map_err(failed)?;
+    let program = program_of(&text).ok_or("a kept filter has another form")?;
+    let path = setting.place.join("filter");
+    std::fs::write(&path, program).map_err(failed)?;
+    Ok(Subject::timed(FLOOR_AND_FILTER, move || {
+        let mut floor = floor_command(setting, rootfs, None);
+        timed(floor.arg("-").arg(&path)).map(|took| vec![took])
+    }))
+}
+
+/// The instructions, eight bytes each, at the end of a kept filter, whose header says how many.
+fn program_of(kept: &[u8]) -> Option<&[u8]> {
+    const COUNT: usize = "davit filter 2\n".len() + 4;
+    let count = kept.get(COUNT..COUNT + 4)?.try_into().ok()?;
+    let length = usize::try_from(u32::from_le_bytes(count)).ok()? * 8;
+    kept.get(kept.len().checked_sub(length)?..)
+}
+
 /// The command line of the floor program.
 pub fn floor_command(setting: &Setting, rootfs: &Rootfs, cgroup: Option<&str>) -> Command {
     let mut command = command(setting.tool("floor"));

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::cases::{attached, costs, crowded, runs, suites};
-use crate::runtimes::{FLOOR, FLOOR_AND_CGROUPS};
+use crate::runtimes::{FLOOR, FLOOR_AND_CGROUPS, FLOOR_AND_FILTER};
 use crate::series::Series;
 use crate::statistics::{Ratio, added, ratio};
 
@@ -26,6 +26,9 @@ pub struct Target {
     /// The ratio to be reached.
     pub at_most: f64,
     comparison: Comparison,
+    /// The same of programs that do nothing but ask the kernel: whoever is below that has found another
+    /// way, and where it is above the target, that cannot be reached on this machine.
+    kernel_alone: Option<Comparison>,
 }
 
 const fn pair(
@@ -39,6 +42,15 @@ const fn pair(
         against,
         at_most,
         comparison: Comparison::Pair(series, one, other),
+        kernel_alone: None,
+    }
+}
+
+/// With what the kernel alone comes to.
+const fn beside(target: Target, kernel_alone: Comparison) -> Target {
+    Target {
+        kernel_alone: Some(kernel_alone),
+        ..target
     }
 }
 
@@ -54,7 +66,10 @@ pub const TARGETS: [Target; 17] = [
     davit(runs::RUN, "runc", 0.2),
     davit(runs::DOCKER, "crun", 0.4),
     davit(runs::EXEC, "crun", 0.4),
-    davit(crowded::MANY[2].1, "crun", 0.5),
+    beside(
+        davit(crowded::MANY[2].1, "crun", 0.5),
+        Comparison::Pair(crowded::MANY[2].1, FLOOR_AND_CGROUPS, "crun"),
+    ),
     davit(costs::PEAK, "crun", 0.75),
     pair(
         "start with 500 live containers",
@@ -73,6 +88,12 @@ pub const TARGETS: [Target; 17] = [
             runs::WITHOUT_FILTER,
             FLOOR,
         ),
+        kernel_alone: Some(Comparison::Added(
+            runs::SECCOMP,
+            FLOOR_AND_FILTER,
+            FLOOR,
+            FLOOR,
+        )),
     },
     pair(
         suites::CHAIN[0],
@@ -96,11 +117,14 @@ pub const TARGETS: [Target; 17] = [
             "davit, 0 reserved",
         ),
     ),
-    pair(
-        "100 ADDs at once",
-        "one",
-        12.0,
-        (suites::CROWD[0], "100 at once", suites::OURS),
+    beside(
+        pair(
+            "100 ADDs at once",
+            "one",
+            12.0,
+            (suites::CROWD[0], suites::AT_ONCE, suites::OURS),
+        ),
+        Comparison::Pair(suites::CROWD[0], suites::NOTHING[1], suites::NOTHING[0]),
     ),
     pair(
         "run with two networks by davit-cni",
@@ -133,23 +157,32 @@ pub struct Judged {
     pub target: Target,
     /// What was.
     pub ratio: Option<Ratio>,
+    /// What the kernel alone comes to.
+    pub kernel_alone: Option<Ratio>,
 }
 
 impl Target {
     /// What the series say.
     pub fn judge(self, all: &[Series]) -> Judged {
+        let ratio = |comparison: Comparison| {
+            let ratio = comparison.ratio(all);
+            ratio.filter(|ratio| !ratio.median.is_nan())
+        };
         Judged {
             target: self,
-            ratio: self.ratio(all).filter(|ratio| !ratio.median.is_nan()),
+            ratio: ratio(self.comparison),
+            kernel_alone: self.kernel_alone.and_then(ratio),
         }
     }
+}
 
-    fn ratio(&self, all: &[Series]) -> Option<Ratio> {
+impl Comparison {
+    fn ratio(self, all: &[Series]) -> Option<Ratio> {
         let values = |series: &str, name: &str| {
             let series = all.iter().find(|one| one.title == series)?;
             series.values(name)
         };
-        match self.comparison {
+        match self {
             Comparison::Pair(series, one, other) => {
                 Some(ratio(values(series, one)?, values(series, other)?))
             }
@@ -185,7 +218,16 @@ impl Judged {
             None => "not measured".into(),
         };
         let verdict = self.verdict();
-        format!("  {verdict:4}  {measured:24} at most {at_most:<5}  {case} / {against}")
+        let alone = self.kernel_alone();
+        format!("  {verdict:4}  {measured:24} at most {at_most:<5}  {case} / {against}{alone}")
+    }
+
+    /// What the kernel alone comes to, in words; nothing if it was not measured.
+    pub fn kernel_alone(&self) -> String {
+        let alone = self
+            .kernel_alone
+            .map(|ratio| format!(" (kernel alone: {ratio})"));
+        alone.unwrap_or_default()
     }
 
     /// The same as JSON.
@@ -193,6 +235,7 @@ impl Judged {
         json!({
             "case": self.target.case, "against": self.target.against,
             "at_most": self.target.at_most, "ratio": self.ratio.map(Ratio::json),
+            "kernel_alone": self.kernel_alone.map(Ratio::json),
             "verdict": self.verdict(),
         })
     }
@@ -253,12 +296,22 @@ mod tests {
                 (runs::WITH_FILTER, &[10.3, 20.1, 30.4]),
                 (runs::WITHOUT_FILTER, &[10.0, 20.0, 30.0]),
                 (FLOOR, &[4.0, 4.0, 4.0]),
+                (FLOOR_AND_FILTER, &[4.2, 4.2, 4.2]),
             ],
         )];
         let filter = TARGETS.iter().find(|target| target.against == FLOOR);
         let judged = filter.unwrap().judge(&all);
         assert_eq!(judged.verdict(), "miss");
         assert!((judged.ratio.unwrap().median - 0.075).abs() < 1e-9);
+        assert_eq!(
+            judged.kernel_alone(),
+            " (kernel alone: 0.050 [0.050, 0.050])"
+        );
+        assert!(
+            judged
+                .line()
+                .ends_with("/ floor (kernel alone: 0.050 [0.050, 0.050])")
+        );
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::measure::{Outcome, Plan, Subject, go_on, rounds};
 use crate::mount_namespace::MountNamespace;
 use crate::runtimes::{FLOOR_AND_CGROUPS, Runtime, Sleeping, floor_command};
 use crate::series::Unit;
+use crate::setting::timed;
 
 /// `run`, so many at the same moment.
 pub const MANY: [(usize, &str); 3] = [
@@ -31,7 +32,8 @@ fn plan<'a>(titles: &'a [&'a str], rounds: usize) -> Plan<'a> {
     }
 }
 
-/// 1, 16 and 64 at once: the time until the last has ended.
+/// 1, 16 and 64 at once: the time until the last has ended. The floor is there as well, for the kernel
+/// alone may take as long.
 pub fn many(ground: &Ground) -> Result<Outcome, String> {
     let mut all = Outcome::default();
     for (count, title) in MANY {
@@ -50,9 +52,21 @@ pub fn many(ground: &Ground) -> Result<Outcome, String> {
                 at_once(crowd, |_, one| one.run()).map(|(_, took)| vec![took])
             })
         });
+        let floors = vec![(); count];
+        let floor = Subject::timed(FLOOR_AND_CGROUPS, || {
+            let run = |number: usize, _: &()| {
+                let label = format!("many{number}");
+                timed(&mut floor_command(
+                    &ground.setting,
+                    &ground.rootfs,
+                    Some(&label),
+                ))
+            };
+            at_once(&floors, run).map(|(_, took)| vec![took])
+        });
         let titles = [title];
         let plan = plan(&titles, ground.setting.rounds_up_to(FEW_ROUNDS));
-        all.join(rounds(&plan, subjects.collect())?);
+        all.join(rounds(&plan, subjects.chain([floor]).collect())?);
     }
     Ok(all)
 }

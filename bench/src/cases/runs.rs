@@ -3,7 +3,7 @@
 use super::{GAP, Ground};
 use crate::bundles;
 use crate::measure::{Outcome, Plan, Subject, rounds};
-use crate::runtimes::{Container, FLOOR, Sleeping, floors};
+use crate::runtimes::{Container, FLOOR, Sleeping, floor_with_filter, floors};
 use crate::series::Unit;
 
 /// `run` of /bin/true.
@@ -59,7 +59,7 @@ pub fn docker(ground: &Ground) -> Result<Outcome, String> {
     Ok(outcome)
 }
 
-/// What a filter adds to davit's run, and the floor as the measure. The difference is small beside
+/// What a filter adds to davit's run, what it adds to the floor, and the floor as the measure. The difference is small beside
 /// the noise of either run, so there are many rounds and nobody else. The round that is not counted
 /// makes the kept filter (decision 0016).
 pub fn seccomp(ground: &Ground) -> Result<Outcome, String> {
@@ -73,6 +73,8 @@ pub fn seccomp(ground: &Ground) -> Result<Outcome, String> {
     let mut subjects = vec![
         running(WITH_FILTER, &with),
         running(WITHOUT_FILTER, &without),
+        // The proof that it filters has kept it.
+        floor_with_filter(&ground.setting, &ground.rootfs, davit)?,
     ];
     subjects.extend(floor);
     let mut plan = plan(ground, &[SECCOMP]);

@@ -7,7 +7,7 @@ use super::{GAP, NETWORK_GAP};
 use crate::alone::{Alone, make_devices};
 use crate::hooks as hook;
 use crate::measure::{Outcome, Plan, rounds};
-use crate::plugins::{Chain, Crowd, Pool, REFERENCE};
+use crate::plugins::{Chain, Crowd, Pool, REFERENCE, nothing};
 use crate::series::Unit;
 use crate::setting::{Setting, is_file};
 
@@ -29,6 +29,10 @@ pub const HOOK: [&str; 2] = [
     "hook: one container with a network, create-runtime",
     "hook: one container with a network, poststop",
 ];
+/// In [`CROWD`]: ours.
+pub const AT_ONCE: &str = "100 at once";
+/// In [`CROWD`]: a chain that does nothing, and a hundred of them at once.
+pub const NOTHING: [&str; 2] = ["nothing", "nothing, 100 at once"];
 const RESERVED: [usize; 4] = [60_000, 10_000, 1_000, 0];
 const MEMBERS: usize = 100;
 /// The reference takes seconds for each of its large pools, a crowd as well.
@@ -127,13 +131,24 @@ pub fn pools(setting: &Setting) -> Result<Outcome, String> {
     measured(&POOL, lives, setting.rounds_up_to(FEW_ROUNDS), GAP)
 }
 
-/// A hundred containers of ours at once beside a single one, and beside what the processors allow.
+/// A hundred containers of ours at once beside a single one, beside what the processors allow, and
+/// beside a hundred chains that do nothing.
 pub fn crowd(setting: &Setting) -> Result<Outcome, String> {
     let own = own(setting);
     let chain = |number| Chain::new(OURS, &own, Some("nftables"), number, &setting.place);
     let crowd = Crowd::new(chain(8), MEMBERS)?;
     let single = chain(9);
-    let subjects = vec![crowd.all(), single.lives(), single.floor(MEMBERS)];
+    let nothing = nothing(setting)?;
+    let nothing = |number| Chain::new(NOTHING[0], &nothing, None, number, &setting.place);
+    let empty = Crowd::new(nothing(10), MEMBERS)?;
+    let one_empty = nothing(11);
+    let subjects = vec![
+        crowd.all(AT_ONCE),
+        single.lives(),
+        single.floor(MEMBERS),
+        empty.all(NOTHING[1]),
+        one_empty.lives(),
+    ];
     measured(
         &CROWD,
         subjects,
