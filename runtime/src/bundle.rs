@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
@@ -14,6 +15,8 @@ use oci::Spec;
 
 use crate::fault::{Code, Fault};
 use crate::plan::{self, Hooks, Refusal};
+use crate::seccomp::Program;
+use crate::seccomp_cache::Programs;
 
 /// A bundle as it was when it was opened.
 #[derive(Debug)]
@@ -24,6 +27,9 @@ pub struct Bundle {
     pub spec: Spec,
     /// The bytes of config.json, for the copy that later operations read.
     pub text: Vec<u8>,
+    /// The program of its filter, if the very same filter was compiled before: then `spec` has not
+    /// read it.
+    pub filter: Option<Program>,
 }
 
 /// The largest config.json that is read, in bytes.
@@ -31,16 +37,28 @@ const MAX_CONFIG: u64 = 64 * 1024 * 1024;
 
 impl Bundle {
     /// Opens the bundle in `dir`, with the configuration in `config` if it is elsewhere.
-    pub fn open(dir: &Path, config: Option<&Path>) -> Result<Self> {
+    pub fn open(dir: &Path, config: Option<&Path>, programs: &Programs) -> Result<Self> {
         let (dir, text) = read_config(dir, config)?;
-        Self::new(dir, text)
+        let (spec, filter) = parse_but_filter(&text, programs)?;
+        spec.process().iter().for_each(warn_of_ignored);
+        Ok(Self {
+            dir,
+            spec,
+            text,
+            filter,
+        })
     }
 
     /// The bundle in `dir`, whose configuration is `text`.
     pub fn new(dir: PathBuf, text: Vec<u8>) -> Result<Self> {
         let spec = parse(&text)?;
         spec.process().iter().for_each(warn_of_ignored);
-        Ok(Self { dir, spec, text })
+        Ok(Self {
+            dir,
+            spec,
+            text,
+            filter: None,
+        })
     }
 }
 
@@ -109,6 +127,33 @@ pub fn parse(text: &[u8]) -> Result<Spec> {
     let spec: Spec = oci::from_slice(text).map_err(wrong)?;
     check_version(&spec)?;
     Ok(spec)
+}
+
+/// Stands for a filter whose program is known; no profile says this.
+const KNOWN: &str = r#"{"defaultAction":"SCMP_ACT_KILL_THREAD","defaultErrnoRet":4095}"#;
+
+/// The same, but of a filter that was compiled before only the program. A filter is most of a
+/// configuration, and hardly two containers of a host have different ones.
+pub fn parse_but_filter(text: &[u8], programs: &Programs) -> Result<(Spec, Option<Program>)> {
+    let known = || {
+        let place = filter_text(text)?;
+        let program = programs.kept(&text[place.clone()])?;
+        let around = [&text[..place.start], KNOWN.as_bytes(), &text[place.end..]].concat();
+        let spec = parse(&around).ok()?;
+        // Read where it was found, and nowhere else.
+        let read = spec.linux().as_ref()?.seccomp().as_ref()?;
+        (*read == oci::from_str(KNOWN).ok()?).then_some((spec, program))
+    };
+    // Whatever is wrong is told of the whole text.
+    match known() {
+        Some((spec, program)) => Ok((spec, Some(program))),
+        None => Ok((parse(text)?, None)),
+    }
+}
+
+/// Where the filter is written, if it can be told without reading all.
+pub fn filter_text(text: &[u8]) -> Option<Range<usize>> {
+    oci::locate(text, "linux", "seccomp")
 }
 
 fn wrong(problems: impl std::fmt::Display) -> Fault {
@@ -185,6 +230,46 @@ mod tests {
             format!("{error:#}").contains("no regular file"),
             "{error:#}"
         );
+    }
+
+    #[test]
+    fn a_filter_that_is_known_is_not_read_again() {
+        let root = tempfile::tempdir().unwrap();
+        let programs = Programs::below(root.path());
+        let names: Vec<String> = (0..80).map(|number| format!("call{number}")).collect();
+        let rule = serde_json::json!({"names": names, "action": "SCMP_ACT_ALLOW"});
+        let filter = serde_json::json!({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [rule]});
+        let config = serde_json::json!({
+            "ociVersion": "1.0.0", "hostname": "h", "linux": {"seccomp": filter, "mountLabel": "m"},
+        });
+        let text = config.to_string();
+        let (spec, filter) = parse_but_filter(text.as_bytes(), &programs).unwrap();
+        assert_eq!(filter, None);
+        let compiled = plan::compile(&spec, text.as_bytes(), &programs).unwrap();
+        let (known, filter) = parse_but_filter(text.as_bytes(), &programs).unwrap();
+        assert!(compiled.is_some() && filter == compiled);
+        assert_eq!(known.hostname(), spec.hostname());
+        let label = |spec: &Spec| spec.linux().as_ref().unwrap().mount_label().clone();
+        assert_eq!(
+            (label(&known), label(&spec)),
+            (Some("m".into()), Some("m".into()))
+        );
+        // Whatever else is wrong is told as ever.
+        let message = |text: &str, programs: &Programs| {
+            parse_but_filter(text.as_bytes(), programs)
+                .unwrap_err()
+                .to_string()
+        };
+        for wrong in [
+            text.replace(r#""hostname":"h""#, r#""hostname":1"#),
+            text.replace(r#""mountLabel":"m""#, r#""seccomp":{}"#),
+            format!("{text}x"),
+        ] {
+            assert_eq!(
+                message(&wrong, &programs),
+                message(&wrong, &Programs::default())
+            );
+        }
     }
 
     #[test]

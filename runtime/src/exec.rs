@@ -28,6 +28,7 @@ use sys::process::{CLONE_PARENT, CloneArgs, Cloned, clone3, setns_raw};
 use sys::root::Root;
 use sys::{Dir, Errno, SyscallError};
 
+use crate::bundle;
 use crate::cgroup::systemd::Existing;
 use crate::cgroup::{Cgroup, Hierarchies};
 use crate::console_socket::{self, Console};
@@ -72,15 +73,14 @@ pub struct Request {
 pub fn run(container: &Container, request: &Request) -> Result<u8> {
     check_status(container, request)?;
     let record = container.record()?;
-    let spec = container.spec()?;
+    let host = Host::look_with(container.state.root());
+    let (spec, filter) = configuration(container, &host)?;
     let planning = timeline::step("plan");
     let mut wanted = request.process.clone();
     inherit_confinement(&mut wanted, spec.process().as_ref());
     let mut process = Process::plan(&wanted, request.pointer)?;
     process.keep_groups = plan::keeps_groups(&spec);
-    let host = Host::look_with(container.state.root());
     plan::check_apparmor(&process, &host, request.pointer)?;
-    let filter = filter_of(&spec, &host)?;
     let selinux = wanted
         .selinux_label()
         .clone()
@@ -152,11 +152,15 @@ fn keyring_of(record: &Record) -> Result<Option<CString>> {
     name.map(|id| credentials::keyring_name(id)).transpose()
 }
 
-fn filter_of(spec: &oci::Spec, host: &Host) -> Result<Option<Program>> {
-    let linux = spec.linux().as_ref();
-    let profile = linux.and_then(|linux| linux.seccomp().as_ref());
-    let filter = profile.map(|profile| plan::compile(profile, &host.programs));
-    Ok(filter.transpose()?.flatten())
+/// The configuration as it was at create, and the program of its filter.
+fn configuration(container: &Container, host: &Host) -> Result<(oci::Spec, Option<Program>)> {
+    let text = container.state.config()?;
+    let (spec, known) = bundle::parse_but_filter(&text, &host.programs)?;
+    let filter = match known {
+        None => plan::compile(&spec, &text, &host.programs)?,
+        known => known,
+    };
+    Ok((spec, filter))
 }
 
 /// A process that says nothing of its confinement gets the container's, as runc has it: it must

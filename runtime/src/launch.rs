@@ -45,6 +45,7 @@ use crate::plan::mounts::{Link, What};
 use crate::plan::{Entry, IdMaps, Kind, Moment, Plan};
 use crate::procfs::{self, Stat};
 use crate::resctrl::{self, Membership};
+use crate::seccomp_cache::Programs;
 use crate::state::HookState;
 use crate::state_dir::{self, Record, Stage, StateDir, StateRoot};
 use crate::sync::{Channel, FromInit, ToInit};
@@ -375,7 +376,8 @@ impl<'a> Launch<'a> {
         if request.networks.is_empty() {
             let bundle = {
                 let _step = timeline::step("read config.json");
-                Bundle::open(&request.bundle, request.config.as_deref())?
+                let programs = Programs::below(root.path());
+                Bundle::open(&request.bundle, request.config.as_deref(), &programs)?
             };
             let prepared = Prepared::new(root, id, request, bundle)?;
             let (state, lock) = take(root, id)?;

@@ -32,7 +32,7 @@ pub use net_devices::NetDevice;
 pub use process::Process;
 pub use refusal::{Refusal, Result};
 
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, filter_text};
 use crate::host::{Host, own_maps};
 use crate::notify_listener::Agent;
 use crate::seccomp;
@@ -164,11 +164,10 @@ impl Plan {
             domainname: name(spec.domainname(), "domainname", &namespaces)?,
             sysctl: sysctl::plan(linux.and_then(|l| l.sysctl().as_ref()), &namespaces)?,
             hooks: Hooks::plan(spec.hooks().as_ref())?,
-            seccomp: linux
-                .and_then(|l| l.seccomp().as_ref())
-                .map(|profile| compile(profile, &host.programs))
-                .transpose()?
-                .flatten(),
+            seccomp: match &bundle.filter {
+                Some(program) => Some(program.clone()),
+                None => compile(spec, &bundle.text, &host.programs)?,
+            },
             agent: agent_of(spec),
             intel_rdt: linux
                 .and_then(|l| l.intel_rdt().as_ref())
@@ -296,18 +295,23 @@ pub fn check_apparmor(process: &Process, host: &Host, at: &str) -> Result<()> {
     Err(Refusal::new(format!("{at}/apparmorProfile"), reason))
 }
 
-/// Compiles a profile for this machine; `None` if it filters nothing.
+/// Compiles the filter of `spec`, which is what `text` says, for this machine; `None` if there is none.
 pub fn compile(
-    profile: &oci::LinuxSeccomp,
+    spec: &oci::Spec,
+    text: &[u8],
     programs: &Programs,
 ) -> Result<Option<seccomp::Program>> {
-    let program =
-        programs
-            .compile(profile, seccomp::Arch::NATIVE)
-            .map_err(|error| match error {
-                seccomp::Error::Property { pointer, reason } => Refusal::new(pointer, reason),
-                too_long @ seccomp::Error::TooLong(_) => Refusal::new("/linux/seccomp", too_long),
-            })?;
+    let linux = spec.linux().as_ref();
+    let Some(profile) = linux.and_then(|linux| linux.seccomp().as_ref()) else {
+        return Ok(None);
+    };
+    let written = filter_text(text).map(|place| &text[place]);
+    let program = programs
+        .compile(profile, written)
+        .map_err(|error| match error {
+            seccomp::Error::Property { pointer, reason } => Refusal::new(pointer, reason),
+            too_long @ seccomp::Error::TooLong(_) => Refusal::new("/linux/seccomp", too_long),
+        })?;
     Ok(Some(program))
 }
 

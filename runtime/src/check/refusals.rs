@@ -184,6 +184,7 @@ fn judge(
         dir: dir.to_owned(),
         spec,
         text: Vec::new(),
+        filter: None,
     };
     match Plan::new(&bundle, host, Entry::Pivot) {
         Err(refusal) => Some(refusal),

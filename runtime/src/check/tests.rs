@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::seccomp_cache::Programs;
 
 /// A configuration without a fault, as `davit spec` would write it.
 fn good() -> Value {
@@ -285,7 +286,7 @@ fn the_report_and_create_agree() {
             .unwrap();
         let findings = check(bundle.path()).unwrap();
         let errors = pointers(&findings, Severity::Error);
-        let planned = Bundle::open(bundle.path(), None)
+        let planned = Bundle::open(bundle.path(), None, &Programs::default())
             .and_then(|opened| Ok(Plan::new(&opened, &Host::look(), Entry::Pivot)?));
         match planned {
             Ok(_) => assert_eq!(errors, [""; 0], "{place} {wrong}"),
