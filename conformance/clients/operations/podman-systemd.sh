@@ -30,13 +30,19 @@ system_image() {
 }
 system_boots() {
     run --detach --name cx --systemd always --network none localhost/system:latest /sbin/init
-    await system_is cx running
+    await system_is_up cx
+    says running tool exec cx systemctl is-system-running || {
+        tool exec cx systemctl list-units --failed --plain --no-legend
+        return 1
+    }
     says active tool exec cx systemctl is-active multi-user.target
     tool stop --time "$PATIENCE" cx
     says exited inspect cx '{{.State.Status}}'
     gone_with_scope cx
 }
-system_is() { says "$2" tool exec "$1" systemctl is-system-running; }
+system_is_up() { # one way or the other
+    case $(tool exec "$1" systemctl is-system-running) in running* | degraded*) ;; *) return 1 ;; esac
+}
 
 op 'import' import_image
 once --publish 18080:80 "$B" true # so that what the first use makes is there
