@@ -37,3 +37,9 @@ files() {
 files | sed -E 's,^/(bin|sbin|lib|lib64)/,/usr/\1/,; s,^/,,' | grep -v -E '^usr/share/(locale|doc|man|info|zoneinfo)/|^\.?$' | sort -u |
     while read -r path; do [ ! -e "$path" ] && [ ! -L "$path" ] || printf '%s\0' "$path"; done |
     tar --null --no-recursion --numeric-owner --files-from - -cf "$1"
+# Without one systemd takes it for a first boot and asks the console for a time zone.
+empty=$(mktemp -d)
+trap 'rm -rf "$empty"' EXIT
+mkdir "$empty/etc"
+: >"$empty/etc/machine-id"
+tar -C "$empty" --no-recursion --owner=0 --group=0 -rf "$1" etc/machine-id
