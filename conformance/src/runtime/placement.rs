@@ -290,8 +290,13 @@ fn exec_has_the_memory_policy_and_the_domain_of_the_container(case: &Case<'_>) -
         )
         .set("/linux/personality", json!({ "domain": "LINUX32" }));
     let script = "cut -d' ' -f2 /proc/self/numa_maps | sort -u; uname -m";
-    let container = case.container(config.sh(&format!("({script}) > /out; sleep 60")))?;
+    let program = format!("({script}) > /out.new; mv /out.new /out; sleep 60");
+    let container = case.container(config.sh(&program))?;
     container.up()?;
+    case.sh(&format!(
+        "for i in $(seq 200); do [ -e {} ] && exit; sleep 0.02; done; exit 1",
+        container.bundle.in_rootfs("/out").display()
+    ))?;
     let exec = container.exec(&["sh", "-c", script])?.succeeds()?.text();
     ensure_eq!(
         exec,
