@@ -179,7 +179,7 @@ fn confined(case: &Case<'_>, name: &str) -> Verdict {
     let said = container.exec(&["sh", "-c", look])?.succeeds()?.text();
     ensure_eq!(said, format!("{name} (enforce)\ndenied"), "what exec saw");
     ensure_eq!(
-        container.left("label")?,
+        container.left_in_time("label")?,
         format!("{name} (enforce)"),
         "label of the program"
     );
@@ -280,7 +280,7 @@ fn exec_joins_the_keyring_of_the_container(case: &Case<'_>) -> Verdict {
     let exec = container.exec(&["sh", "-c", both])?.succeeds()?.text();
     ensure_eq!(
         exec,
-        container.left("out")?,
+        container.left_in_time("out")?,
         "session keyring of exec and of the container"
     );
     Ok(())
