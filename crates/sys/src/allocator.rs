@@ -20,8 +20,8 @@ static ALLOCATOR: Locked = Locked {
     heap: UnsafeCell::new(Dlmalloc::new()),
 };
 
-/// A clone of a process with one thread finds the lock free. Between fork(2) and execve(2) of a process with
-/// more, nothing may allocate.
+/// A clone of a process with one thread finds the lock free; what forks with more does so in
+/// [`between_allocations`].
 struct Locked {
     taken: AtomicBool,
     heap: UnsafeCell<Dlmalloc>,
@@ -31,7 +31,7 @@ struct Locked {
 unsafe impl Sync for Locked {}
 
 impl Locked {
-    fn with<T>(&self, act: impl FnOnce(&mut Dlmalloc) -> T) -> T {
+    fn take(&self) {
         while self
             .taken
             .compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed)
@@ -40,12 +40,30 @@ impl Locked {
             // Who has it may need this processor to give it back.
             std::thread::yield_now();
         }
+    }
+
+    fn give_back(&self) {
+        self.taken.store(false, Ordering::Release);
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut Dlmalloc) -> T) -> T {
+        self.take();
         // SAFETY: `taken` was ours to set, so no other reference lives; dlmalloc neither panics
         // nor allocates through us while it works.
         let result = act(unsafe { &mut *self.heap.get() });
-        self.taken.store(false, Ordering::Release);
+        self.give_back();
         result
     }
+}
+
+/// Calls `fork` while no other thread allocates, so that the child can: what fork(3) does for the
+/// allocator of its own library, and cannot know of ours. `fork` itself must not allocate.
+pub(crate) fn between_allocations<T>(fork: impl FnOnce() -> T) -> T {
+    ALLOCATOR.take();
+    let forked = fork();
+    // In the child it is the copy that is given back.
+    ALLOCATOR.give_back();
+    forked
 }
 
 /// Sizes are rounded up to this, which is also the alignment that every block of dlmalloc has.

@@ -9,6 +9,8 @@ use nix::fcntl::OFlag;
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, chdir, fork, pipe2, read, write};
 
+#[cfg(target_env = "musl")]
+use crate::allocator::between_allocations;
 use crate::error::{Result, SyscallError, SyscallResult};
 use crate::poll::readable_until;
 use crate::process::{close_all, exit_now};
@@ -30,12 +32,13 @@ impl Apart {
     /// Starts `work` in a child in which only `keep` is open. Its answer is 0 or an errno.
     ///
     /// `work` takes no lock: other threads do not exist in the child, but what they locked does.
-    /// (The allocator is an exception: fork(3) leaves it usable.)
+    /// (The allocator is an exception: it is left usable.)
     pub fn start(keep: RawFd, work: impl FnOnce() -> i32) -> Result<Self> {
         let (answer, told) = pipe2(OFlag::O_CLOEXEC).call(|| "pipe2(O_CLOEXEC)".into())?;
         // SAFETY: the child takes no lock but the allocator's, by the promise of the caller, and
         // ends without returning to frames of its parent.
-        match unsafe { fork() }.call(|| "fork()".into())? {
+        let forked = between_allocations(|| unsafe { fork() });
+        match forked.call(|| "fork()".into())? {
             ForkResult::Parent { child } => Ok(Self { child, answer }),
             ForkResult::Child => {
                 let _ = close_all(&[keep, told.as_raw_fd()]);
@@ -82,6 +85,12 @@ impl Apart {
     }
 }
 
+/// The allocator of other libraries is their fork(3)'s to look after.
+#[cfg(not(target_env = "musl"))]
+fn between_allocations<T>(fork: impl FnOnce() -> T) -> T {
+    fork()
+}
+
 fn is_first_pid_namespace() -> bool {
     let namespace = std::fs::metadata("/proc/self/ns/pid");
     namespace.is_ok_and(|meta| meta.ino() == FIRST_PID_NAMESPACE)
@@ -90,7 +99,10 @@ fn is_first_pid_namespace() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::Duration;
+
+    use nix::sys::signal::{Signal, kill};
 
     #[test]
     fn the_answer_is_that_of_the_child() {
@@ -98,6 +110,31 @@ mod tests {
         assert_eq!(apart.join().unwrap(), Errno::ENODEV as i32);
         let apart = Apart::start(2, || exit_now(0)).unwrap();
         assert_eq!(apart.join().unwrap_err().errno(), Errno::ECHILD);
+    }
+
+    #[test]
+    fn a_child_can_allocate_whatever_other_threads_did() {
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    drop(vec![0_u8; 4096]);
+                }
+            });
+            let stuck = (0..200).find(|_| {
+                let work = || i32::from(std::hint::black_box(vec![1_u8; 4096])[0]);
+                let apart = Apart::start(2, work).unwrap();
+                let deadline = Instant::now() + Duration::from_secs(10);
+                let answered = readable_until(&apart.answer, deadline).unwrap();
+                if !answered {
+                    kill(apart.child, Signal::SIGKILL).unwrap();
+                }
+                waitpid(apart.child, None).unwrap();
+                !answered
+            });
+            over.store(true, Ordering::Relaxed);
+            assert_eq!(stuck, None, "a child found the allocator locked");
+        });
     }
 
     #[test]
