@@ -108,13 +108,9 @@ impl Container {
 
     /// A descriptor of init, which is certainly this container's.
     pub fn init(&self) -> Result<OwnedFd> {
-        let record = self.record()?;
-        let pidfd = sys::process::pidfd_open(Pid::from_raw(record.init_process_pid));
-        // Opened first, compared after: the number cannot have changed hands in between.
-        match (pidfd, live_init(record)?) {
-            (Ok(pidfd), Some(_)) => Ok(pidfd),
-            (Err(error), Some(_)) if error.errno() != sys::Errno::ESRCH => Err(error.into()),
-            _ => bail!(not_running()),
+        match open_init(self.record()?)? {
+            Some(pidfd) => Ok(pidfd),
+            None => bail!(not_running()),
         }
     }
 
@@ -136,7 +132,7 @@ impl Container {
             bail!(not_running());
         }
         if recipients == Recipients::All {
-            return self.kill_all(signal, record.init_process_pid);
+            return self.kill_all(signal);
         }
         let status = self.status()?;
         if status == Status::Stopped {
@@ -144,11 +140,10 @@ impl Container {
         }
         if !record.own_pid_namespace && signal == nix::libc::SIGKILL {
             // Without a pid namespace the death of init ends nobody else.
-            return self.kill_all(signal, record.init_process_pid);
+            return self.kill_all(signal);
         }
-        match sys::process::pidfd_send_signal(self.init()?, signal) {
-            Err(error) if error.errno() == sys::Errno::ESRCH => bail!(not_running()),
-            other => other?,
+        if !send(&self.init()?, signal)? {
+            bail!(not_running());
         }
         if signal == nix::libc::SIGKILL && status == Status::Paused {
             // A frozen process of version 1 dies only when it thaws.
@@ -159,17 +154,14 @@ impl Container {
 
     /// Signals every process in its cgroups, and init wherever it is: a container of a user without
     /// systemd has no cgroup.
-    fn kill_all(&self, signal: i32, init: i32) -> Result<()> {
-        let cgroup = self.cgroup()?;
-        let is_member = cgroup.processes()?.contains(&init);
+    fn kill_all(&self, signal: i32) -> Result<()> {
+        let (record, cgroup) = (self.record()?, self.cgroup()?);
+        let outside = match open_init(record)? {
+            Some(init) if !cgroup.processes()?.contains(&record.init_process_pid) => Some(init),
+            _ => None,
+        };
         cgroup.kill_all(signal)?;
-        if is_member || self.pid()? == 0 {
-            return Ok(());
-        }
-        match sys::process::pidfd_send_signal(self.init()?, signal) {
-            Err(error) if error.errno() == sys::Errno::ESRCH => Ok(()),
-            other => Ok(other?),
-        }
+        outside.map_or(Ok(()), |init| send(&init, signal).map(drop))
     }
 
     /// The hooks of the configuration as it was at create.
@@ -216,6 +208,27 @@ fn live_init(record: &Record) -> Result<Option<i32>> {
     };
     let same = stat.start_time == record.init_process_start && !stat.is_dead();
     Ok(same.then_some(record.init_process_pid))
+}
+
+/// A descriptor of init, which is certainly this container's; `None` once it has ended.
+fn open_init(record: &Record) -> Result<Option<OwnedFd>> {
+    let pidfd = sys::process::pidfd_open(Pid::from_raw(record.init_process_pid));
+    // Opened first, compared after: the number cannot have changed hands in between.
+    if live_init(record)?.is_none() {
+        return Ok(None);
+    }
+    match pidfd {
+        Err(error) if error.errno() == sys::Errno::ESRCH => Ok(None),
+        pidfd => Ok(Some(pidfd?)),
+    }
+}
+
+/// Whether there was still somebody to signal.
+fn send(process: &OwnedFd, signal: i32) -> Result<bool> {
+    match sys::process::pidfd_send_signal(process, signal) {
+        Err(error) if error.errno() == sys::Errno::ESRCH => Ok(false),
+        other => Ok(other.map(|()| true)?),
+    }
 }
 
 /// The one way in which containers end: `delete`, `run` after its program, a failed create.
@@ -309,15 +322,9 @@ pub fn finish_deletes(root: &StateRoot, id: &ContainerId) -> Result<bool> {
 
 /// Kills init and every process in its cgroups, and waits until init has ended.
 pub fn end_processes(record: &Record) -> Result<()> {
-    let pidfd = match live_init(record)?.map(|pid| sys::process::pidfd_open(Pid::from_raw(pid))) {
-        Some(Err(error)) if error.errno() == sys::Errno::ESRCH => None,
-        pidfd => pidfd.transpose()?,
-    };
-    if let Some(pidfd) = &pidfd {
-        match sys::process::pidfd_send_signal(pidfd, nix::libc::SIGKILL) {
-            Err(error) if error.errno() == sys::Errno::ESRCH => {}
-            other => other?,
-        }
+    let init = open_init(record)?;
+    if let Some(init) = &init {
+        send(init, nix::libc::SIGKILL)?;
     }
     let cgroup = record.cgroup();
     // Those that share init's pid namespace with nobody die with it; others are found here, and
@@ -325,8 +332,8 @@ pub fn end_processes(record: &Record) -> Result<()> {
     cgroup
         .kill_all(nix::libc::SIGKILL)
         .context("kill its processes")?;
-    match pidfd {
-        Some(pidfd) if !sys::process::wait_for_exit(&pidfd, KILL_PATIENCE)? => {
+    match init {
+        Some(init) if !sys::process::wait_for_exit(&init, KILL_PATIENCE)? => {
             let text = format!("its init has not ended {KILL_PATIENCE:?} after SIGKILL");
             bail!(Fault::new(Code::Timeout, text).hint(
                 "a process in a system call of a dead disk or network file system cannot die"
