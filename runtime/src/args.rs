@@ -9,7 +9,6 @@ mod help;
 mod words;
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -20,6 +19,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use crate::cgroup::Manager;
 use crate::container::Recipients;
 use crate::fault::{Code, Fault};
+use crate::host::is_root_of_everything;
 use crate::inherited::Listen;
 use crate::launch::restore::Checkpoint;
 use crate::launch::{Attachment, Request};
@@ -328,7 +328,7 @@ fn global(matches: &ArgMatches) -> Result<Global> {
             &|name| std::env::var_os(name),
         ),
     };
-    if is_root_of_everything(&root) {
+    if std::fs::metadata(&root).is_ok_and(|found| is_root_of_everything(&root, &found)) {
         bail!(Fault::new(
             Code::Usage,
             "Option --root argument should not be set to /"
@@ -350,17 +350,6 @@ fn global(matches: &ArgMatches) -> Result<Global> {
             (file, since.copied().map(Duration::from_nanos))
         }),
     })
-}
-
-/// One look at each tells them apart; only where they are the same directory does the path have a say,
-/// for a bind mount of `/` is none.
-fn is_root_of_everything(root: &Path) -> bool {
-    let identity = |path: &Path| {
-        let found = std::fs::metadata(path).ok();
-        found.map(|found| (found.dev(), found.ino()))
-    };
-    identity(root).is_some_and(|found| Some(found) == identity(Path::new("/")))
-        && std::fs::canonicalize(root).is_ok_and(|path| path.parent().is_none())
 }
 
 fn log_format(name: Option<&str>) -> log::Format {

@@ -1,6 +1,7 @@
 //! Facts about this host, looked up once.
 
-use std::fs;
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use nix::unistd::{getegid, geteuid};
@@ -147,6 +148,14 @@ pub fn is_rootless() -> bool {
 pub fn inside_user_namespace() -> bool {
     let map = fs::read_to_string("/proc/self/uid_map");
     map.is_ok_and(|map| !map.split_whitespace().eq(["0", "0", "4294967295"]))
+}
+
+/// Whether the directory `found` at `path` is the host's root: one look at each tells them apart. Only
+/// where they are the same directory does the path have a say, for a bind mount of `/` is none.
+pub fn is_root_of_everything(path: &Path, found: &Metadata) -> bool {
+    let identity = |found: &Metadata| (found.dev(), found.ino());
+    fs::metadata("/").is_ok_and(|root| identity(&root) == identity(found))
+        && fs::canonicalize(path).is_ok_and(|path| path.parent().is_none())
 }
 
 #[cfg(test)]

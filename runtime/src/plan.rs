@@ -17,8 +17,6 @@ pub mod process;
 pub mod refusal;
 pub mod sysctl;
 
-use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::mount::MsFlags;
@@ -33,7 +31,7 @@ pub use process::Process;
 pub use refusal::{Refusal, Result};
 
 use crate::bundle::{Bundle, filter_text};
-use crate::host::{Host, own_maps};
+use crate::host::{Host, is_root_of_everything, own_maps};
 use crate::notify_listener::Agent;
 use crate::seccomp;
 use crate::seccomp_cache::Programs;
@@ -345,10 +343,7 @@ fn rootfs(
         let reason = format!("invalid rootfs: not an absolute path, or a symlink: {path:?}");
         return Err(Refusal::new("/root/path", reason));
     }
-    let identity = |found: &Metadata| (found.dev(), found.ino());
-    if std::fs::metadata("/").is_ok_and(|root| identity(&root) == identity(&kind))
-        && std::fs::canonicalize(&path).is_ok_and(|path| path == Path::new("/"))
-    {
+    if is_root_of_everything(&path, &kind) {
         return Err(Refusal::new(
             "/root/path",
             "invalid rootfs: it is the root of the host",
