@@ -182,19 +182,12 @@ impl Membership {
             path,
         })
     }
-}
 
-impl Membership {
     /// This hierarchy, if it is the one that is mounted at `place`.
     fn at(self, place: PathBuf, at: &dyn Fn(&Path) -> Option<Mounted>) -> Option<Hierarchy> {
         let mounted = at(&place)?;
-        let version = match mounted.fs_type.as_str() {
-            "cgroup" => 1,
-            "cgroup2" => 2,
-            _ => return None,
-        };
         let mount = Mount {
-            version,
+            version: Mount::version(mounted.fs_type.as_bytes())?,
             root: mounted.root,
             point: place,
             options: mounted.options,
@@ -218,24 +211,26 @@ struct Mount {
 impl Mount {
     fn parse(line: &[u8]) -> Option<Self> {
         // Most lines are of something else, and are not looked at more closely.
-        let separator = (3..line.len()).find(|&end| line[end - 3..end] == *b" - ")?;
-        if !line[separator..].starts_with(b"cgroup") {
-            return None;
-        }
-        let fields: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
-        let separator = fields.iter().position(|field| *field == b"-")?;
-        let version = match *fields.get(separator + 1)? {
-            b"cgroup" => 1,
-            b"cgroup2" => 2,
-            _ => return None,
-        };
-        let options = String::from_utf8_lossy(fields.get(separator + 3)?).into_owned();
+        let end = (3..line.len()).find(|&end| line[end - 3..end] == *b" - ")?;
+        let (place, mut source) = (&line[..end - 3], line[end..].split(|byte| *byte == b' '));
+        let version = Self::version(source.next()?)?;
+        let options = String::from_utf8_lossy(source.nth(1)?).into_owned();
+        let mut place = place.split(|byte| *byte == b' ').skip(3);
         Some(Self {
             version,
-            root: sys::mountinfo::unescape(fields.get(3)?),
-            point: sys::mountinfo::unescape(fields.get(4)?),
+            root: sys::mountinfo::unescape(place.next()?),
+            point: sys::mountinfo::unescape(place.next()?),
             options: options.split(',').map(str::to_owned).collect(),
         })
+    }
+
+    /// Of the file system that is mounted; `None` if it is no hierarchy.
+    fn version(fs_type: &[u8]) -> Option<u8> {
+        match fs_type {
+            b"cgroup" => Some(1),
+            b"cgroup2" => Some(2),
+            _ => None,
+        }
     }
 
     fn shows(&self, membership: &Membership) -> bool {
