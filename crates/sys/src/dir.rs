@@ -565,7 +565,8 @@ fn tolerate(result: Result<()>, expected: &[Errno]) -> Result<()> {
     }
 }
 
-fn retry<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
+/// Calls again whenever a signal came first.
+pub(crate) fn retry<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
     loop {
         match call() {
             Err(Errno::EINTR) => {}

@@ -11,18 +11,15 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2};
 use nix::sys::stat::Mode;
 
-use crate::dir::Dir;
+use crate::dir::{Dir, retry};
 use crate::error::{Result, SyscallError, SyscallResult};
 
 /// Reads the file at `path`, which is the kernel's: its size is not known, and most are small.
 pub fn read(path: impl AsRef<Path>) -> std::io::Result<Vec<u8>> {
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-    let file = loop {
-        match openat(AT_FDCWD, path.as_ref(), flags, Mode::empty()) {
-            Err(Errno::EINTR) => {}
-            opened => break File::from(opened?),
-        }
-    };
+    let file = File::from(retry(|| {
+        openat(AT_FDCWD, path.as_ref(), flags, Mode::empty())
+    })?);
     let mut contents = Vec::with_capacity(FIRST);
     // Without a limit the library would ask for a size that the kernel does not know.
     file.take(u64::MAX).read_to_end(&mut contents)?;

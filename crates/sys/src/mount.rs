@@ -5,7 +5,7 @@
 //! container is ever resolved twice. The calls exist since Linux 5.2, `mount_setattr` since 5.12;
 //! where one is missing, `staging` does the same with mount(2), once [`prepare`] was called.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
@@ -182,20 +182,28 @@ pub fn open_tree_clone_at(path: &Path, reach: Reach) -> Result<OwnedFd> {
         .call(|| format!("open_tree({path:?}, OPEN_TREE_CLONE, {reach:?})"))
 }
 
+/// move_mount(2) of the mount that `from` itself is.
+fn move_mount_raw(
+    from: RawFd,
+    to: RawFd,
+    path: &CStr,
+    flags: libc::c_uint,
+) -> nix::Result<libc::c_long> {
+    let empty = c"".as_ptr();
+    // SAFETY: both paths are NUL-terminated and outlive the call; the callers borrow both descriptors.
+    checked(unsafe { libc::syscall(libc::SYS_move_mount, from, empty, to, path.as_ptr(), flags) })
+}
+
 /// Puts the detached mount `mount` onto the directory `name` in `directory`, of which `name` must be one
 /// component: a symbolic link in its place is not followed.
 pub fn move_mount_into(mount: impl AsFd, directory: impl AsFd, name: &str) -> Result<()> {
     let (from, into) = (mount.as_fd().as_raw_fd(), directory.as_fd().as_raw_fd());
     let call = || format!("move_mount({from}, \"\", {into}, {name:?})");
-    let (empty, to) = (c"".as_ptr(), c_string(name)?);
+    let to = c_string(name)?;
     if name.contains('/') || name == ".." {
         return Err(SyscallError::new(call(), Errno::EINVAL));
     }
-    let flags = MOVE_MOUNT_F_EMPTY_PATH;
-    // SAFETY: both paths are NUL-terminated and outlive the call, as do both descriptors.
-    let result =
-        unsafe { libc::syscall(libc::SYS_move_mount, from, empty, into, to.as_ptr(), flags) };
-    let result = checked(result);
+    let result = move_mount_raw(from, into, &to, MOVE_MOUNT_F_EMPTY_PATH);
     if is_missing(&result) {
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let target = openat(&directory, name, flags, Mode::empty())
@@ -209,10 +217,7 @@ pub fn move_mount_into(mount: impl AsFd, directory: impl AsFd, name: &str) -> Re
 pub fn move_mount(mount: impl AsFd, target: impl AsFd) -> Result<()> {
     let (from, to) = (mount.as_fd().as_raw_fd(), target.as_fd().as_raw_fd());
     let flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH;
-    let empty = c"".as_ptr();
-    // SAFETY: both paths are NUL-terminated constants, both descriptors are borrowed for the call.
-    let result = unsafe { libc::syscall(libc::SYS_move_mount, from, empty, to, empty, flags) };
-    let result = checked(result);
+    let result = move_mount_raw(from, to, c"", flags);
     if is_missing(&result) {
         return staging::move_to(mount, target);
     }
