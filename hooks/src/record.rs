@@ -179,17 +179,8 @@ impl Records {
         let Some(all) = present(Dir::open(self.all())).with_context(told)? else {
             return Ok(false);
         };
-        let mut number = 0_u32;
-        loop {
-            let grave = format!(".gone.{}.{number}.tmp", std::process::id());
-            match all.rename(id.as_str(), grave) {
-                // Of a process that had our number.
-                Err(error) if matches!(error.errno(), Errno::ENOTEMPTY | Errno::EEXIST) => {
-                    number += 1;
-                }
-                renamed => return Ok(present(renamed).with_context(told)?.is_some()),
-            }
-        }
+        let buried = temporary("gone", |grave| all.rename(id.as_str(), grave));
+        Ok(present(buried).with_context(told)?.is_some())
     }
 
     /// What this process has buried, and what killed ones have.
@@ -240,13 +231,18 @@ fn appear(all: &Dir, id: &ContainerId, json: &[u8]) -> sys::Result<()> {
 
 /// A directory under a temporary name, which tells `gc` who made it.
 fn stage(all: &Dir) -> sys::Result<String> {
+    temporary("new", |name| all.create_dir(name, 0o755))
+}
+
+/// Calls `take` with a temporary name of this process that nothing has, and returns the name.
+fn temporary(kind: &str, mut take: impl FnMut(&str) -> sys::Result<()>) -> sys::Result<String> {
     let mut number = 0_u32;
     loop {
-        let name = format!(".new.{}.{number}.tmp", std::process::id());
-        match all.create_dir(&name, 0o755) {
+        let name = format!(".{kind}.{}.{number}.tmp", std::process::id());
+        match take(&name) {
             // Of a process that had our number.
-            Err(error) if error.errno() == Errno::EEXIST => number += 1,
-            made => return made.map(|()| name),
+            Err(error) if matches!(error.errno(), Errno::ENOTEMPTY | Errno::EEXIST) => number += 1,
+            taken => return taken.map(|()| name),
         }
     }
 }
