@@ -127,13 +127,26 @@ impl Container<'_> {
 
     /// The same of a program that may not have come so far: what it says first, in one write.
     pub(crate) fn left_in_time(&self, path: &str) -> Verdict<String> {
-        for _ in 0..500 {
-            match self.left(path) {
-                Ok(text) if !text.is_empty() => return Ok(text),
-                _ => std::thread::sleep(Duration::from_millis(20)),
-            }
-        }
+        self.in_time(|| self.left(path).is_ok_and(|text| !text.is_empty()));
         self.left(path)
+    }
+
+    /// Waits until a program has made a file below the rootfs.
+    pub(crate) fn makes(&self, path: &str) -> Verdict {
+        let file = self.bundle.in_rootfs(path);
+        ensure!(self.in_time(|| file.exists()), "never made {path}");
+        Ok(())
+    }
+
+    fn in_time(&self, done: impl Fn() -> bool) -> bool {
+        let deadline = Instant::now() + testbed::patience::patient(PATIENCE);
+        while !done() {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        true
     }
 
     /// A v1 cgroup file of this container.

@@ -64,11 +64,7 @@ fn at_work<'a>(case: &'a Case<'a>, extra: &[&str], script: &str) -> Verdict<Cont
     let config = Config::new().set("/process/capabilities", sets).sh(script);
     let container = case.container(config)?;
     container.up()?;
-    let ready = container.bundle.in_rootfs("/ready");
-    case.sh(&format!(
-        "for i in $(seq 200); do [ -e {0} ] && exit; sleep 0.02; done; exit 1",
-        ready.display()
-    ))?;
+    container.makes("/ready")?;
     Ok(container)
 }
 

@@ -164,11 +164,7 @@ fn kill_all_reaches_every_process(case: &Case<'_>) -> Verdict {
     // Beside the host's processes, so that nothing dies because init does.
     let container = case.container(Config::new().share("pid").sh(script))?;
     container.up()?;
-    let ready = container.bundle.in_rootfs("/ready");
-    case.sh(&format!(
-        "for i in $(seq 200); do [ -e {0} ] && exit; sleep 0.02; done; exit 1",
-        ready.display()
-    ))?;
+    container.makes("/ready")?;
     container.kill("USR1")?.succeeds()?;
     std::thread::sleep(Duration::from_millis(300));
     ensure_eq!(container.left("/parent")?, "usr1", "what init noted");

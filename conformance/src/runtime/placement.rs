@@ -293,10 +293,7 @@ fn exec_has_the_memory_policy_and_the_domain_of_the_container(case: &Case<'_>) -
     let program = format!("({script}) > /out.new; mv /out.new /out; sleep 60");
     let container = case.container(config.sh(&program))?;
     container.up()?;
-    case.sh(&format!(
-        "for i in $(seq 200); do [ -e {} ] && exit; sleep 0.02; done; exit 1",
-        container.bundle.in_rootfs("/out").display()
-    ))?;
+    container.makes("/out")?;
     let exec = container.exec(&["sh", "-c", script])?.succeeds()?.text();
     ensure_eq!(
         exec,
