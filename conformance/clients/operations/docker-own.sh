@@ -54,11 +54,6 @@ updated_more() {
     prints 0 cgroup_of "$(pid_of cx)" cpuset/cpuset.cpus cpuset.cpus
     remove cx
 }
-pruned() {
-    tool create --name cx "$B" true
-    tool container prune --force
-    refuses inspect cx '{{.Id}}'
-}
 built() {
     mkdir -p "$SHARED/build"
     printf 'FROM %s\nRUN echo built >/made\nCMD ["cat", "/made"]\n' "$B" >"$SHARED/build/Dockerfile"

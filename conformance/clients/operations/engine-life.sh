@@ -116,6 +116,11 @@ removed() {
     refuses inspect "$1" '{{.Id}}'
     forgotten "$id"
 }
+pruned() {
+    tool create --name cx "$B" true
+    tool container prune --force
+    refuses inspect cx '{{.Id}}'
+}
 on_terminal_exec() { says /dev/ on_a_terminal "${TOOL[@]}" exec --interactive --tty one tty; }
 missing_is_told() { # Docker 20.10 says 126 to every exec that could not start
     local status=0

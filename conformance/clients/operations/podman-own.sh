@@ -85,11 +85,6 @@ updated_more() {
     prints 0 cgroup_of "$(pid_of cx)" cpuset/cpuset.cpus cpuset.cpus
     remove cx
 }
-pruned() {
-    tool create --name cx "$B" true
-    tool container prune --force
-    refuses inspect cx '{{.Id}}'
-}
 preserved() { says kept bash -c "exec 3< <(echo kept); ${TOOL[*]} run --rm ${PARENT[*]} --preserve-fds 1 $B cat /proc/self/fd/3"; }
 timed_out() {
     local start=$SECONDS
