@@ -151,9 +151,12 @@ pub fn parse_but_filter(text: &[u8], programs: &Programs) -> Result<(Spec, Optio
     }
 }
 
-/// Where the filter is written, if it can be told without reading all.
+/// A filter that saves more than looking for it takes makes a configuration longer than this.
+const WORTHWHILE: usize = 4096;
+
+/// Where the filter is written, if it can be told without reading all, and is worth it.
 pub fn filter_text(text: &[u8]) -> Option<Range<usize>> {
-    oci::locate(text, "linux", "seccomp")
+    (text.len() > WORTHWHILE).then(|| oci::locate(text, "linux", "seccomp"))?
 }
 
 fn wrong(problems: impl std::fmt::Display) -> Fault {
@@ -236,13 +239,14 @@ mod tests {
     fn a_filter_that_is_known_is_not_read_again() {
         let root = tempfile::tempdir().unwrap();
         let programs = Programs::below(root.path());
-        let names: Vec<String> = (0..80).map(|number| format!("call{number}")).collect();
+        let names: Vec<String> = (0..800).map(|number| format!("call{number}")).collect();
         let rule = serde_json::json!({"names": names, "action": "SCMP_ACT_ALLOW"});
         let filter = serde_json::json!({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [rule]});
         let config = serde_json::json!({
             "ociVersion": "1.0.0", "hostname": "h", "linux": {"seccomp": filter, "mountLabel": "m"},
         });
         let text = config.to_string();
+        assert!(text.len() > WORTHWHILE);
         let (spec, filter) = parse_but_filter(text.as_bytes(), &programs).unwrap();
         assert_eq!(filter, None);
         let compiled = plan::compile(&spec, text.as_bytes(), &programs).unwrap();
