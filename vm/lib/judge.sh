@@ -9,6 +9,6 @@ modprobe rdma_rxe && rdma link add rxe0 type rxe netdev eth0
 # A scheduler that has weights, for the disk.
 modprobe bfq && echo bfq >/sys/block/vda/queue/scheduler
 # Interrupted, the suite still tells what it has seen so far.
-exec timeout -s INT "$LIMIT" ./oci-conformance --jobs "$JOBS" --patience 4 --runtime "$PWD/bin/davit" \
-    --cni-path "$PWD/cni" --caller "$PWD/bin/davit-cni" --hook "$PWD/bin/davit-cni" \
+exec timeout -s INT "$LIMIT" ./oci-conformance --jobs "$JOBS" --patience 4 --runtime "$PWD/out/bin/davit" \
+    --cni-path "$PWD/out/cni" --caller "$PWD/out/bin/davit-cni" --hook "$PWD/out/bin/davit-cni" \
     --format json --output "$OUT/report.json" "$@" >"$OUT/report.txt"

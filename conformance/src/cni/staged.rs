@@ -189,7 +189,9 @@ impl Plugin {
         let mut conf = json!({ "cniVersion": version, "name": "net", "type": self.name });
         let mut own = match self.name {
             "bridge" => json!({ "bridge": "br0", "isGateway": true }),
-            "macvlan" | "ipvlan" => json!({ "master": "m0" }),
+            "macvlan" => json!({ "master": "m0" }),
+            // A link has no two kinds of them.
+            "ipvlan" => json!({ "master": "m1" }),
             "vlan" => json!({ "master": "m0", "vlanId": 7 }),
             "host-device" => json!({ "device": format!("d-{}", at.id) }),
             "static" => {

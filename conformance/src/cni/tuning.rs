@@ -191,10 +191,11 @@ fn sysctl(case: &Case<'_>, at: &Attachment, name: &str) -> Verdict<String> {
 }
 
 /// What is to be put back: address, MTU, queue, flags.
+/// Without what the kernel finds out by and by.
 fn link(case: &Case<'_>, at: &Attachment) -> Verdict<String> {
     case.inside(
         at,
-        "ip -o link show eth0 | sed 's/ state [A-Z]* / /; s/link-netns.*//'",
+        "ip -o link show eth0 | sed 's/ state [A-Z]* / /; s/NO-CARRIER,//; s/link-netns.*//'",
     )
 }
 

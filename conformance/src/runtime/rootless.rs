@@ -90,6 +90,12 @@ fn register(case: &Case<'_>) -> Verdict {
     Ok(())
 }
 
+/// Where the user's commands are on a unified host: he may move processes only below what is his, and
+/// only from there (cgroups(7), "Cgroups v2 delegation").
+fn cgroup_of_commands(case: &Case<'_>) -> String {
+    format!("/sys/fs/cgroup/{}-user/own", case.cgroup_prefix())
+}
+
 /// A container of the user: its bundle, its state directory, its own cgroups.
 fn owned<'a>(case: &'a Case<'_>, config: Config) -> Verdict<Container<'a>> {
     let parent = format!("/{}-user", case.cgroup_prefix());
@@ -98,9 +104,11 @@ fn owned<'a>(case: &'a Case<'_>, config: Config) -> Verdict<Container<'a>> {
          mkdir -p $each{parent}; \
          for file in cgroup.clone_children cpuset.cpus cpuset.mems; do \
          [ ! -e $each{parent}/$file ] || cat $each/$file > $each{parent}/$file || true; done; \
+         [ ! -e $each/cgroup.controllers ] || [ $each != /sys/fs/cgroup ] || mkdir -p {own}; \
          chown -R {UID}:{UID} $each{parent}; done; \
          [ ! -d /sys/fs/cgroup/unified ] || {{ mkdir -p /sys/fs/cgroup/unified{parent}; \
-         chown -R {UID}:{UID} /sys/fs/cgroup/unified{parent}; }}"
+         chown -R {UID}:{UID} /sys/fs/cgroup/unified{parent}; }}",
+        own = cgroup_of_commands(case)
     ))?;
     without_cgroup(
         case,
@@ -173,8 +181,11 @@ fn as_user(case: &Case<'_>, command: Invocation, groups: &str) -> Verdict<Outcom
     } else {
         &groups
     };
+    let own = cgroup_of_commands(case);
+    let enter = format!("[ ! -d {own} ] || echo $$ >{own}/cgroup.procs; exec \"$@\"");
     let command = command
         .within(&["setpriv", "--reuid", &uid, "--regid", &uid, groups])
+        .within(&["sh", "-c", &enter, "sh"])
         .env("XDG_RUNTIME_DIR", format!("/run/user/{UID}"))
         .env("HOME", "/");
     case.call(&command)
