@@ -292,6 +292,7 @@ mod tests {
             row,
             end: end.clone(),
             needs: Vec::new(),
+            told: String::new(),
             retried: false,
             took: Duration::ZERO,
         });

@@ -108,6 +108,7 @@ fn line(text: &mut String, one: &Judged, again: &str) {
     let (name, clause) = (one.row.name(), one.row.clause);
     // Writing to a String cannot fail.
     let _ = match &one.end {
+        End::Passed if !one.told.is_empty() => writeln!(text, "ok     {name} ({})", one.told),
         End::Passed => writeln!(text, "ok     {name}"),
         End::Skipped(what) => writeln!(text, "SKIP: {what} ({name})"),
         End::KnownGap(reason) => writeln!(text, "gap    {name}: {reason}"),
@@ -239,7 +240,7 @@ fn object(one: &Judged, again: &str) -> Value {
     };
     json!({
         "row": one.row.name(), "topic": one.row.topic(), "clause": one.row.clause,
-        "sentences": sentences(one.row), "needs": one.needs, "end": word(&one.end), "retried": one.retried, "why": why, "record": record,
+        "sentences": sentences(one.row), "needs": one.needs, "told": one.told, "end": word(&one.end), "retried": one.retried, "why": why, "record": record,
         "again": format!("{again} {}", one.row.name()),
         "milliseconds": u64::try_from(one.took.as_millis()).ok(),
     })
@@ -303,6 +304,7 @@ mod tests {
             row,
             end,
             needs: vec!["a thing".into()],
+            told: "7 tries".into(),
             retried: false,
             took: Duration::from_millis(1500),
         });
@@ -325,6 +327,10 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("$ x\\u{1b}[0m"), "{text}");
+        assert!(text.contains(&format!(
+            "ok     {} (7 tries)\n",
+            trial[0].judged[0].row.name()
+        )));
         assert!(
             text.contains("4 rows: 1 passed, 1 failed, 1 known gaps, 0 gaps closed, 1 skipped")
         );

@@ -72,6 +72,18 @@ const LACKING: &str = "SKIP: ";
 thread_local! {
     /// What the row on this thread has asked of the machine so far.
     static NEEDS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    /// What it has to say of itself beside its verdict.
+    static TOLD: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Tells the report what a verdict alone does not: how often an attack was tried.
+pub(crate) fn tell(text: String) {
+    TOLD.set(text);
+}
+
+/// What the row that just ended on this thread has told; the next begins with nothing.
+pub(crate) fn told() -> String {
+    TOLD.take()
 }
 
 /// The row needs `what`, and the machine has it not: nobody can tell whether the promise is kept.

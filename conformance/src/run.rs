@@ -28,6 +28,8 @@ pub struct Judged {
     pub end: End,
     /// What it asked of the machine besides root, as far as it came.
     pub needs: Vec<String>,
+    /// What it has told beside: how often an attack was tried.
+    pub told: String,
     /// Whether it failed at first, and passed when it was run once more, alone.
     pub retried: bool,
     /// How long it took.
@@ -107,6 +109,7 @@ pub fn run(
                         row,
                         end,
                         needs: row::asked_of_the_machine(),
+                        told: row::told(),
                         retried: false,
                         took: started.elapsed(),
                     };

@@ -2,6 +2,7 @@
 
 use crate::row::Row;
 
+mod attack; // tries against an attacker, for a bounded time
 mod attributes; // what of a process outlives execve
 mod cgroup_owner;
 mod cgroup_v2;
@@ -38,6 +39,7 @@ mod notify; // seccomp with a listener
 mod older_kernel; // containers without newer system calls
 mod operations; // the letter of runtime.md
 mod option_table; // mount options, one by one
+mod past_vulnerabilities; // races that runtimes have lost
 mod paused; // containers that are paused, killed in part or at work elsewhere
 mod placement; // clocks, processors, memory
 mod process;
@@ -76,6 +78,7 @@ pub(crate) const ROWS: &[&[Row]] = &[
     systemd::ROWS,
     security::ROWS,
     executable::ROWS,
+    past_vulnerabilities::ROWS,
     exec::ROWS,
     exec_flags::ROWS,
     paused::ROWS,

@@ -345,6 +345,7 @@ mod tests {
             row: row.expect("the suite has a row of that id"),
             end,
             needs: Vec::new(),
+            told: String::new(),
             retried: false,
             took: Duration::ZERO,
         }
@@ -413,6 +414,7 @@ mod tests {
             row: clause.rows()[0],
             end,
             needs: Vec::new(),
+            told: String::new(),
             retried: false,
             took: Duration::ZERO,
         };

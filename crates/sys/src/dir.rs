@@ -5,7 +5,7 @@
 //! contents are replaced by a temporary file and a rename, so that a reader or a crash sees the
 //! old contents or the new, and locks are `flock(2)` with a deadline.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -253,6 +253,37 @@ impl Dir {
                 dir = self.describe()
             )
         })
+    }
+
+    /// Lets `one` and `other` change places in one step: who looks finds the one or the other and
+    /// never nothing. `RENAME_EXCHANGE` exists since Linux 3.15; only glibc has a function for it.
+    pub fn exchange(&self, one: impl AsRef<OsStr>, other: impl AsRef<OsStr>) -> Result<()> {
+        let call = |one: &OsStr, other: &OsStr| {
+            format!(
+                "renameat2({dir}, {one:?}, {dir}, {other:?}, RENAME_EXCHANGE)",
+                dir = self.describe()
+            )
+        };
+        let (one, other) = (one.as_ref(), other.as_ref());
+        let name = |name: &OsStr| {
+            let name = component(name, "renameat2")?;
+            CString::new(name.as_bytes())
+                .map_err(|_| SyscallError::new(call(one, other), Errno::EINVAL))
+        };
+        let (first, second) = (name(one)?, name(other)?);
+        let fd = self.fd.as_raw_fd();
+        // SAFETY: both names are NUL-terminated and outlive the call, the descriptor is ours.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_renameat2,
+                fd,
+                first.as_ptr(),
+                fd,
+                second.as_ptr(),
+                libc::RENAME_EXCHANGE,
+            )
+        };
+        Errno::result(result).map(drop).call(|| call(one, other))
     }
 
     /// Removes the file `name`.

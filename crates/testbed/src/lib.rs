@@ -20,6 +20,7 @@ pub mod older_kernel; // a command to which newer system calls are unknown
 pub mod patience; // how long a test waits on a slow machine
 pub mod requires; // what a test needs of the machine, skipped aloud
 pub mod snapshot; // what a host carries, and the difference of two moments
+pub mod swapper; // an attacker that swaps two names without a pause
 
 pub use bundle::{Bundle, Rootfs};
 pub use config::Config;
@@ -27,6 +28,7 @@ pub use console::Console;
 pub use host::{Cgroups, Host};
 pub use invocation::{Invocation, Outcome};
 pub use snapshot::Snapshot;
+pub use swapper::Swapper;
 
 /// Set once somebody wants this program to end (SIGINT, SIGTERM); asked for twice, it ends at once.
 pub fn wanted_to_end() -> Result<&'static std::sync::atomic::AtomicBool> {
