@@ -36,6 +36,7 @@ mod runtime; // rows for runtimes
 pub mod score; // features and sentences, subjects side by side
 pub mod subject; // what is under test
 pub mod trial; // what became of a subject
+pub mod vulnerability; // what others were attacked by, and the rows that try it
 
 pub use row::{Row, Side};
 

@@ -131,7 +131,7 @@ pub fn command() -> Command {
         .arg(
             one(
                 "filter",
-                "only rows whose name or topic contains this; repeatable",
+                "only rows whose name or topic contains this, or that try the vulnerability of this number; repeatable",
             )
             .action(ArgAction::Append),
         )

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use testbed::Outcome;
 
 use crate::case::Case;
+use crate::vulnerability;
 
 /// Which subject a row is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,9 +54,11 @@ impl Row {
         below.replace("::", "/")
     }
 
-    /// Whether its name or its topic contains this text.
+    /// Whether its name or its topic contains this text, or it tries the vulnerability of this
+    /// number.
     pub fn fits(&self, text: &str) -> bool {
-        self.name().contains(text) || self.topic().contains(text)
+        let tries = || vulnerability::tried_by(self).any(|one| one.ids.contains(&text));
+        self.name().contains(text) || self.topic().contains(text) || tries()
     }
 }
 

@@ -22,6 +22,7 @@ mod help; // help, manuals, spellings of options
 mod hooks;
 mod hooks_around; // where hooks run, and when they are not due
 mod hooks_placed; // where each kind is looked for, and its moment
+mod hostile_image; // images and configurations made to mislead
 mod identity; // pids that come again, parents that go
 mod idmap;
 mod labels; // security modules, keyrings, handlers
@@ -79,6 +80,7 @@ pub(crate) const ROWS: &[&[Row]] = &[
     security::ROWS,
     executable::ROWS,
     past_vulnerabilities::ROWS,
+    hostile_image::ROWS,
     exec::ROWS,
     exec_flags::ROWS,
     paused::ROWS,

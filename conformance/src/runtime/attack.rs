@@ -15,12 +15,12 @@ const TRIES: u64 = 20_000;
 const SECONDS_VARIABLE: &str = "DAVIT_ATTACK_SECONDS";
 
 /// What one try came to, unless it failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Try {
     /// The runtime made the container, and all was as it must be.
     Made,
-    /// The runtime noticed something and refused, as it may.
-    Refused,
+    /// The runtime noticed something and refused, as it may, with these words.
+    Refused(String),
 }
 
 impl Try {
@@ -30,7 +30,7 @@ impl Try {
             true => Ok(Self::Made),
             false => {
                 ensure!(outcome.refused(), "it hangs or crashes:\n{outcome}");
-                Ok(Self::Refused)
+                Ok(Self::Refused(outcome.to_string()))
             }
         }
     }
@@ -47,19 +47,25 @@ pub(crate) fn race(
 ) -> Verdict {
     let swapper = Swapper::start(directory, one, other)?;
     let (began, span) = (Instant::now(), span()?);
-    let (mut tries, mut made) = (0, 0);
+    let (mut tries, mut made, mut refusal) = (0, 0, String::new());
     while tries < TRIES && (began.elapsed() < span || tries < 3) {
         tries += 1;
         let ended = attempt(&swapper);
         let ended = ended.map_err(|Failure(why)| Failure(format!("at try {tries}: {why}")))?;
-        made += u64::from(ended == Try::Made);
+        match ended {
+            Try::Made => made += 1,
+            Try::Refused(words) => refusal = words,
+        }
     }
     crate::row::tell(format!(
         "{tries} tries in {:.1} s, {made} containers made, {} swaps",
         began.elapsed().as_secs_f32(),
         swapper.swaps()
     ));
-    ensure!(made > 0, "none of {tries} tries made a container");
+    ensure!(
+        made > 0,
+        "none of {tries} tries made a container:\n{refusal}"
+    );
     Ok(())
 }
 

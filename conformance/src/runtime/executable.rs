@@ -17,6 +17,12 @@ pub(crate) const ROWS: &[Row] = &[
     row!(
         Runtime,
         F220,
+        the_runtime_run_as_the_program_cannot_be_written,
+        "CVE-2019-5736: a program that is /proc/self/exe is the runtime itself, in the container's reach"
+    ),
+    row!(
+        Runtime,
+        F220,
         a_process_of_exec_is_not_readable_before_its_program_runs,
         "CVE-2016-9962: what the runtime has open must not be reached through a process that just joined"
     ),
@@ -153,6 +159,42 @@ fn a_held_descriptor_of_the_runtime_cannot_be_written(case: &Case<'_>) -> Verdic
         );
         container.delete_force()?.succeeds()?;
     }
+    Ok(())
+}
+
+/// The second half of the same attack: what the image calls its program is the runtime, which the
+/// container then may look at for as long as it runs.
+fn the_runtime_run_as_the_program_cannot_be_written(case: &Case<'_>) -> Verdict {
+    the_attack_works(case)?;
+    let runtime = case.target(Side::Runtime)?;
+    let name = runtime.file_name().unwrap_or_default().to_string_lossy();
+    let victim = case.path(&format!("victim/{name}"));
+    case.sh(&format!(
+        "mkdir -p {0}/victim; cp -L {1} {victim}",
+        case.dir().display(),
+        runtime.display()
+    ))?;
+    let before = sum(case, &victim)?;
+    let container = attacker(case, &ALMIGHTY)?;
+    container.bundle.script("/entry", "exit 0")?;
+    case.sh(&format!(
+        "echo '#!/proc/self/exe' >{}",
+        container.bundle.in_rootfs("/entry").display()
+    ))?;
+    let state = case.path("state");
+    for program in ["/proc/self/exe", "/entry"].repeat(30) {
+        let argv = [&victim, "--root", &state, "exec", &container.id, program];
+        // Whether it is refused, or says what it is: either will do.
+        case.call(&case.with_subject_env(case.host.command(argv)))?;
+        if holds(&container) {
+            break;
+        }
+    }
+    ensure_eq!(
+        after_writing(case, &container, &victim)?,
+        before,
+        "the runtime's executable"
+    );
     Ok(())
 }
 

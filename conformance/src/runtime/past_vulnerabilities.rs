@@ -213,6 +213,7 @@ fn a_swapped_terminal_unmasks_nothing(case: &Case<'_>) -> Verdict {
     std::fs::create_dir(volume.join("pts"))?;
     symlink("/pretended", volume.join("link"))?;
     symlink("pts/ptmx", volume.join("ptmx"))?;
+    std::fs::write(volume.join("console"), "")?;
     case.sh(&format!("mknod -m 666 {}/null c 1 3", volume.display()))?;
     let config = with_dev(&volume, &["/dev/pts"])?
         .set("/process/terminal", true)
