@@ -15,7 +15,7 @@ prefix  ?= /usr/local
 DESTDIR ?=
 
 .PHONY: help build test test-unit test-root conformance conformance-sample conformance-reference mutants matrix demo demo-again demo-crash demo-names \
-        kills some-kills faults some-faults swap bench bench-cni bench-charts storm cross test-containerd test-clients test-lies test-clients-vm vm vm-selftest test-vm conformance-vm fmt fmt-check lint tidy \
+        attacks weakened kills some-kills faults some-faults swap bench bench-cni bench-charts storm cross test-containerd test-clients test-lies test-clients-vm vm vm-selftest test-vm conformance-vm fmt fmt-check lint tidy \
         install clean packages \
         base-packages peer-packages client-packages
 
@@ -139,6 +139,13 @@ faults: base-packages build ## every operation killed, or failed, at every syste
 
 some-faults: base-packages build ## a sample of them, in five minutes
 	$(FAULTS) --quick
+
+# The ordinary suite gives each attack two seconds.
+attacks: peer-packages $(SUITE) build ## every race that runtimes have lost, a minute or 20,000 tries each
+	DAVIT_ATTACK_SECONDS=60 $(SUITE) --jobs 1 --runtime $(RUNTIME) runtime/past_vulnerabilities
+
+weakened: base-packages $(SUITE) ## show that those rows notice: davit without one defence at a time, each caught by its row
+	conformance/weakened.sh $(SUITE) $(ONLY)
 
 # Type-checked only: nobody here can run them. rustup fetches what is missing.
 CROSS := aarch64-unknown-linux-gnu armv7-unknown-linux-gnueabihf i686-unknown-linux-gnu \
