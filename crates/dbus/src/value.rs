@@ -146,7 +146,8 @@ pub fn first_type(signature: &[u8]) -> Option<usize> {
             while *signature.get(at)? != close {
                 at += first_type(&signature[at..])?;
             }
-            Some(at + 1)
+            // Empty ones are none ("Valid Signatures"); an array of them would never end.
+            (at > 1).then_some(at + 1)
         }
         b'b' | b'y' | b'n' | b'q' | b'i' | b'u' | b'x' | b't' | b'd' | b's' | b'o' | b'g'
         | b'v' => Some(1),
@@ -331,6 +332,13 @@ mod tests {
     }
 
     #[test]
+    fn an_array_of_nothing_has_an_end() {
+        let mut bytes = 8_u32.to_le_bytes().to_vec();
+        bytes.extend([0; 12]);
+        assert!(Reader::new(&bytes).values("a()").is_err());
+    }
+
+    #[test]
     fn what_is_cut_or_nested_too_deep_is_an_error() {
         let mut bytes = Vec::new();
         Value::Array("s".into(), vec![Value::str("abc")]).write(&mut bytes);
@@ -344,7 +352,7 @@ mod tests {
         let mut bytes = Vec::new();
         deep.write(&mut bytes);
         assert!(Reader::new(&bytes).values("v").is_err());
-        for bad in ["a", "(s", "k", "a{sv"] {
+        for bad in ["a", "(s", "k", "a{sv", "()", "a{}", "(s())"] {
             assert!(first_type(bad.as_bytes()).is_none(), "{bad}");
         }
     }
