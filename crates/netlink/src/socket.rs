@@ -357,7 +357,20 @@ fn verdict(body: &[u8], what: &str) -> Result<()> {
     let reason = attribute::find(extended, MESSAGE).map(attribute::text);
     Err(Error::Refused {
         request: what.into(),
-        errno: Errno::from_raw(-code),
+        errno: Errno::from_raw(code.saturating_neg()),
         reason,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verdict_is_an_error_whatever_its_number() {
+        let refused = |code: i32| verdict(&code.to_ne_bytes(), "ask").unwrap_err().errno();
+        assert_eq!(refused(-1), Some(Errno::EPERM));
+        assert_eq!(refused(i32::MIN), Some(Errno::UnknownErrno));
+        assert!(verdict(&[0; 4], "ask").is_ok());
+    }
 }
