@@ -18,6 +18,8 @@
 mod arch;
 mod assembler;
 mod program;
+#[cfg(any(test, fuzzing))]
+pub mod reading;
 mod rules;
 mod syscall_numbers;
 #[cfg(test)]

@@ -4,7 +4,8 @@
 use oci::LinuxSeccomp;
 use serde_json::{Value, json};
 
-use super::syscall_numbers::{self, Numbers};
+use super::reading::{Call, reading, run};
+use super::syscall_numbers::Numbers;
 use super::*;
 
 const ALLOW: u32 = 0x7fff_0000;
@@ -26,59 +27,8 @@ fn refusal(profile: Value) -> String {
         .to_string()
 }
 
-/// `struct seccomp_data`
-#[derive(Clone, Copy, Debug)]
-struct Call {
-    arch: u32,
-    nr: u32,
-    args: [u64; 6],
-}
-
-impl Call {
-    fn new(arch: Arch, name: &str, args: [u64; 6]) -> Self {
-        let nr = Numbers::of(name).and_then(|row| row.on(arch)).expect(name);
-        Self {
-            arch: arch.audit_token(),
-            nr,
-            args,
-        }
-    }
-
-    fn word(&self, offset: u32) -> u32 {
-        match offset {
-            0 => self.nr,
-            4 => self.arch,
-            16..64 => {
-                let arg = self.args[(offset as usize - 16) / 8];
-                if offset.is_multiple_of(8) {
-                    arg as u32
-                } else {
-                    (arg >> 32) as u32
-                }
-            }
-            _ => panic!("load from offset {offset}"),
-        }
-    }
-}
-
-/// Runs a program as the kernel does.
-fn run(program: &Program, call: Call) -> u32 {
-    let (mut pc, mut a) = (0, 0);
-    loop {
-        let Instruction { code, jt, jf, k } = program.filters[pc];
-        pc += 1;
-        let jump = |holds: bool| usize::from(if holds { jt } else { jf });
-        match code {
-            0x20 => a = call.word(k),
-            0x54 => a &= k,
-            0x05 => pc += k as usize,
-            0x15 => pc += jump(a == k),
-            0x25 => pc += jump(a > k),
-            0x35 => pc += jump(a >= k),
-            0x06 => return k,
-            _ => panic!("instruction {code:#x}"),
-        }
-    }
+fn named(arch: Arch, name: &str, args: [u64; 6]) -> Call {
+    Call::named(arch, name, args).expect(name)
 }
 
 fn check(profile: Value, call: Call, wanted: u32) {
@@ -87,11 +37,11 @@ fn check(profile: Value, call: Call, wanted: u32) {
 }
 
 fn call(name: &str) -> Call {
-    Call::new(Arch::X86_64, name, [0; 6])
+    named(Arch::X86_64, name, [0; 6])
 }
 
 fn call_with(name: &str, first: u64, second: u64) -> Call {
-    Call::new(Arch::X86_64, name, [first, second, 0, 0, 0, 0])
+    named(Arch::X86_64, name, [first, second, 0, 0, 0, 0])
 }
 
 fn one_rule(rule: Value) -> Value {
@@ -255,7 +205,7 @@ fn arm_s_private_calls_do_not_hide_what_is_newer() {
         "architectures": ["SCMP_ARCH_ARM"],
         "syscalls": [{"names": ["read", "set_tls", "clone3"], "action": "SCMP_ACT_ALLOW"}]}));
     let program = compile(&profile, Arch::Aarch64).unwrap();
-    let arm = |name| run(&program, Call::new(Arch::Arm, name, [0; 6]));
+    let arm = |name| run(&program, named(Arch::Arm, name, [0; 6]));
     assert_eq!((arm("set_tls"), arm("cacheflush")), (ALLOW, EPERM));
     assert_eq!(
         (arm("clone3"), arm("statmount"), arm("write")),
@@ -267,7 +217,7 @@ fn arm_s_private_calls_do_not_hide_what_is_newer() {
 fn only_listed_architectures_may_call() {
     let rule = json!([{"names": ["kill"], "action": "SCMP_ACT_LOG"}]);
     let native = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rule});
-    let kill = |arch| Call::new(arch, "kill", [0; 6]);
+    let kill = |arch| named(arch, "kill", [0; 6]);
     check(native.clone(), kill(Arch::X86_64), 0x7ffc_0000);
     check(native.clone(), kill(Arch::X86), KILL);
     check(native.clone(), kill(Arch::X32), KILL);
@@ -305,13 +255,13 @@ fn on_i386_a_socket_rule_also_governs_socketcall() {
         json!({"defaultAction": default, "architectures": ["SCMP_ARCH_X86"],
                "syscalls": [{"names": ["socket", "shmget"], "action": action, "args": args}]})
     };
-    let socketcall = |call| Call::new(Arch::X86, "socketcall", [call, 0, 0, 0, 0, 0]);
+    let socketcall = |call| named(Arch::X86, "socketcall", [call, 0, 0, 0, 0, 0]);
     let allowed = profile("SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO", json!([]));
     check(allowed.clone(), socketcall(1), ALLOW);
     check(allowed.clone(), socketcall(2), EPERM);
     check(
         allowed,
-        Call::new(Arch::X86, "ipc", [0x1_0017, 0, 0, 0, 0, 0]),
+        named(Arch::X86, "ipc", [0x1_0017, 0, 0, 0, 0, 0]),
         ALLOW,
     );
     let vsock = json!([{"index": 0, "value": 40, "op": "SCMP_CMP_EQ"}]);
@@ -327,12 +277,8 @@ fn thirty_two_bit_arguments_are_compared_by_their_low_half() {
         "syscalls": [{"names": ["kill"], "action": "SCMP_ACT_ERRNO",
             "args": [{"index": 0, "value": u64::MAX, "op": "SCMP_CMP_EQ"}]}]});
     let minus_one = [u64::from(u32::MAX), 0, 0, 0, 0, 0];
-    check(
-        profile.clone(),
-        Call::new(Arch::X86, "kill", minus_one),
-        EPERM,
-    );
-    check(profile, Call::new(Arch::X86_64, "kill", minus_one), ALLOW);
+    check(profile.clone(), named(Arch::X86, "kill", minus_one), EPERM);
+    check(profile, named(Arch::X86_64, "kill", minus_one), ALLOW);
 }
 
 #[test]
@@ -425,7 +371,7 @@ fn jumps_beyond_255_instructions_arrive() {
     for value in [0, 9, 18, 351, 693] {
         let mut args = [1; 6];
         args[value as usize % 6] = value << 30;
-        let result = run(&program, Call::new(Arch::X86_64, "kill", args));
+        let result = run(&program, named(Arch::X86_64, "kill", args));
         assert_eq!(result, 0x0005_0000 | (value % 90) as u32, "{value}");
     }
     assert_eq!(run(&program, call("getpid")), ALLOW);
@@ -515,115 +461,6 @@ fn random_rule(dice: &mut Dice) -> Value {
     json!({"names": names, "action": dice.pick(&RULE_ACTIONS), "args": args})
 }
 
-/// The kernel's header on it; EPERM where there is an errno.
-fn kernel_value(action: oci::LinuxSeccompAction) -> u32 {
-    match action.as_str() {
-        "SCMP_ACT_KILL" | "SCMP_ACT_KILL_THREAD" => libc::SECCOMP_RET_KILL_THREAD,
-        "SCMP_ACT_KILL_PROCESS" => libc::SECCOMP_RET_KILL_PROCESS,
-        "SCMP_ACT_TRAP" => libc::SECCOMP_RET_TRAP,
-        "SCMP_ACT_ERRNO" => libc::SECCOMP_RET_ERRNO | 1,
-        "SCMP_ACT_TRACE" => libc::SECCOMP_RET_TRACE | 1,
-        "SCMP_ACT_LOG" => libc::SECCOMP_RET_LOG,
-        "SCMP_ACT_NOTIFY" => libc::SECCOMP_RET_USER_NOTIF,
-        "SCMP_ACT_ALLOW" => libc::SECCOMP_RET_ALLOW,
-        other => panic!("{other}"),
-    }
-}
-
-/// What the module's documentation says, rule by rule and with no thought of speed.
-fn reading(profile: &LinuxSeccomp, native: Arch, arch: Arch, call: Call) -> u32 {
-    let listed = profile.architectures().iter().flatten();
-    if arch != native
-        && !listed
-            .into_iter()
-            .any(|name| name.to_string() == arch.name())
-    {
-        return KILL;
-    }
-    let default = kernel_value(profile.default_action());
-    let mut best: Option<(usize, u32)> = None;
-    // ARM's private calls are as old as ARM.
-    let mut named = arch == Arch::Arm && call.nr >= 0xf_0000;
-    let mut highest = None;
-    for rule in profile.syscalls().iter().flatten() {
-        let returns = kernel_value(rule.action());
-        for name in rule.names() {
-            let number = Numbers::of(name).and_then(|row| row.on(arch));
-            named |= number == Some(call.nr);
-            highest = highest.max(number.filter(|number| *number < 0xf_0000 || *number >= 1 << 30));
-            let alternatives = reading_of_args(rule, arch, call);
-            for (conditions, holds) in alternatives {
-                let (hit, weight) = if number == Some(call.nr) {
-                    (holds, conditions)
-                } else {
-                    match multiplexed(name, arch, call) {
-                        Some(same) if conditions == 0 => (same, 1),
-                        Some(same) => (same && (returns as i32) <= (default as i32 | 0xffff), 1),
-                        None => (false, 0),
-                    }
-                };
-                let rank = if weight == 0 { usize::MAX } else { weight };
-                if hit && returns != default && best.is_none_or(|(known, _)| rank > known) {
-                    best = Some((rank, returns));
-                }
-            }
-        }
-    }
-    let permits = ["SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_TRACE"];
-    let permits = permits.contains(&profile.default_action().to_string().as_str());
-    match best {
-        Some((_, returns)) => returns,
-        None if !named && !permits && highest.is_some_and(|top| call.nr > top) => ENOSYS,
-        None => default,
-    }
-}
-
-/// The alternatives of a rule: how many conditions each has, and whether all of them hold.
-fn reading_of_args(rule: &oci::LinuxSyscall, arch: Arch, call: Call) -> Vec<(usize, bool)> {
-    let cut = |value: u64| {
-        if arch.is_32_bit() {
-            value & 0xffff_ffff
-        } else {
-            value
-        }
-    };
-    let args = rule.args().clone().unwrap_or_default();
-    let holds: Vec<bool> = args
-        .iter()
-        .map(|arg| {
-            let (argument, value) = (cut(call.args[arg.index()]), cut(arg.value()));
-            match arg.op().to_string().as_str() {
-                "SCMP_CMP_NE" => argument != value,
-                "SCMP_CMP_LT" => argument < value,
-                "SCMP_CMP_LE" => argument <= value,
-                "SCMP_CMP_EQ" => argument == value,
-                "SCMP_CMP_GE" => argument >= value,
-                "SCMP_CMP_GT" => argument > value,
-                _ => argument & value == cut(arg.value_two().unwrap()),
-            }
-        })
-        .collect();
-    let mut indices: Vec<usize> = args.iter().map(|arg| arg.index()).collect();
-    indices.sort_unstable();
-    if indices.windows(2).any(|pair| pair[0] == pair[1]) {
-        holds.into_iter().map(|holds| (1, holds)).collect()
-    } else {
-        vec![(holds.len(), holds.iter().all(|holds| *holds))]
-    }
-}
-
-fn multiplexed(name: &str, arch: Arch, call: Call) -> Option<bool> {
-    let number = |name: &str| Numbers::of(name).and_then(|row| row.on(Arch::X86));
-    if arch != Arch::X86 {
-        return None;
-    }
-    if let Some(wanted) = syscall_numbers::socketcall(name) {
-        return Some(Some(call.nr) == number("socketcall") && call.args[0] as u32 == wanted as u32);
-    }
-    let wanted = syscall_numbers::ipc(name)?;
-    Some(Some(call.nr) == number("ipc") && call.args[0] as u16 == wanted as u16)
-}
-
 #[test]
 fn random_profiles_mean_what_they_say() {
     let mut dice = Dice(0x5eed_da17);
@@ -651,11 +488,7 @@ fn random_profiles_mean_what_they_say() {
                 continue;
             };
             let args = std::array::from_fn(|_| *dice.pick(&VALUES));
-            let call = Call {
-                arch: arch.audit_token(),
-                nr,
-                args,
-            };
+            let call = Call::numbered(arch, nr, args);
             let (got, wanted) = (run(&program, call), reading(&parsed, native, arch, call));
             assert_eq!(
                 got, wanted,
@@ -686,15 +519,11 @@ fn docker_s_profile_says_what_docker_means() {
     check(profile.clone(), call_with("personality", 9, 0), EPERM);
     check(
         profile.clone(),
-        Call::new(Arch::X86, "socketcall", [1, 0, 0, 0, 0, 0]),
+        named(Arch::X86, "socketcall", [1, 0, 0, 0, 0, 0]),
         ALLOW,
     );
-    check(
-        profile.clone(),
-        Call::new(Arch::X32, "execve", [0; 6]),
-        ALLOW,
-    );
-    check(profile, Call::new(Arch::Aarch64, "read", [0; 6]), KILL);
+    check(profile.clone(), named(Arch::X32, "execve", [0; 6]), ALLOW);
+    check(profile, named(Arch::Aarch64, "read", [0; 6]), KILL);
 }
 
 #[test]
