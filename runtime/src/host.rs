@@ -158,6 +158,12 @@ pub fn is_root_of_everything(path: &Path, found: &Metadata) -> bool {
         && fs::canonicalize(path).is_ok_and(|path| path.parent().is_none())
 }
 
+/// The ids that a subuid(5) gives to a user, and the ranges of a map made of them.
+#[cfg(fuzzing)]
+pub fn understand_subordinate(text: &str, name: &str, uid: u32) -> Vec<IdRange> {
+    after_root(uid, &subordinate(text, Some(name), uid))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

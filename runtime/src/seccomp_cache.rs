@@ -226,6 +226,16 @@ fn make_room(directory: &Dir) -> sys::Result<()> {
     Ok(())
 }
 
+/// Whatever a file holds; and a program that was kept is the one that is read.
+#[cfg(fuzzing)]
+pub fn understand(text: &[u8], program: Option<&Program>) {
+    let _ = decode(text, b"");
+    let Some(program) = program.filter(|program| !program.filters.is_empty()) else {
+        return;
+    };
+    assert_eq!(decode(&encode(text, program), text).as_ref(), Some(program));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

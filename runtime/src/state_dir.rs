@@ -501,7 +501,7 @@ fn address_in(directory: &Dir, name: &str) -> Result<UnixAddr> {
 }
 
 /// Reads a record; one of a later davit may mean something else by the same keys.
-fn parse_record(text: &[u8]) -> Result<Record> {
+pub fn parse_record(text: &[u8]) -> Result<Record> {
     let version = |value: &serde_json::Value| value["version"].as_u64();
     let record: Result<Record, _> = serde_json::from_slice(text);
     let found = match &record {

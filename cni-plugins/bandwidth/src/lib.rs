@@ -23,6 +23,12 @@ use cni_plugin::{Claim, Plugin};
 /// The plugin.
 pub struct Bandwidth;
 
+/// What a fuzz run asks of it: all that is read of a configuration before the host is looked at.
+#[cfg(fuzzing)]
+pub fn understand(request: &cni::AddRequest) -> Result<(), cni::Error> {
+    config::Limits::parse(&request.invocation.config).map(drop)
+}
+
 impl Plugin for Bandwidth {
     const NAME: &'static str = "bandwidth";
     /// The result has interfaces, which came with 0.3.0.

@@ -24,6 +24,16 @@ use crate::config::BridgeConfig;
 /// The plugin.
 pub struct Bridge;
 
+/// What a fuzz run asks of it: all that is read of a configuration before the host is looked at.
+#[cfg(fuzzing)]
+pub fn understand(request: &cni::AddRequest) -> Result<(), cni::Error> {
+    let config = config::BridgeConfig::parse(&request.invocation)?;
+    let previous = request.invocation.config.prev_result()?;
+    let assigned = interface::Assigned::new(previous.unwrap_or_default(), topology::CONTAINER)?;
+    drop(topology::Topology::new(&config, assigned));
+    Ok(())
+}
+
 impl Plugin for Bridge {
     const NAME: &'static str = "bridge";
     const ANSWERS_ITS_OWN: bool = true;

@@ -13,6 +13,8 @@ pub mod daemon; // `dhcp daemon`
 mod del; // give leases back, or note it for the next daemon
 mod domain; // PURE: domain names of both families
 mod exchange; // PURE: what both families' conversations have in common
+#[cfg(fuzzing)]
+pub mod fuzzing; // a door for a fuzz target
 mod gc; // give back what no valid attachment owns
 mod lease; // PURE: an address for a time, and what came with it
 mod leases; // the files
@@ -53,6 +55,12 @@ pub fn main() -> ExitCode {
 /// The plugin.
 #[derive(Debug)]
 pub struct Dhcp;
+
+/// What a fuzz run asks of it: all that is read of a configuration before the host is looked at.
+#[cfg(fuzzing)]
+pub fn understand(request: &cni::AddRequest) -> Result<(), cni::Error> {
+    config::Config::parse(&request.invocation).map(drop)
+}
 
 impl Plugin for Dhcp {
     const NAME: &'static str = "dhcp";

@@ -16,6 +16,13 @@ use netlink::stacked::{Kind, NewLink};
 /// The plugin.
 pub struct Dummy;
 
+/// What a fuzz run asks of it: all that is read of a configuration before the host is looked at.
+#[cfg(fuzzing)]
+pub fn understand(request: &cni::AddRequest) -> Result<(), cni::Error> {
+    refuse_without_ipam(&request.invocation)?;
+    request.invocation.config.prev_result().map(drop)
+}
+
 impl Plugin for Dummy {
     const NAME: &'static str = "dummy";
     const ANSWERS_ITS_OWN: bool = true;

@@ -25,6 +25,20 @@ use cni_plugin::{Claim, Plugin};
 /// The plugin.
 pub struct Firewall;
 
+/// What a fuzz run asks of it: all that is read of a configuration before the host is looked at.
+#[cfg(fuzzing)]
+pub fn understand(request: &cni::AddRequest) -> Result<(), cni::Error> {
+    config::FirewallConfig::parse(&request.invocation.config)?;
+    let Some(previous) = request.invocation.config.prev_result()? else {
+        return Ok(());
+    };
+    drop(config::addresses(
+        &previous,
+        request.attachment.ifname.as_str(),
+    ));
+    config::bridge(&previous, record::Policy::Isolated).map(drop)
+}
+
 impl Plugin for Firewall {
     const NAME: &'static str = "firewall";
     const VERSIONS: &'static [Version] = &[Version::V0_4_0, Version::V1_0_0, Version::V1_1_0];

@@ -23,6 +23,12 @@ use crate::config::HostDeviceConfig;
 /// The plugin.
 pub struct HostDevice;
 
+/// What a fuzz run asks of it: all that is read of a configuration before the host is looked at.
+#[cfg(fuzzing)]
+pub fn understand(request: &cni::AddRequest) -> Result<(), cni::Error> {
+    config::HostDeviceConfig::parse(&request.invocation).map(drop)
+}
+
 impl Plugin for HostDevice {
     const NAME: &'static str = "host-device";
     const ANSWERS_ITS_OWN: bool = true;

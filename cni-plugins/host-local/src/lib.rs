@@ -33,6 +33,12 @@ pub const TAKEN: Code = Code(102);
 #[derive(Debug)]
 pub struct HostLocal;
 
+/// What a fuzz run asks of it: all that is read of a configuration before the host is looked at.
+#[cfg(fuzzing)]
+pub fn understand(request: &cni::AddRequest) -> Result<(), cni::Error> {
+    config::Pool::parse(&request.invocation).map(drop)
+}
+
 impl Plugin for HostLocal {
     const NAME: &'static str = "host-local";
     const MANUAL: cni_plugin::Manual = manual::MANUAL;

@@ -21,6 +21,13 @@ use crate::config::IpvlanConfig;
 /// The plugin.
 pub struct Ipvlan;
 
+/// What a fuzz run asks of it: all that is read of a configuration before the host is looked at.
+#[cfg(fuzzing)]
+pub fn understand(request: &cni::AddRequest) -> Result<(), cni::Error> {
+    let config = config::IpvlanConfig::parse(&request.invocation)?;
+    config.with_chained_master(&request.invocation).map(drop)
+}
+
 impl Plugin for Ipvlan {
     const NAME: &'static str = "ipvlan";
     const MANUAL: cni_plugin::Manual = manual::MANUAL;

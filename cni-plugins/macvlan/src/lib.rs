@@ -20,6 +20,12 @@ use crate::config::MacvlanConfig;
 /// The plugin.
 pub struct Macvlan;
 
+/// What a fuzz run asks of it: all that is read of a configuration before the host is looked at.
+#[cfg(fuzzing)]
+pub fn understand(request: &cni::AddRequest) -> Result<(), cni::Error> {
+    config::MacvlanConfig::parse(&request.invocation).map(drop)
+}
+
 impl Plugin for Macvlan {
     const NAME: &'static str = "macvlan";
     const ANSWERS_ITS_OWN: bool = true;

@@ -21,6 +21,20 @@ use cni_plugin::{Claim, Plugin};
 /// The plugin.
 pub struct Portmap;
 
+/// What a fuzz run asks of it: all that is read of a configuration before the host is looked at.
+#[cfg(fuzzing)]
+pub fn understand(request: &cni::AddRequest) -> Result<(), cni::Error> {
+    config::PortmapConfig::parse(&request.invocation.config)?;
+    let Some(previous) = request.invocation.config.prev_result()? else {
+        return Ok(());
+    };
+    drop(config::targets(
+        &previous,
+        request.attachment.ifname.as_str(),
+    ));
+    Ok(())
+}
+
 impl Plugin for Portmap {
     const NAME: &'static str = "portmap";
     const MANUAL: cni_plugin::Manual = manual::MANUAL;
@@ -44,4 +58,10 @@ impl Plugin for Portmap {
     fn status(_: &StatusRequest) -> Result<(), Error> {
         Ok(())
     }
+}
+
+/// A listening socket, from sock_diag(7) or from procfs: for fuzz targets.
+#[cfg(fuzzing)]
+pub fn understand_socket(bytes: &[u8]) {
+    host::understand(bytes);
 }

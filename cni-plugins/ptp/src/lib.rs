@@ -20,6 +20,16 @@ use crate::config::PtpConfig;
 /// The plugin.
 pub struct Ptp;
 
+/// What a fuzz run asks of it: all that is read of a configuration before the host is looked at.
+#[cfg(fuzzing)]
+pub fn understand(request: &cni::AddRequest) -> Result<(), cni::Error> {
+    config::PtpConfig::parse(&request.invocation)?;
+    let previous = request.invocation.config.prev_result()?;
+    let plan = plan::Plan::new(interface::Assigned::new(previous.unwrap_or_default(), 1)?)?;
+    drop((plan.inner_routes(1), plan.outer_routes(2)));
+    Ok(())
+}
+
 impl Plugin for Ptp {
     const NAME: &'static str = "ptp";
     const ANSWERS_ITS_OWN: bool = true;

@@ -24,6 +24,17 @@ use cni_plugin::{Claim, Plugin};
 /// The plugin.
 pub struct Sbr;
 
+/// What a fuzz run asks of it: all that is read of a configuration before the host is looked at.
+#[cfg(fuzzing)]
+pub fn understand(request: &cni::AddRequest) -> Result<(), cni::Error> {
+    let config = config::SbrConfig::parse(&request.invocation.config)?;
+    let Some(previous) = request.invocation.config.prev_result()? else {
+        return Ok(());
+    };
+    let sources = plan::sources(&previous, request.attachment.ifname.as_str(), &config);
+    plan::Plan::new(&config, &sources, 1, &[], &[]).map(drop)
+}
+
 impl Plugin for Sbr {
     const NAME: &'static str = "sbr";
     const MANUAL: cni_plugin::Manual = manual::MANUAL;

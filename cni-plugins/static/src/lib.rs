@@ -25,6 +25,13 @@ pub const TAKEN: Code = Code(102);
 #[derive(Debug)]
 pub struct Static;
 
+/// What a fuzz run asks of it: all that is read of a configuration before the host is looked at.
+#[cfg(fuzzing)]
+pub fn understand(request: &cni::AddRequest) -> Result<(), cni::Error> {
+    config::Store::parse(&request.invocation)?;
+    config::Addresses::parse(&request.invocation).map(drop)
+}
+
 impl Plugin for Static {
     const NAME: &'static str = "static";
     const MANUAL: cni_plugin::Manual = manual::MANUAL;

@@ -25,6 +25,12 @@ const KIND: &str = "tun";
 /// The plugin.
 pub struct Tap;
 
+/// What a fuzz run asks of it: all that is read of a configuration before the host is looked at.
+#[cfg(fuzzing)]
+pub fn understand(request: &cni::AddRequest) -> Result<(), cni::Error> {
+    config::TapConfig::parse(&request.invocation).map(drop)
+}
+
 impl Plugin for Tap {
     const NAME: &'static str = "tap";
     const ANSWERS_ITS_OWN: bool = true;

@@ -24,6 +24,16 @@ use cni_plugin::{Claim, Plugin};
 /// The plugin.
 pub struct Tuning;
 
+/// What a fuzz run asks of it: all that is read of a configuration before the host is looked at.
+#[cfg(fuzzing)]
+pub fn understand(request: &cni::AddRequest) -> Result<(), cni::Error> {
+    let config =
+        config::TuningConfig::parse(&request.invocation, request.attachment.ifname.as_str())?;
+    let written = config.link.to_json();
+    assert_eq!(config::Attributes::from_json(&written).to_json(), written);
+    config::data_dir(&request.invocation.config).map(drop)
+}
+
 impl Plugin for Tuning {
     const NAME: &'static str = "tuning";
     const MANUAL: cni_plugin::Manual = manual::MANUAL;

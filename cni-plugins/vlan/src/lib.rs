@@ -22,6 +22,12 @@ use crate::config::VlanConfig;
 /// The plugin.
 pub struct Vlan;
 
+/// What a fuzz run asks of it: all that is read of a configuration before the host is looked at.
+#[cfg(fuzzing)]
+pub fn understand(request: &cni::AddRequest) -> Result<(), cni::Error> {
+    config::VlanConfig::parse(&request.invocation).map(drop)
+}
+
 impl Plugin for Vlan {
     const NAME: &'static str = "vlan";
     const ANSWERS_ITS_OWN: bool = true;

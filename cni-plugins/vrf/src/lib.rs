@@ -18,6 +18,16 @@ use cni_plugin::{Claim, Plugin};
 /// The plugin.
 pub struct Vrf;
 
+/// What a fuzz run asks of it: all that is read of a configuration before the host is looked at.
+#[cfg(fuzzing)]
+pub fn understand(request: &cni::AddRequest) -> Result<(), cni::Error> {
+    config::VrfConfig::parse(
+        &request.invocation.config,
+        request.attachment.ifname.as_str(),
+    )
+    .map(drop)
+}
+
 impl Plugin for Vrf {
     const NAME: &'static str = "vrf";
     /// Those of the reference.

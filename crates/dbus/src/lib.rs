@@ -14,3 +14,12 @@ pub use bus::{Address, Bus, addresses, named, system_addresses};
 pub use error::{Error, Result};
 pub use message::Message;
 pub use value::Value;
+
+/// A message from whoever is on the bus: for fuzz targets.
+#[cfg(fuzzing)]
+pub fn understand(bytes: &[u8]) -> std::io::Result<message::Message> {
+    if let Some(fixed) = bytes.first_chunk() {
+        message::size(fixed)?;
+    }
+    message::parse(bytes)
+}

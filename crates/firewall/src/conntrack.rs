@@ -109,3 +109,10 @@ fn same_flow(flow: &[u8]) -> Option<Vec<u8>> {
     }
     Some(body.into_bytes())
 }
+
+/// Everything that is read of a flow.
+#[cfg(fuzzing)]
+pub(crate) fn understand(flow: &[u8]) {
+    let _ = is_udp_to(flow, 53);
+    let _ = same_flow(flow);
+}

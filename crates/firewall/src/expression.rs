@@ -472,6 +472,21 @@ fn be32(data: &[u8], kind: u16) -> Option<u32> {
     find(data, kind)?.try_into().ok().map(u32::from_be_bytes)
 }
 
+/// What we say as the kernel does is read as we said it.
+#[cfg(fuzzing)]
+pub(crate) fn understand(expressions: &[u8]) {
+    let Some(rule) = read(expressions) else {
+        return;
+    };
+    for family in [Family::Ipv4, Family::Ipv6, Family::Inet] {
+        let Ok(written) = write(&rule, family) else {
+            continue;
+        };
+        let again = read(&written.into_bytes()).map(|again| again.comment(rule.comment.clone()));
+        assert_eq!(again.as_ref(), Some(&rule), "{family:?}");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -24,3 +24,11 @@ pub use back_end::{BackEnd, PATIENCE};
 pub use error::{Error, Obstacle, Result};
 pub use owner::{Living, Owner, PlainStamp, Stamp, legacy_chain};
 pub use rule::{Match, Protocol, Rule, Test, Verdict};
+
+/// An entry of a list of the kernel's rules or flows, as every function reads it that reads one: for fuzz
+/// targets.
+#[cfg(fuzzing)]
+pub fn understand(entry: &[u8]) {
+    nftables::understand(entry);
+    conntrack::understand(entry);
+}

@@ -521,3 +521,14 @@ fn installed(entry: &[u8], table: Table) -> Option<Installed> {
     }
     (found_table == table.name).then_some(rule)
 }
+
+/// A rule in a table of any family.
+#[cfg(fuzzing)]
+pub(crate) fn understand(entry: &[u8]) {
+    for family in [Family::Inet, Family::Ipv4, Family::Ipv6, Family::Bridge] {
+        let _ = installed(entry, Table { family, name: "t" });
+    }
+    let _ = comment_of(entry);
+    let values = attributes(entry.get(4..).unwrap_or_default());
+    values.for_each(|(_, value)| expression::understand(value));
+}

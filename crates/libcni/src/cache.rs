@@ -605,6 +605,26 @@ impl<'a> Key<'a> {
     }
 }
 
+/// A file of the cache, and one of that name. What is whole is the same when it was written again.
+#[cfg(fuzzing)]
+pub fn understand_file(bytes: &[u8]) {
+    if let Ok(name) = std::str::from_utf8(bytes)
+        && let Some(network) = name.split('-').next().and_then(|name| name.parse().ok())
+    {
+        meanings(&network, name);
+    }
+    let Found::V1(cached) = understand(bytes) else {
+        return;
+    };
+    let written = cached.to_json();
+    let Found::V1(again) = understand(written.to_string().as_bytes()) else {
+        panic!("what was written is damaged: {written}");
+    };
+    assert_eq!(again.to_json(), written);
+    let key = Key::of(&cached.network, &cached.attachment);
+    assert!(meanings(&cached.network, &key.escaped()).contains(&cached.attachment));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

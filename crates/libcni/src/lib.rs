@@ -18,3 +18,10 @@ pub use cache::{Cache, CachedAttachment};
 pub use error::Error;
 pub use invoke::Plugins;
 pub use network_list::{NetworkList, PluginConfig};
+
+/// What is read from files, for fuzz targets.
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    pub use crate::cache::understand_file;
+    pub use crate::network_list::understand_plugin;
+}

@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use crate::error::{Error, Result};
 
 /// A list of plugins that make one network.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct NetworkList {
     /// The network's name.
     pub name: NetworkName,
@@ -35,7 +35,7 @@ pub struct NetworkList {
 }
 
 /// One plugin of a list.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PluginConfig {
     /// The executable's name.
     pub plugin_type: String,
@@ -330,6 +330,12 @@ fn read(file: &Path) -> std::result::Result<Vec<u8>, String> {
         return Err(format!("longer than {LONGEST} bytes"));
     }
     Ok(bytes)
+}
+
+/// A configuration that stands alone.
+#[cfg(fuzzing)]
+pub fn understand_plugin(bytes: &[u8]) -> std::result::Result<NetworkList, String> {
+    NetworkList::parse_single(bytes)
 }
 
 #[cfg(test)]

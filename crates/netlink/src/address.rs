@@ -187,7 +187,7 @@ fn address_message(index: u32, net: IpNet) -> AddressMessage {
     message
 }
 
-fn parse(body: &[u8], what: &str) -> Result<Option<Address>> {
+pub(crate) fn parse(body: &[u8], what: &str) -> Result<Option<Address>> {
     let message = AddressMessage::parse(body).map_err(|error| Error::malformed(what, error))?;
     // On a point-to-point link `Address` is the peer's; `Local` is ours wherever it is given.
     let (mut own, mut other) = (None::<IpAddr>, None::<IpAddr>);

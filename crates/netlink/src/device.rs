@@ -190,6 +190,15 @@ fn address(body: &[u8], index: u32) -> Option<LostAddress> {
     })
 }
 
+/// Both lists that are read here.
+#[cfg(fuzzing)]
+pub(crate) fn understand(body: &[u8]) {
+    let _ = device(body, "fuzz");
+    if let Some(index) = number(body, 4) {
+        let _ = address(body, index);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

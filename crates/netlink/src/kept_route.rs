@@ -149,3 +149,14 @@ fn kept(body: &[u8]) -> Option<KeptRoute> {
         message,
     })
 }
+
+/// A route that is kept is the same when it is read again, and in another table only its table differs.
+#[cfg(fuzzing)]
+pub(crate) fn understand(body: &[u8]) {
+    let Some(kept) = kept(body) else { return };
+    let again = KeptRoute::from_bytes(kept.as_bytes().to_vec());
+    assert_eq!(again.as_ref(), Some(&kept));
+    let moved = kept.in_table(7);
+    let back = KeptRoute::from_bytes(moved.as_bytes().to_vec());
+    assert_eq!(back.map(|route| route.route.table), Some(Some(7)));
+}

@@ -24,3 +24,21 @@ pub use link::{Link, Mac};
 pub use qdisc::Bucket;
 pub use rule::Rule;
 pub use socket::{Events, Message, Socket};
+
+/// A datagram of the kernel, or of who pretends to be it, as every function reads it that reads one: for
+/// fuzz targets. The bodies of its messages are for others to read.
+#[cfg(fuzzing)]
+pub fn understand(datagram: &[u8]) -> Vec<&[u8]> {
+    let bodies = socket::bodies(datagram);
+    for body in &bodies {
+        let _ = link::parse(body, "fuzz");
+        link::understand(body);
+        let _ = address::parse(body, "fuzz");
+        let _ = route::parse(body, "fuzz");
+        let _ = rule::parse(body);
+        kept_route::understand(body);
+        device::understand(body);
+        qdisc::understand(body);
+    }
+    bodies
+}

@@ -634,6 +634,16 @@ fn read_special(body: &[u8], link: &mut Link, what: &str) -> Result<()> {
     Ok(())
 }
 
+/// What is read of an entry in a list of bridge ports.
+#[cfg(fuzzing)]
+pub(crate) fn understand(body: &[u8]) {
+    if let Ok(link) = LinkMessage::parse(body) {
+        link.attributes
+            .iter()
+            .for_each(|each| drop(port_vlans(each)));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

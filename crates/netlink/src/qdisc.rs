@@ -292,6 +292,14 @@ fn number(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
 
+/// Every list that is read here.
+#[cfg(fuzzing)]
+pub(crate) fn understand(body: &[u8]) {
+    let _ = installed_bucket(body);
+    let _ = is_kind(body, "ingress");
+    let _ = body.get(TCMSG..).and_then(target);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

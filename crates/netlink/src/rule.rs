@@ -138,7 +138,7 @@ fn message_of(kind: u16, flags: u16, rule: &Rule) -> Message {
     }
 }
 
-fn parse(body: &[u8]) -> Option<Rule> {
+pub(crate) fn parse(body: &[u8]) -> Option<Rule> {
     let header = body.get(..FIB_RULE_HDR)?;
     let (length, table, action) = (header[2], header[4], header[7]);
     let mut rule = Rule {

@@ -362,6 +362,18 @@ fn verdict(body: &[u8], what: &str) -> Result<()> {
     })
 }
 
+/// The bodies of a datagram's messages, with the verdict of each that is one.
+#[cfg(fuzzing)]
+pub(crate) fn bodies(datagram: &[u8]) -> Vec<&[u8]> {
+    let each = |message: Received<'_>| {
+        if let NLMSG_DONE | NLMSG_ERROR = message.kind {
+            let _ = verdict(message.body, "fuzz");
+        }
+    };
+    messages(datagram).for_each(each);
+    messages(datagram).map(|message| message.body).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -384,3 +384,16 @@ fn psi(text: &str) -> Option<Value> {
     }
     section["some"].is_object().then_some(section)
 }
+
+/// The text of a file as every function reads it that reads one.
+#[cfg(fuzzing)]
+pub(super) fn understand(text: &str) {
+    let _ = (psi(text), block_io_v2(text));
+    text.lines().for_each(|line| drop(block_io_entry(line)));
+    // A list in one line may name at most 65536 numbers a part.
+    let short = text
+        .lines()
+        .next()
+        .filter(|line| line.matches(',').count() < 8);
+    short.map(expand);
+}

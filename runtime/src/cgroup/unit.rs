@@ -376,6 +376,15 @@ fn device_allow(rules: &[Rule]) -> Option<Vec<(String, String)>> {
     Some(allowed.into_iter().map(text).collect())
 }
 
+/// A list of CPUs, and a unit of a name from outside.
+#[cfg(fuzzing)]
+pub(super) fn understand(text: &str) {
+    let _ = bitmap(text);
+    if let Ok(unit) = Unit::plan(Some(Path::new(text)), "id", false) {
+        let _ = unit.cgroup();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

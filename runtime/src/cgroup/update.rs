@@ -462,5 +462,11 @@ fn merge_entries(mut list: Vec<Value>, entries: &[Value]) -> Vec<Value> {
     list
 }
 
+/// What a file has to be given to read as `text` again.
+#[cfg(fuzzing)]
+pub(super) fn understand(file: &str, written: &str, text: &str) {
+    let _ = former(file, written, text);
+}
+
 #[cfg(test)]
 mod tests;

@@ -142,16 +142,19 @@ fn home(uid: u32) -> Result<CString> {
         Err(error) if is_our_lack(&error) => Err(error).context("read /etc/passwd for HOME")?,
         other => other.ok().flatten(),
     };
-    let entry = text.and_then(|text| {
-        let home = text.split(|&byte| byte == b'\n').find_map(|line| {
-            let mut fields = line.split(|&byte| byte == b':');
-            let id = std::str::from_utf8(fields.nth(2)?).ok()?;
-            let home = fields.nth(2)?;
-            (id.parse() == Ok(uid) && home.starts_with(b"/")).then(|| home.to_owned())
-        })?;
-        CString::new([b"HOME=", home.as_slice()].concat()).ok()
-    });
+    let entry = text.and_then(|text| home_in(&text, uid));
     Ok(entry.unwrap_or_else(|| c"HOME=/".to_owned()))
+}
+
+/// The same in the text of a passwd(5).
+pub fn home_in(passwd: &[u8], uid: u32) -> Option<CString> {
+    let home = passwd.split(|&byte| byte == b'\n').find_map(|line| {
+        let mut fields = line.split(|&byte| byte == b':');
+        let id = std::str::from_utf8(fields.nth(2)?).ok()?;
+        let home = fields.nth(2)?;
+        (id.parse() == Ok(uid) && home.starts_with(b"/")).then(|| home.to_owned())
+    })?;
+    CString::new([b"HOME=", home.as_slice()].concat()).ok()
 }
 
 fn is_our_lack(error: &std::io::Error) -> bool {
