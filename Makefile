@@ -15,7 +15,7 @@ prefix  ?= /usr/local
 DESTDIR ?=
 
 .PHONY: help build test test-unit test-root conformance conformance-sample conformance-reference mutants matrix demo demo-again demo-crash demo-names \
-        attacks weakened kills some-kills faults some-faults swap bench bench-cni bench-charts storm cross test-containerd test-clients test-lies test-clients-vm vm vm-selftest test-vm conformance-vm fmt fmt-check lint tidy \
+        attacks weakened kills some-kills faults some-faults fuzz some-fuzz swap bench bench-cni bench-charts storm cross test-containerd test-clients test-lies test-clients-vm vm vm-selftest test-vm conformance-vm fmt fmt-check lint tidy \
         install clean packages \
         base-packages peer-packages client-packages
 
@@ -52,9 +52,11 @@ test: packages fmt-check lint test-unit build conformance conformance-sample tes
 
 fmt-check:
 	cargo fmt --all --check
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
 
 fmt: ## format the sources
 	cargo fmt --all
+	cargo fmt --manifest-path fuzz/Cargo.toml
 
 lint: ## clippy with warnings as errors
 	cargo clippy --workspace --all-targets --locked -- -D warnings
@@ -146,6 +148,15 @@ attacks: peer-packages $(SUITE) build ## every race that runtimes have lost, a m
 
 weakened: base-packages $(SUITE) ## show that those rows notice: davit without one defence at a time, each caught by its row
 	conformance/weakened.sh $(SUITE) $(ONLY)
+
+# TARGETS='config seccomp' runs only those; a finding is kept in out/fuzz/findings.
+SECONDS ?= 60
+FUZZ = ci/apt.sh g++:g++ && fuzz/run.sh
+fuzz: ## whatever comes from outside, mutated, against what is promised of it: SECONDS for each target
+	$(FUZZ) $(SECONDS) $(TARGETS)
+
+some-fuzz: ## the same for three seconds each
+	SEED=1 $(FUZZ) 3 $(TARGETS)
 
 # Type-checked only: nobody here can run them. rustup fetches what is missing.
 CROSS := aarch64-unknown-linux-gnu armv7-unknown-linux-gnueabihf i686-unknown-linux-gnu \

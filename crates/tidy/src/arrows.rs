@@ -4,7 +4,7 @@
 use crate::{File, Finding};
 
 /// Ours, and what they may use of ours.
-const ARROWS: [(&str, &[&str]); 20] = [
+const ARROWS: [(&str, &[&str]); 21] = [
     ("crates/cni/", &[]),
     ("crates/spec/", &[]),
     ("crates/sys/", &[]),
@@ -34,6 +34,7 @@ const ARROWS: [(&str, &[&str]); 20] = [
     ("conformance/", &["cni", "testbed"]),
     ("bench/", &["cni", "sys", "testbed"]),
     ("faults/", &["sys", "testbed"]),
+    ("fuzz/", &OURS), // whatever reads what comes from outside
 ];
 /// Side by side, and only here.
 const SUITE: &[&str] = &[

@@ -24,7 +24,7 @@ pub(crate) fn is_test_file(path: &str) -> bool {
 
 /// Whether a panic in it can only spoil a test or a measurement.
 fn is_for_developers(path: &str) -> bool {
-    let crates = ["conformance/", "bench/", "crates/testbed/"];
+    let crates = ["conformance/", "bench/", "crates/testbed/", "fuzz/"];
     is_test_file(path) || crates.iter().any(|home| path.starts_with(home))
 }
 
