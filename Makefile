@@ -15,7 +15,7 @@ prefix  ?= /usr/local
 DESTDIR ?=
 
 .PHONY: help build test test-unit test-root conformance conformance-sample conformance-reference mutants matrix demo demo-again demo-crash demo-names \
-        attacks weakened kills some-kills faults some-faults fuzz some-fuzz swap bench bench-cni bench-charts storm cross test-containerd test-clients test-lies test-clients-vm vm vm-selftest test-vm conformance-vm fmt fmt-check lint tidy \
+        attacks weakened kills some-kills faults some-faults fuzz some-fuzz swap bench bench-cni bench-charts storm burst cross test-containerd test-clients test-lies test-clients-vm vm vm-selftest test-vm conformance-vm fmt fmt-check lint tidy \
         install clean packages \
         base-packages peer-packages client-packages
 
@@ -223,8 +223,14 @@ bench-cni: peer-packages build ## our plugins beside the reference's: chains, ea
 bench-charts: ## draw every report of docs/bench and write its page
 	cargo run --release --quiet --locked -p bench -- chart docs/bench
 
-storm: base-packages build ## 1,000 containers in a row, 64 at once: no failure, no leftover, no hang
-	conformance/clients/storm.sh $(DAVIT)
+# SEED=N repeats the choices of a run, though not their moments.
+SECONDS_OF_STORM ?= 600
+storm: base-packages build ## 16 workers do anything to 8 containers and 2 networks for ten minutes, killed at random: what must hold holds
+	cargo build --release --locked --quiet -p faults
+	target/$(TARGET)/release/storm --seconds $(SECONDS_OF_STORM) $(if $(SEED),--seed $(SEED))
+
+burst: base-packages build ## 1,000 containers in a row, 64 at once: no failure, no leftover, no hang
+	conformance/clients/burst.sh $(DAVIT)
 
 install: build ## install below $(DESTDIR)$(prefix)
 	install -d $(DESTDIR)$(prefix)/bin

@@ -22,14 +22,25 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// What there is now; `network` looks at links and rules too.
 pub(crate) fn all(world: &mut World, network: bool) -> Things {
     world.tracer.reap(Duration::ZERO);
+    let mut things = of_host(&world.cgroup, &[Pid::from_raw(1), world.holder]);
+    if network {
+        of_namespace("self", &mut things);
+        of_namespace(&world.holder.to_string(), &mut things);
+        rules(&ruleset(world), &mut things);
+    }
+    things
+}
+
+/// Processes but those that are `known`, cgroups, mounts, files.
+pub(crate) fn of_host(cgroup: &str, known: &[Pid]) -> Things {
     let mut things = Things::new();
     for pid in processes() {
-        if pid.as_raw() != 1 && pid != world.holder {
+        if !known.contains(&pid) {
             things.insert(process(pid));
         }
     }
     for hierarchy in hierarchies() {
-        directories(&hierarchy.join(&world.cgroup), &mut things);
+        directories(&hierarchy.join(cgroup), &mut things);
     }
     for line in lines("/proc/self/mountinfo") {
         let fields: Vec<&str> = line.split(' ').skip(3).collect();
@@ -39,11 +50,6 @@ pub(crate) fn all(world: &mut World, network: bool) -> Things {
         files(Path::new(directory), &mut things);
     }
     files(&Path::new(HOME).join("bundle"), &mut things);
-    if network {
-        of_namespace("self", &mut things);
-        of_namespace(&world.holder.to_string(), &mut things);
-        rules(world, &mut things);
-    }
     things
 }
 
@@ -146,14 +152,17 @@ fn files(top: &Path, things: &mut Things) {
     }
 }
 
-/// host-local does without these at any time, and makes them again.
+/// host-local does without these at any time, and makes them again; locks there are as many at most as
+/// the cache has.
 fn is_a_hint(path: &Path) -> bool {
     let text = path.to_string_lossy();
-    text.contains("/last_reserved_ip.") || text.contains("/networks/.davit/")
+    ["/last_reserved_ip.", "/networks/.davit/", "/cni/locks/"]
+        .iter()
+        .any(|part| text.contains(part))
 }
 
 /// Links, addresses, routes of a process's network namespace.
-fn of_namespace(process: &str, things: &mut Things) {
+pub(crate) fn of_namespace(process: &str, things: &mut Things) {
     for (name, field) in [("dev", 0), ("if_inet6", 5)] {
         for line in lines(&format!("/proc/{process}/net/{name}"))
             .iter()
@@ -172,16 +181,22 @@ fn of_namespace(process: &str, things: &mut Things) {
     }
 }
 
-/// nftables, which iptables-nft writes too; without handles and counters, which are the kernel's.
-fn rules(world: &mut World, things: &mut Things) {
+fn ruleset(world: &mut World) -> String {
     let command = Command {
-        argv: vec!["/usr/sbin/nft".into(), "list".into(), "ruleset".into()],
+        argv: RULESET.map(str::to_owned).into(),
         ..Command::default()
     };
-    let text = match world.tracer.run(&command, Plan::Untraced, &[]) {
+    match world.tracer.run(&command, Plan::Untraced, &[]) {
         Ok(run) => run.stdout,
         Err(error) => error,
-    };
+    }
+}
+
+/// What prints nftables' rules, which iptables-nft writes too.
+pub(crate) const RULESET: [&str; 3] = ["/usr/sbin/nft", "list", "ruleset"];
+
+/// Rules as they were printed, without handles and counters, which are the kernel's.
+pub(crate) fn rules(text: &str, things: &mut Things) {
     let mut chain = String::new();
     for line in text.lines() {
         let line = line.trim();

@@ -19,6 +19,7 @@ mod leftovers;
 mod operations;
 mod protection;
 mod report;
+pub mod storm;
 pub mod tracer;
 mod world;
 

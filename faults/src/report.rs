@@ -87,22 +87,8 @@ fn forward(stdout: ChildStdout, sender: &mpsc::Sender<String>) {
 
 /// Its own namespaces; the pid namespace ends with it, and all in it.
 fn worker(number: usize, arguments: &Arguments) -> Result<Child, String> {
-    let this = std::env::current_exe().map_err(|error| format!("own path: {error}"))?;
-    // Nor may they outlive this program.
-    let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "unshare"]);
-    command.args([
-        "-m",
-        "-n",
-        "-i",
-        "-p",
-        "--fork",
-        "--kill-child",
-        "--mount-proc",
-        "--propagation",
-        "private",
-    ]);
-    command.arg(this).arg("--worker").arg(number.to_string());
+    let mut command = in_private_host()?;
+    command.arg("--worker").arg(number.to_string());
     command.arg("--cgroup").arg(cgroup(number));
     command.args(std::env::args_os().skip(1));
     // After what was typed, so that both say the same.
@@ -116,6 +102,18 @@ fn worker(number: usize, arguments: &Arguments) -> Result<Child, String> {
     command
         .spawn()
         .map_err(|error| format!("setpriv (util-linux): {error}"))
+}
+
+/// This program as the first process of new namespaces, which end with it.
+pub(crate) fn in_private_host() -> Result<Command, String> {
+    let this = std::env::current_exe().map_err(|error| format!("own path: {error}"))?;
+    // Nor may they outlive this program.
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "unshare"]);
+    command.args(["-m", "-n", "-i", "-p", "--fork", "--kill-child"]);
+    command.args(["--mount-proc", "--propagation", "private"]);
+    command.arg(this);
+    Ok(command)
 }
 
 fn take(line: &str, rows: &mut Vec<(String, Row)>) {

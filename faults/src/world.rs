@@ -35,22 +35,8 @@ pub(crate) struct World {
 impl World {
     /// Called in fresh namespaces, as their pid 1.
     pub(crate) fn make(programs: &Path, cgroup: &str, deadline: Duration) -> Result<Self, String> {
-        mount(&["-t", "tmpfs", "-o", "mode=755", "tmpfs", HOME])?;
         let home = Path::new(HOME);
-        for name in ["davit", "davit-cni"] {
-            copy(&programs.join("bin").join(name), &home.join(name))?;
-        }
-        let plugins = home.join("cni");
-        make_directory(&plugins)?;
-        let first = plugins.join("davit-cni-plugins");
-        copy(&programs.join("cni/davit-cni-plugins"), &first)?;
-        for entry in fs::read_dir(programs.join("cni"))
-            .map_err(said("out/cni"))?
-            .flatten()
-        {
-            let _ = fs::hard_link(&first, plugins.join(entry.file_name()));
-        }
-        let rootfs = Rootfs::prepare(home).map_err(|error| error.to_string())?;
+        let rootfs = furnish(programs, cgroup)?;
         let config = crate::protection::demanding(&format!("/{cgroup}/{ID}"));
         let bundle = home.join("bundle");
         Bundle::create(bundle.clone(), &rootfs, &config).map_err(|error| error.to_string())?;
@@ -59,21 +45,6 @@ impl World {
             crate::protection::second_process(&config),
         )
         .map_err(said("process.json"))?;
-        for directory in DIRECTORIES {
-            mount(&["-t", "tmpfs", "-o", "mode=755", "tmpfs", directory])?;
-        }
-        for directory in [
-            "/run/netns",
-            "/run/lock",
-            "/var/lib/cni",
-            "/run/davit",
-            "/run/net.d",
-        ] {
-            make_directory(Path::new(directory))?;
-        }
-        for hierarchy in hierarchies() {
-            make_directory(&hierarchy.join(cgroup))?;
-        }
         shell(
             "ip link set lo up; ip link add up0 type veth peer name up1; ip link set up0 up; ip link set up1 up",
         )?;
@@ -139,6 +110,39 @@ impl World {
         let pid = record["init_process_pid"].as_i64()?;
         (pid > 0).then(|| Pid::from_raw(pid as i32))
     }
+}
+
+/// Called in fresh namespaces: mounts what programs of ours write to, and copies them to [`HOME`].
+pub(crate) fn furnish(programs: &Path, cgroup: &str) -> Result<Rootfs, String> {
+    mount(&["-t", "tmpfs", "-o", "mode=755", "tmpfs", HOME])?;
+    let home = Path::new(HOME);
+    for entry in list(&programs.join("bin"))? {
+        copy(&entry.path(), &home.join(entry.file_name()))?;
+    }
+    let plugins = home.join("cni");
+    make_directory(&plugins)?;
+    let first = plugins.join("davit-cni-plugins");
+    copy(&programs.join("cni/davit-cni-plugins"), &first)?;
+    for entry in list(&programs.join("cni"))? {
+        let _ = fs::hard_link(&first, plugins.join(entry.file_name()));
+    }
+    let rootfs = Rootfs::prepare(home).map_err(|error| error.to_string())?;
+    for directory in DIRECTORIES {
+        mount(&["-t", "tmpfs", "-o", "mode=755", "tmpfs", directory])?;
+    }
+    for directory in [
+        "/run/netns",
+        "/run/lock",
+        "/var/lib/cni",
+        "/run/davit",
+        "/run/net.d",
+    ] {
+        make_directory(Path::new(directory))?;
+    }
+    for hierarchy in hierarchies() {
+        make_directory(&hierarchy.join(cgroup))?;
+    }
+    Ok(rootfs)
 }
 
 /// The cgroups of a worker that has ended, and of whom it left behind.
@@ -241,6 +245,12 @@ fn shell(script: &str) -> Result<(), String> {
 fn copy(from: &Path, to: &Path) -> Result<(), String> {
     fs::copy(from, to).map_err(|error| format!("{}: {error}", from.display()))?;
     fs::set_permissions(to, fs::Permissions::from_mode(0o755)).map_err(said("chmod"))
+}
+
+fn list(directory: &Path) -> Result<Vec<fs::DirEntry>, String> {
+    let entries = fs::read_dir(directory);
+    let entries = entries.map_err(|error| format!("{}: {error}", directory.display()))?;
+    Ok(entries.flatten().collect())
 }
 
 fn make_directory(path: &Path) -> Result<(), String> {

@@ -2,45 +2,14 @@
 //! with less protection, are each found, and the exit status says so.
 #![allow(clippy::print_stdout, reason = "a SKIP is to be seen")]
 
-use std::fs;
-use std::io;
-use std::os::unix::fs::{MetadataExt, symlink};
-use std::path::Path;
+mod built;
+
 use std::process::{Command, Output};
-
-/// Beside this test's own program, where `cargo build --workspace --bins` puts them.
-fn programs(dir: &Path) -> io::Result<()> {
-    let built = Path::new(env!("CARGO_BIN_EXE_faults"))
-        .parent()
-        .expect("a program is in a directory");
-    for (from, to) in [
-        ("davit", "bin/davit"),
-        ("davit-cni", "bin/davit-cni"),
-        ("davit-cni-plugins", "cni/davit-cni-plugins"),
-    ] {
-        let from = built.join(from);
-        fs::metadata(&from).map_err(|e| io::Error::other(format!("{}: {e}", from.display())))?;
-        fs::create_dir_all(dir.join(to).parent().expect("each is in a directory"))?;
-        symlink(from, dir.join(to))?;
-    }
-    Ok(())
-}
-
-/// Why this machine cannot run it.
-fn missing(dir: &Path) -> Option<String> {
-    if fs::metadata("/proc/self").map_or(true, |own| own.uid() != 0) {
-        return Some("root".into());
-    }
-    if fs::metadata("/bin/busybox").is_err() {
-        return Some("/bin/busybox (busybox-static)".into());
-    }
-    programs(dir).err().map(|error| error.to_string())
-}
 
 /// Nothing where this machine cannot run it.
 fn faults(arguments: &[&str]) -> Option<Output> {
     let dir = tempfile::tempdir().unwrap();
-    if let Some(missing) = missing(dir.path()) {
+    if let Some(missing) = built::missing(dir.path()) {
         println!("SKIP: faults: {missing}");
         return None;
     }

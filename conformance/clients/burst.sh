@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# usage: storm.sh RUNTIME [TIMES [AT-ONCE]]
+# usage: burst.sh RUNTIME [TIMES [AT-ONCE]]
 # Runs `true` in a container TIMES times in a row (1000), then AT-ONCE at a time (64, three
 # rounds), and tells every failure, everything that took too long, and everything that is left:
 # state directories, cgroups, processes. Needs root and busybox-static.
 set -u
-runtime=$(realpath "${1:?usage: storm.sh RUNTIME [TIMES [AT-ONCE]]}")
+runtime=$(realpath "${1:?usage: burst.sh RUNTIME [TIMES [AT-ONCE]]}")
 times=${2:-1000}
 at_once=${3:-64}
 patience=60
-work=$(mktemp -d "${TMPDIR:-/tmp}/storm.XXXXXX")
-mark=storm-$$
+work=$(mktemp -d "${TMPDIR:-/tmp}/burst.XXXXXX")
+mark=burst-$$
 failures=0
 
-complain() { printf 'storm: %s\n' "$*" >&2; failures=$((failures + 1)); }
+complain() { printf 'burst: %s\n' "$*" >&2; failures=$((failures + 1)); }
 
 bundle() { # ID: a bundle whose cgroup is its own
     mkdir -p "$work/$1/rootfs/bin" "$work/$1/rootfs/proc" "$work/$1/rootfs/dev" "$work/$1/rootfs/sys"
@@ -50,7 +50,7 @@ before=$(date +%s%N)
 for ((i = 0; i < times; i++)); do
     said=$(once row) || complain "run $i in a row: $said"
 done
-printf 'storm: %s in a row: %s us each\n' "$times" $((($(date +%s%N) - before) / 1000 / times))
+printf 'burst: %s in a row: %s us each\n' "$times" $((($(date +%s%N) - before) / 1000 / times))
 left "in a row"
 
 for ((i = 0; i < at_once; i++)); do bundle "c$i"; done
@@ -64,11 +64,11 @@ for round in 1 2 3; do
         [ ! -e "$work/failed.$i" ] || complain "c$i of round $round: $(cat "$work/said.$i")"
     done
     rm -f "$work"/failed.*
-    printf 'storm: %s at once: %s ms\n' "$at_once" $((($(date +%s%N) - before) / 1000000))
+    printf 'burst: %s at once: %s ms\n' "$at_once" $((($(date +%s%N) - before) / 1000000))
     left "at once, round $round"
 done
 
 find /sys/fs/cgroup -depth -type d -name "$mark" -exec rmdir {} + 2>/dev/null
 rm -rf "$work"
-printf 'storm: %s failures\n' "$failures"
+printf 'burst: %s failures\n' "$failures"
 [ "$failures" = 0 ]
