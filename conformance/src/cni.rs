@@ -17,6 +17,7 @@ mod host_local;
 mod ipvlan;
 mod loopback;
 mod macvlan;
+mod past_vulnerabilities;
 mod portmap;
 mod protocol;
 mod ptp;
@@ -41,6 +42,7 @@ pub(crate) const ROWS: &[&[Row]] = &[
     bridge_vlan::ROWS,
     host_local::ROWS,
     portmap::ROWS,
+    past_vulnerabilities::ROWS,
     loopback::ROWS,
     ptp::ROWS,
     host_device::ROWS,

@@ -117,6 +117,12 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     row!(
         Cni,
+        PM11,
+        a_rule_that_was_there_first_still_wins,
+        "CVE-2019-9946: a mapping that goes before the rules of others takes their ports"
+    ),
+    row!(
+        Cni,
         PM12,
         an_ipv6_port_is_reached,
         "portmap: mappings are made for the IPv6 address too"
@@ -662,6 +668,30 @@ fn traffic_that_passes_through_is_untouched(case: &Case<'_>) -> Verdict {
         fetch(case, PEER, &format!("http://{address}:80/"))?,
         "c2",
         "routed traffic"
+    );
+    Ok(())
+}
+
+fn a_rule_that_was_there_first_still_wins(case: &Case<'_>) -> Verdict {
+    outside(case)?;
+    let (one, two) = (served(case, "c1")?, served(case, "c2")?);
+    let address = addresses(&two.previous)[0].replace("/24", "");
+    case.sh(&format!(
+        "iptables -t nat -A PREROUTING -d 192.0.2.1 -p tcp --dport 8080 -j DNAT --to-destination {address}:80"
+    ))?;
+    case.add(
+        &one.at,
+        &one.conf("iptables", json!([tcp(8080, 80), tcp(8081, 80)])),
+    )?;
+    ensure_eq!(
+        fetch(case, PEER, "http://192.0.2.1:8080/")?,
+        "c2",
+        "the port that a rule of the host serves"
+    );
+    ensure_eq!(
+        fetch(case, PEER, "http://192.0.2.1:8081/")?,
+        "c1",
+        "the port beside it"
     );
     Ok(())
 }
