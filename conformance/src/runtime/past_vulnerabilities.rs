@@ -162,7 +162,7 @@ fn a_swapped_proc_is_mounted_nowhere_else(case: &Case<'_>) -> Verdict {
 }
 
 /// Without the mounts on `/dev` and below but those named: the volume takes their place.
-fn with_dev(volume: &Path, kept: &[&str]) -> Verdict<Config> {
+pub(super) fn with_dev(volume: &Path, kept: &[&str]) -> Verdict<Config> {
     let mut below = Vec::new();
     let config = Config::new().retain("/mounts", |mount| {
         let path = mount["destination"].as_str().unwrap_or_default();
