@@ -287,7 +287,7 @@ fn with_two(case: &Case<'_>, command: &Invocation, open: &str) -> Verdict<testbe
 
 fn a_preserved_fd_that_is_closed_is_refused(case: &Case<'_>) -> Verdict {
     let log = case.path("log");
-    let up = case.container(Config::new().args(&["sleep", "60"]))?;
+    let up = case.container(Config::new().args(&["sleep", "600"]))?;
     up.up()?;
     for globals in [&[][..], &["--log", &log]] {
         for verb in ["create", "run", "exec"] {
