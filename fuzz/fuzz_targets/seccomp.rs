@@ -41,9 +41,14 @@ fn judge(profile: &LinuxSeccomp, native: Arch, program: &Program) {
             arg.value_two().unwrap_or(0),
         ]);
     }
-    words.truncate(16);
+    words.sort_unstable();
+    words.dedup();
+    words.truncate(8);
     let named = rules.iter().flat_map(|rule| rule.names());
-    let named: Vec<&str> = named.map(String::as_str).take(32).collect();
+    let mut named: Vec<&str> = named.map(String::as_str).take(64).collect();
+    named.sort_unstable();
+    named.dedup();
+    named.truncate(16);
     for arch in Arch::ALL {
         let calls = named
             .iter()
