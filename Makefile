@@ -15,7 +15,7 @@ prefix  ?= /usr/local
 DESTDIR ?=
 
 .PHONY: help build test test-unit test-root conformance conformance-sample conformance-reference mutants matrix demo demo-again demo-crash demo-names \
-        attacks weakened kills some-kills faults some-faults fuzz some-fuzz swap bench bench-cni bench-charts storm burst cross test-containerd test-clients test-lies test-clients-vm vm vm-selftest test-vm conformance-vm fmt fmt-check lint tidy \
+        attacks weakened kills some-kills faults some-faults fuzz fuzz-smoke swap bench bench-cni bench-charts storm burst cross test-containerd test-clients test-lies test-clients-vm vm vm-selftest test-vm conformance-vm fmt fmt-check lint tidy \
         install clean packages \
         base-packages peer-packages client-packages
 
@@ -155,7 +155,7 @@ FUZZ = ci/apt.sh g++:g++ && fuzz/run.sh
 fuzz: ## whatever comes from outside, mutated, against what is promised of it: SECONDS for each target
 	$(FUZZ) $(SECONDS) $(TARGETS)
 
-some-fuzz: ## the same for three seconds each
+fuzz-smoke: ## the same for three seconds each
 	SEED=1 $(FUZZ) 3 $(TARGETS)
 
 # Type-checked only: nobody here can run them. rustup fetches what is missing.
