@@ -57,7 +57,7 @@ fn copied_as(case: &Case<'_>, name: &str) -> Verdict<(Vec<&'static str>, String)
     ensure!(names.len() > 1, "one plugin is no suite");
     let directory = case.target(Side::Cni)?;
     let copy = case.path(name);
-    std::fs::copy(directory.join(names[0]), &copy)?;
+    testbed::copy_program(&directory.join(names[0]), copy.as_ref())?;
     Ok((names, copy))
 }
 

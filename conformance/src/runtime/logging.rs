@@ -221,7 +221,7 @@ fn a_noexec_mount_is_named(case: &Case<'_>) -> Verdict {
     );
     let programs = case.dir().join("programs");
     std::fs::create_dir(&programs)?;
-    std::fs::copy("/bin/busybox", programs.join("busybox"))?;
+    testbed::copy_program("/bin/busybox".as_ref(), &programs.join("busybox"))?;
     let record = failed_run(&case.container(config)?)?;
     tells(&record, &["permission denied"])?;
     tells(&record, &["noexec"])

@@ -11,6 +11,16 @@ use crate::{Config, Invocation, IoContext, Result};
 /// Where Debian's busybox-static puts the executable.
 const BUSYBOX: &str = "/bin/busybox";
 
+/// Copies a program that is to be executed at once, by a process of its own: whom another thread forks
+/// while this one has the copy open for writing keeps it open, and execve(2) answers ETXTBSY.
+pub fn copy_program(from: &Path, to: &Path) -> Result<()> {
+    let [source, copy] = [from, to].map(|path| path.to_string_lossy());
+    let copied = Invocation::new(["cp", "--", &source, &copy]).run()?;
+    let failed = || std::io::Error::other(copied.to_string());
+    let done = copied.success().then_some(()).ok_or_else(failed);
+    done.because(|| format!("copy {from:?} to {to:?}"))
+}
+
 /// A busybox that bundles link to, and the names it answers to.
 #[derive(Debug)]
 pub struct Rootfs {
@@ -22,7 +32,7 @@ impl Rootfs {
     /// Copies busybox into `store`, which must be on the same file system as the bundles.
     pub fn prepare(store: &Path) -> Result<Self> {
         let executable = store.join("busybox");
-        fs::copy(BUSYBOX, &executable).because(|| format!("copy {BUSYBOX} (busybox-static)"))?;
+        copy_program(Path::new(BUSYBOX), &executable)?;
         let list = Invocation::new([BUSYBOX, "--list"]).run()?.text();
         Ok(Self {
             executable,

@@ -22,7 +22,7 @@ pub mod requires; // what a test needs of the machine, skipped aloud
 pub mod snapshot; // what a host carries, and the difference of two moments
 pub mod swapper; // an attacker that swaps two names without a pause
 
-pub use bundle::{Bundle, Rootfs};
+pub use bundle::{Bundle, Rootfs, copy_program};
 pub use config::Config;
 pub use console::Console;
 pub use host::{Cgroups, Host};
