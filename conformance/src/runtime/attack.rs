@@ -14,6 +14,9 @@ const TRIES: u64 = 20_000;
 /// Says how many seconds each attack may take; `make attacks` gives a minute.
 const SECONDS_VARIABLE: &str = "DAVIT_ATTACK_SECONDS";
 
+/// How much longer it goes on until a container was made: on a busy machine a try takes seconds.
+const LONGEST: Duration = Duration::from_secs(60);
+
 /// What one try came to, unless it failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Try {
@@ -48,7 +51,11 @@ pub(crate) fn race(
     let swapper = Swapper::start(directory, one, other)?;
     let (began, span) = (Instant::now(), span()?);
     let (mut tries, mut made, mut refusal) = (0, 0, String::new());
-    while tries < TRIES && (began.elapsed() < span || tries < 3) {
+    let goes_on = |tries, made| {
+        let waits = made == 0 && began.elapsed() < span + testbed::patience::patient(LONGEST);
+        tries < TRIES && (began.elapsed() < span || tries < 3 || waits)
+    };
+    while goes_on(tries, made) {
         tries += 1;
         let ended = attempt(&swapper);
         let ended = ended.map_err(|Failure(why)| Failure(format!("at try {tries}: {why}")))?;

@@ -74,6 +74,8 @@ fn volume(case: &Case<'_>) -> Verdict<PathBuf> {
 fn run(container: &Container<'_>) -> Verdict<testbed::Outcome> {
     Ok(container
         .command(&["run", "--bundle", &container.dir()])?
+        // The attacker takes a processor, and the directory's lock, as often as he can.
+        .deadline(Duration::from_secs(60))
         .run()?)
 }
 

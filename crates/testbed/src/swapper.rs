@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use sys::Dir;
 
@@ -19,6 +20,9 @@ pub struct Swapper {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
+
+/// After every 64 swaps.
+const REST: Duration = Duration::from_micros(100);
 
 #[derive(Debug)]
 struct Shared {
@@ -83,6 +87,10 @@ impl Shared {
             self.swap();
             self.swap();
             drop(held);
+            // Its victims need the directory's lock too, and would hardly get it from who never rests.
+            if self.swaps.load(Ordering::Relaxed).is_multiple_of(64) {
+                std::thread::sleep(REST);
+            }
         }
     }
 
