@@ -194,6 +194,8 @@ pub(crate) trait Demand: Sized {
     fn succeeds(self) -> Verdict<Self>;
     /// Ended in time, by itself, with another status.
     fn refuses(self) -> Verdict<Self>;
+    /// Ended in time, by itself, with any status.
+    fn ends(self) -> Verdict<Self>;
     /// Said one of these on stderr (or stdout), whatever the case of the letters.
     fn says(self, any_of: &[&str]) -> Verdict<Self>;
 }
@@ -206,6 +208,12 @@ impl Demand for Outcome {
 
     fn refuses(self) -> Verdict<Self> {
         ensure!(self.refused(), "expected a refusal by\n{self}");
+        Ok(self)
+    }
+
+    fn ends(self) -> Verdict<Self> {
+        let ended = self.success() || self.refused();
+        ensure!(ended, "it hangs or crashes:\n{self}");
         Ok(self)
     }
 

@@ -18,23 +18,6 @@ mod plan;
 mod stats;
 mod sub;
 pub mod systemd;
-/// The text of a cgroup's file, in whichever it is: for fuzz targets.
-#[cfg(fuzzing)]
-pub fn understand(text: &str) {
-    stats::understand(text);
-    unit::understand(text);
-    for file in [
-        "memory.oom_control",
-        "io.weight",
-        "io.max",
-        "rdma.max",
-        "cpuset.cpus",
-    ] {
-        update::understand(file, "8:0 100", text);
-        update::understand(file, text.lines().next().unwrap_or_default(), text);
-    }
-}
-
 #[cfg(test)]
 mod tests;
 mod unit;
@@ -59,4 +42,21 @@ pub enum Manager {
     Systemd,
     /// Nobody: the container stays in the cgroups of its caller.
     Disabled,
+}
+
+/// The text of a cgroup's file, in whichever it is: for fuzz targets.
+#[cfg(fuzzing)]
+pub fn understand(text: &str) {
+    stats::understand(text);
+    unit::understand(text);
+    for file in [
+        "memory.oom_control",
+        "io.weight",
+        "io.max",
+        "rdma.max",
+        "cpuset.cpus",
+    ] {
+        update::understand(file, "8:0 100", text);
+        update::understand(file, text.lines().next().unwrap_or_default(), text);
+    }
 }

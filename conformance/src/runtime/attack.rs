@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use testbed::Swapper;
 
-use crate::row::{Failure, Verdict, ensure};
+use crate::row::{Demand, Failure, Verdict, ensure};
 
 /// How long an attack takes unless somebody says, and how often it is tried at most.
 const SECONDS: u64 = 2;
@@ -29,13 +29,11 @@ pub(crate) enum Try {
 impl Try {
     /// A call that succeeded, or was refused; one that hangs or dies by a signal fails the row.
     pub(crate) fn of(outcome: &testbed::Outcome) -> Verdict<Self> {
-        match outcome.success() {
-            true => Ok(Self::Made),
-            false => {
-                ensure!(outcome.refused(), "it hangs or crashes:\n{outcome}");
-                Ok(Self::Refused(outcome.to_string()))
-            }
-        }
+        let outcome = outcome.clone().ends()?;
+        Ok(match outcome.success() {
+            true => Self::Made,
+            false => Self::Refused(outcome.to_string()),
+        })
     }
 }
 

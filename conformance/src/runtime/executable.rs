@@ -122,10 +122,8 @@ fn the_attack_works(case: &Case<'_>) -> Verdict {
     Ok(())
 }
 
-/// Seen to fail on a davit that was built without its detachment from its own executable; the
-/// positive control is the same attack on a copy of busybox, in the same row.
-fn a_held_descriptor_of_the_runtime_cannot_be_written(case: &Case<'_>) -> Verdict {
-    the_attack_works(case)?;
+/// A copy of the runtime by its own name, which may be lost.
+fn victim(case: &Case<'_>) -> Verdict<String> {
     let runtime = case.target(Side::Runtime)?;
     let name = runtime.file_name().unwrap_or_default().to_string_lossy();
     let victim = case.path(&format!("victim/{name}"));
@@ -134,6 +132,14 @@ fn a_held_descriptor_of_the_runtime_cannot_be_written(case: &Case<'_>) -> Verdic
         case.dir().display(),
         runtime.display()
     ))?;
+    Ok(victim)
+}
+
+/// Seen to fail on a davit that was built without its detachment from its own executable; the
+/// positive control is the same attack on a copy of busybox, in the same row.
+fn a_held_descriptor_of_the_runtime_cannot_be_written(case: &Case<'_>) -> Verdict {
+    the_attack_works(case)?;
+    let victim = victim(case)?;
     let before = sum(case, &victim)?;
     for extra in [&ALMIGHTY[..], &[]] {
         let container = attacker(case, extra)?;
@@ -166,14 +172,7 @@ fn a_held_descriptor_of_the_runtime_cannot_be_written(case: &Case<'_>) -> Verdic
 /// container then may look at for as long as it runs.
 fn the_runtime_run_as_the_program_cannot_be_written(case: &Case<'_>) -> Verdict {
     the_attack_works(case)?;
-    let runtime = case.target(Side::Runtime)?;
-    let name = runtime.file_name().unwrap_or_default().to_string_lossy();
-    let victim = case.path(&format!("victim/{name}"));
-    case.sh(&format!(
-        "mkdir -p {0}/victim; cp -L {1} {victim}",
-        case.dir().display(),
-        runtime.display()
-    ))?;
+    let victim = victim(case)?;
     let before = sum(case, &victim)?;
     let container = attacker(case, &ALMIGHTY)?;
     container.bundle.script("/entry", "exit 0")?;

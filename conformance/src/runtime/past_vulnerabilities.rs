@@ -163,27 +163,23 @@ fn a_swapped_proc_is_mounted_nowhere_else(case: &Case<'_>) -> Verdict {
     })
 }
 
+/// Without the mounts on `prefix` and below.
+pub(super) fn without(prefix: &str) -> Config {
+    Config::new().retain("/mounts", |mount| {
+        let path = mount["destination"].as_str().unwrap_or_default();
+        !path.starts_with(prefix)
+    })
+}
+
 /// Without the mounts on `/dev` and below but those named: the volume takes their place.
 pub(super) fn with_dev(volume: &Path, kept: &[&str]) -> Verdict<Config> {
-    let mut below = Vec::new();
-    let config = Config::new().retain("/mounts", |mount| {
-        let path = mount["destination"].as_str().unwrap_or_default();
-        !path.starts_with("/dev")
-    });
-    let config = config.mount("/dev", "bind", text(volume)?, &["bind"]);
-    for mount in Config::new().value()["mounts"]
-        .as_array()
-        .into_iter()
-        .flatten()
-    {
-        if kept.iter().any(|kept| mount["destination"] == *kept) {
-            below.push(mount.clone());
-        }
-    }
-    let config = below
-        .into_iter()
-        .fold(config, |config, mount| config.push("/mounts", mount));
-    Ok(config)
+    let config = without("/dev").mount("/dev", "bind", text(volume)?, &["bind"]);
+    let usual = Config::new();
+    let mounts = usual.value()["mounts"].as_array().into_iter().flatten();
+    let below = mounts.filter(|mount| kept.iter().any(|kept| mount["destination"] == *kept));
+    Ok(below.fold(config, |config, mount| {
+        config.push("/mounts", mount.clone())
+    }))
 }
 
 fn a_swapped_device_null_unmasks_nothing(case: &Case<'_>) -> Verdict {
