@@ -47,7 +47,7 @@ client-packages: base-packages
 # still fits them: all of them is twice the time, and `make matrix`.
 test: BESIDE =
 test: BESIDE_CNI =
-test: packages fmt-check lint test-unit build conformance conformance-sample test-vm demo demo-again demo-crash demo-names some-kills swap test-containerd ## everything that CI runs
+test: packages fmt-check lint test-unit build conformance conformance-sample test-vm demo demo-again demo-crash demo-names some-kills swap test-containerd some-faults fuzz-smoke ## everything that CI runs
 	@echo 'make test: all green'
 
 fmt-check:
@@ -143,14 +143,15 @@ some-faults: base-packages build ## a sample of them, in five minutes
 	$(FAULTS) --quick
 
 # The ordinary suite gives each attack two seconds.
-attacks: peer-packages $(SUITE) build ## every race that runtimes have lost, a minute or 20,000 tries each
-	DAVIT_ATTACK_SECONDS=60 $(SUITE) --jobs 1 --runtime $(RUNTIME) runtime/past_vulnerabilities
+# BESIDE= leaves the peers out, whose rows are for information.
+attacks: peer-packages $(SUITE) build ## every race that runtimes have lost, a minute or 20,000 tries each, beside the peers
+	DAVIT_ATTACK_SECONDS=60 $(SUITE) --jobs 1 --runtime $(RUNTIME) $(addprefix --beside ,$(BESIDE)) runtime/past_vulnerabilities
 
 weakened: base-packages $(SUITE) ## show that those rows notice: davit without one defence at a time, each caught by its row
 	conformance/weakened.sh $(SUITE) $(ONLY)
 
 # TARGETS='config seccomp' runs only those; a finding is kept in out/fuzz/findings.
-SECONDS ?= 60
+fuzz: SECONDS ?= 60
 FUZZ = ci/apt.sh g++:g++ && fuzz/run.sh
 fuzz: ## whatever comes from outside, mutated, against what is promised of it: SECONDS for each target
 	$(FUZZ) $(SECONDS) $(TARGETS)
@@ -224,10 +225,10 @@ bench-charts: ## draw every report of docs/bench and write its page
 	cargo run --release --quiet --locked -p bench -- chart docs/bench
 
 # SEED=N repeats the choices of a run, though not their moments.
-SECONDS_OF_STORM ?= 600
+storm: SECONDS ?= 600
 storm: base-packages build ## 16 workers do anything to 8 containers and 2 networks for ten minutes, killed at random: what must hold holds
 	cargo build --release --locked --quiet -p faults
-	target/$(TARGET)/release/storm --seconds $(SECONDS_OF_STORM) $(if $(SEED),--seed $(SEED))
+	target/$(TARGET)/release/storm --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 burst: base-packages build ## 1,000 containers in a row, 64 at once: no failure, no leftover, no hang
 	conformance/clients/burst.sh $(DAVIT)

@@ -27,7 +27,7 @@ seeds_of() {
 
 [ $# -gt 0 ] || set -- $(ls fuzz/corpus)
 mkdir -p out/fuzz/findings
-status=0
+findings=0
 for target; do
     mkdir -p "out/fuzz/corpus/$target"
     dictionary=fuzz/dictionaries/$target.dict
@@ -42,6 +42,7 @@ for target; do
     count=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
     peak=$(sed -n 's/^stat::peak_rss_mb: *//p' "$log")
     printf '%-10s %10s executions %5s s %4s MiB %s\n' "$target" "${count:-?}" "$seconds" "${peak:-?}" "${found:+FOUND, see $log}"
-    [ -z "$found" ] || status=1
+    [ -z "$found" ] || findings=$((findings + 1))
 done
-exit $status
+echo "fuzz: $# targets, each for $seconds s: $findings with a finding"
+[ "$findings" -eq 0 ]

@@ -206,6 +206,10 @@ pub const FLOOR: &str = "floor";
 /// The name of the floor under davit's filter.
 pub const FLOOR_AND_FILTER: &str = "floor + filter";
 
+/// The name of the floor that does all that the default bundle asks for and keeps records, without a
+/// word of configuration to read.
+pub const FLOOR_AND_BUNDLE: &str = "floor + bundle";
+
 /// The floor under the filter that davit has kept (decision 0016): what the kernel takes to check and to
 /// compile it. An error if there is not exactly one.
 pub fn floor_with_filter<'a>(
@@ -252,12 +256,30 @@ pub fn floor_command(setting: &Setting, rootfs: &Rootfs, cgroup: Option<&str>) -
     command
 }
 
-/// Both floors.
-pub fn floors<'a>(setting: &'a Setting, rootfs: &'a Rootfs) -> [Subject<'a>; 2] {
-    let of = |name, cgroup| {
+/// The same of [`FLOOR_AND_BUNDLE`].
+pub fn floor_and_bundle_command(setting: &Setting, rootfs: &Rootfs, label: &str) -> Command {
+    let mut command = floor_command(setting, rootfs, Some(label));
+    let records = setting.place.join(format!("floor-{label}"));
+    command.arg("+").arg(records);
+    command
+}
+
+/// All floors.
+pub fn floors<'a>(setting: &'a Setting, rootfs: &'a Rootfs) -> [Subject<'a>; 3] {
+    let of = |name, command: fn(&Setting, &Rootfs) -> Command| {
         Subject::timed(name, move || {
-            timed(&mut floor_command(setting, rootfs, cgroup)).map(|took| vec![took])
+            timed(&mut command(setting, rootfs)).map(|took| vec![took])
         })
     };
-    [of(FLOOR, None), of(FLOOR_AND_CGROUPS, Some("floor"))]
+    [
+        of(FLOOR, |setting, rootfs| {
+            floor_command(setting, rootfs, None)
+        }),
+        of(FLOOR_AND_CGROUPS, |setting, rootfs| {
+            floor_command(setting, rootfs, Some("floor"))
+        }),
+        of(FLOOR_AND_BUNDLE, |setting, rootfs| {
+            floor_and_bundle_command(setting, rootfs, "floor")
+        }),
+    ]
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::cases::{attached, costs, crowded, runs, suites};
-use crate::runtimes::{FLOOR, FLOOR_AND_CGROUPS, FLOOR_AND_FILTER};
+use crate::runtimes::{FLOOR, FLOOR_AND_BUNDLE, FLOOR_AND_CGROUPS, FLOOR_AND_FILTER};
 use crate::series::Series;
 use crate::statistics::{Ratio, added, ratio};
 
@@ -61,14 +61,17 @@ const fn davit(series: &'static str, other: &'static str, at_most: f64) -> Targe
 
 /// Of the issue of speed, in its order, and two of the plugins' own.
 pub const TARGETS: [Target; 17] = [
-    davit(runs::RUN, FLOOR_AND_CGROUPS, 1.5),
+    beside(
+        davit(runs::RUN, FLOOR_AND_CGROUPS, 1.5),
+        Comparison::Pair(runs::RUN, FLOOR_AND_BUNDLE, FLOOR_AND_CGROUPS),
+    ),
     davit(runs::RUN, "crun", 0.4),
     davit(runs::RUN, "runc", 0.2),
     davit(runs::DOCKER, "crun", 0.4),
     davit(runs::EXEC, "crun", 0.4),
     beside(
         davit(crowded::MANY[2].1, "crun", 0.5),
-        Comparison::Pair(crowded::MANY[2].1, FLOOR_AND_CGROUPS, "crun"),
+        Comparison::Pair(crowded::MANY[2].1, FLOOR_AND_BUNDLE, "crun"),
     ),
     davit(costs::PEAK, "crun", 0.75),
     pair(

@@ -80,7 +80,9 @@ pub(crate) fn since_but_directories(
     network: bool,
 ) -> Vec<String> {
     differing(before, world, network, |thing| {
-        !thing.starts_with("directory ")
+        !["+ directory ", "- directory "]
+            .iter()
+            .any(|start| thing.starts_with(start))
     })
 }
 
@@ -92,19 +94,20 @@ fn differing(
 ) -> Vec<String> {
     let started = Instant::now();
     loop {
-        let now = all(world, network);
-        let new = now.difference(before).map(|line| ("+", line));
-        let gone = before.difference(&now).map(|line| ("-", line));
-        let different: Vec<String> = new
-            .chain(gone)
-            .filter(|(_, line)| counts(line))
-            .map(|(sign, line)| format!("{sign} {line}"))
-            .collect();
+        let mut different = difference(before, &all(world, network));
+        different.retain(|line| counts(line));
         if different.is_empty() || started.elapsed() > PATIENCE {
             return different;
         }
         world.tracer.reap(Duration::from_millis(2));
     }
+}
+
+/// What `now` has more (`+ `) and less (`- `).
+pub(crate) fn difference(before: &Things, now: &Things) -> Vec<String> {
+    let new = now.difference(before).map(|thing| format!("+ {thing}"));
+    let gone = before.difference(now).map(|thing| format!("- {thing}"));
+    new.chain(gone).collect()
 }
 
 /// Every process of the worker's pid namespace.

@@ -63,11 +63,16 @@ pub fn run(typed: impl Iterator<Item = String>) -> ExitCode {
         true => work(&arguments),
         false => report::direct(&arguments),
     };
+    ended("faults", done)
+}
+
+/// Whether nothing was wrong, as a status; 2 is a harness that could not do its work.
+fn ended(program: &str, done: Result<bool, String>) -> ExitCode {
     match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("faults: {error}");
+            eprintln!("{program}: {error}");
             ExitCode::from(2)
         }
     }

@@ -65,7 +65,7 @@ pub(crate) fn direct(arguments: &Arguments) -> Result<bool, String> {
     let wrong: usize = rows.iter().flat_map(|(_, row)| row.found.values()).sum();
     let injections: usize = rows.iter().map(|(_, row)| row.injections).sum();
     println!(
-        "{injections} injections, {wrong} findings, {} s",
+        "faults: {injections} injections, {wrong} findings, {} s",
         started.elapsed().as_secs()
     );
     if !well {
@@ -158,7 +158,7 @@ fn take(line: &str, rows: &mut Vec<(String, Row)>) {
             );
         }
         ("skip", [reason]) => {
-            println!("SKIP {name}: {reason}");
+            println!("SKIP: {name}: {reason}");
             row.skipped = Some((*reason).to_owned());
         }
         ("unknown", [call]) => println!("{name}: {call} is not in the table of errnos"),

@@ -57,14 +57,7 @@ pub fn run(typed: impl Iterator<Item = String>) -> ExitCode {
         Role::Reaper => reaper(),
         Role::Host => storm(&arguments),
     };
-    match done {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("storm: {error}");
-            ExitCode::from(2)
-        }
-    }
+    crate::ended("storm", done)
 }
 
 fn parse(mut typed: impl Iterator<Item = String>) -> Result<Arguments, String> {

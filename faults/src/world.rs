@@ -7,7 +7,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::process::Child;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -19,6 +20,8 @@ use crate::tracer::{Command, Plan, Run, Tracer};
 pub(crate) const HOME: &str = "/mnt";
 /// The container.
 pub(crate) const ID: &str = "box";
+/// How long [`hold`] waits for its process beside many others.
+const HELD_WITHIN: Duration = Duration::from_secs(30);
 const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Directories where programs of ours, or what they start, keep files; empty at first.
@@ -49,35 +52,14 @@ impl World {
             "ip link set lo up; ip link add up0 type veth peer name up1; ip link set up0 up; ip link set up1 up",
         )?;
         let tracer = Tracer::new(home, deadline).map_err(|error| error.to_string())?;
-        let mut world = Self {
+        Ok(Self {
             tracer,
             cgroup: cgroup.to_owned(),
-            holder: Pid::from_raw(0),
-        };
-        world.holder = world.hold()?;
-        Ok(world)
+            holder: Pid::from_raw(hold()?.id().cast_signed()),
+        })
     }
 
-    /// A process in a new network namespace.
-    pub(crate) fn hold(&mut self) -> Result<Pid, String> {
-        let mut holder = std::process::Command::new("/usr/bin/unshare");
-        let child = holder
-            .args(["-n", "/bin/sleep", "infinity"])
-            .spawn()
-            .map_err(said("unshare"))?;
-        let pid = Pid::from_raw(child.id().cast_signed());
-        let comm = format!("/proc/{pid}/comm");
-        // unshare is that process, and becomes sleep when its namespace is there.
-        for _ in 0..10_000 {
-            if fs::read_to_string(&comm).is_ok_and(|name| name.trim() == "sleep") {
-                return Ok(pid);
-            }
-            std::thread::sleep(Duration::from_micros(500));
-        }
-        Err("unshare -n sleep has not come up".into())
-    }
-
-    /// Ends one of [`World::hold`].
+    /// Ends one of [`hold`], or any child.
     pub(crate) fn let_go(&mut self, holder: Pid) {
         let _ = kill(holder, Signal::SIGKILL);
         for _ in 0..1000 {
@@ -143,6 +125,23 @@ pub(crate) fn furnish(programs: &Path, cgroup: &str) -> Result<Rootfs, String> {
         make_directory(&hierarchy.join(cgroup))?;
     }
     Ok(rootfs)
+}
+
+/// A process in a new network namespace.
+pub(crate) fn hold() -> Result<Child, String> {
+    let mut unshare = std::process::Command::new("/usr/bin/unshare");
+    let holder = unshare.args(["-n", "/bin/sleep", "infinity"]).spawn();
+    let holder = holder.map_err(said("unshare"))?;
+    let comm = format!("/proc/{}/comm", holder.id());
+    let end = Instant::now() + HELD_WITHIN;
+    // unshare is that process, and becomes sleep when its namespace is there.
+    while !fs::read_to_string(&comm).is_ok_and(|name| name.trim() == "sleep") {
+        if Instant::now() > end {
+            return Err("unshare -n sleep has not come up".into());
+        }
+        std::thread::sleep(Duration::from_micros(500));
+    }
+    Ok(holder)
 }
 
 /// The cgroups of a worker that has ended, and of whom it left behind.

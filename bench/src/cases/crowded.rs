@@ -1,11 +1,15 @@
 //! A host on which much goes on: many mounts, many living containers, many starts at once.
 
+use std::process::Command;
+
 use super::{GAP, Ground};
 use crate::at_once::at_once;
 use crate::bundles;
 use crate::measure::{Outcome, Plan, Subject, go_on, rounds};
 use crate::mount_namespace::MountNamespace;
-use crate::runtimes::{FLOOR_AND_CGROUPS, Runtime, Sleeping, floor_command};
+use crate::runtimes::{
+    FLOOR_AND_BUNDLE, FLOOR_AND_CGROUPS, Runtime, Sleeping, floor_and_bundle_command, floor_command,
+};
 use crate::series::Unit;
 use crate::setting::timed;
 
@@ -53,20 +57,25 @@ pub fn many(ground: &Ground) -> Result<Outcome, String> {
             })
         });
         let floors = vec![(); count];
-        let floor = Subject::timed(FLOOR_AND_CGROUPS, || {
-            let run = |number: usize, _: &()| {
-                let label = format!("many{number}");
-                timed(&mut floor_command(
-                    &ground.setting,
-                    &ground.rootfs,
-                    Some(&label),
-                ))
-            };
-            at_once(&floors, run).map(|(_, took)| vec![took])
-        });
+        let floor = |name, command: fn(&Ground, &str) -> Command| {
+            let floors = &floors;
+            Subject::timed(name, move || {
+                let run =
+                    |number: usize, _: &()| timed(&mut command(ground, &format!("many{number}")));
+                at_once(floors, run).map(|(_, took)| vec![took])
+            })
+        };
+        let floors = [
+            floor(FLOOR_AND_CGROUPS, |ground, label| {
+                floor_command(&ground.setting, &ground.rootfs, Some(label))
+            }),
+            floor(FLOOR_AND_BUNDLE, |ground, label| {
+                floor_and_bundle_command(&ground.setting, &ground.rootfs, label)
+            }),
+        ];
         let titles = [title];
         let plan = plan(&titles, ground.setting.rounds_up_to(FEW_ROUNDS));
-        all.join(rounds(&plan, subjects.chain([floor]).collect())?);
+        all.join(rounds(&plan, subjects.chain(floors).collect())?);
     }
     Ok(all)
 }

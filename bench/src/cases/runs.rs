@@ -40,7 +40,7 @@ fn running<'a>(name: &str, container: &'a Container<'_>) -> Subject<'a> {
     Subject::timed(name, || Ok(vec![container.run()?]))
 }
 
-/// The default bundle beside both floors.
+/// The default bundle beside the floors.
 pub fn run(ground: &Ground) -> Result<Outcome, String> {
     let containers = ground.each("run", &bundles::default())?;
     let subjects = containers.iter().map(|one| running(one.name(), one));

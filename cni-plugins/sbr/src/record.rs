@@ -99,7 +99,7 @@ impl Record {
         let name = name(owner);
         let text = self.to_json().to_string();
         Dir::open_or_create(DIRECTORY, 0o755)
-            .and_then(|dir| dir.replace_volatile(&name, text.as_bytes(), 0o600))
+            .and_then(|dir| dir.replace_alone(&name, text.as_bytes(), 0o600))
             .attempt(Code::IO, || what("write", &name))
     }
 
@@ -126,7 +126,7 @@ impl Record {
 /// Removes the owner's record.
 pub(crate) fn remove(owner: &Owner) -> Result<(), Error> {
     let name = name(owner);
-    match Dir::open(DIRECTORY).and_then(|dir| dir.remove(&name)) {
+    match Dir::open(DIRECTORY).and_then(|dir| dir.remove_with_rest(&name)) {
         Err(error) if error.errno() == Errno::ENOENT => Ok(()),
         removed => removed.attempt(Code::IO, || what("remove", &name)),
     }

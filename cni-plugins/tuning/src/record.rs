@@ -92,13 +92,13 @@ impl Place {
         json[OURS]["ifname"] = self.attachment.ifname.as_str().into();
         let directory = Dir::open_or_create(&self.directory, 0o700);
         directory
-            .and_then(|dir| dir.replace_volatile(&self.name, json.to_string().as_bytes(), 0o600))
+            .and_then(|dir| dir.replace_alone(&self.name, json.to_string().as_bytes(), 0o600))
             .attempt(Code::IO, || self.what("write"))
     }
 
     /// Removes the file, whatever is in it.
     pub(crate) fn remove(&self) -> Result<(), Error> {
-        match Dir::open(&self.directory).and_then(|dir| dir.remove(&self.name)) {
+        match Dir::open(&self.directory).and_then(|dir| dir.remove_with_rest(&self.name)) {
             Err(error) if error.errno() == Errno::ENOENT => Ok(()),
             removed => removed.attempt(Code::IO, || self.what("remove")),
         }

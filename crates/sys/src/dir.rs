@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use libc::{LOCK_EX, LOCK_NB, LOCK_SH};
 use nix::errno::Errno;
@@ -33,6 +33,8 @@ pub struct Dir {
 const PAGE: usize = 4096;
 /// How long a lock is held by others before the next try; flock(2) itself has no timeout.
 const LOCK_POLL: Duration = Duration::from_millis(2);
+/// No file takes longer to be written.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(60);
 
 impl Dir {
     /// Opens an existing directory, following symbolic links (`path` is the administrator's).
@@ -160,7 +162,8 @@ impl Dir {
     /// The temporary file is synced before the rename, so that after a power loss the name leads
     /// to the old contents or the new, never to an empty file. On an error it is removed.
     pub fn replace(&self, name: impl AsRef<OsStr>, contents: &[u8], mode: u32) -> Result<()> {
-        self.replace_by_rename(name.as_ref(), contents, mode, |file| file.sync_all())
+        let (name, temporary) = (name.as_ref(), temporary_name(name.as_ref()));
+        self.replace_by_rename(name, &temporary, contents, mode, |file| file.sync_all())
     }
 
     /// As [`Self::replace`], for what means nothing after a reboot: whoever reads or crashes sees
@@ -172,46 +175,88 @@ impl Dir {
         contents: &[u8],
         mode: u32,
     ) -> Result<()> {
-        self.replace_by_rename(name.as_ref(), contents, mode, |_| Ok(()))
+        let (name, temporary) = (name.as_ref(), temporary_name(name.as_ref()));
+        self.replace_by_rename(name, &temporary, contents, mode, |_| Ok(()))
     }
 
-    /// Removes what processes that were killed in [`Self::replace`] have left. Files of a process
-    /// that is there stay, whoever that is.
+    /// As [`Self::replace_volatile`], for a name that nobody else writes to at the same time: what a
+    /// killed writer leaves has one name, so that the next writer takes it away, and so does
+    /// [`Self::remove_with_rest`], without a look at thousands of neighbours.
+    pub fn replace_alone(&self, name: impl AsRef<OsStr>, contents: &[u8], mode: u32) -> Result<()> {
+        let (name, temporary) = (name.as_ref(), only_temporary_name(name.as_ref()));
+        let write = || self.replace_by_rename(name, &temporary, contents, mode, |_| Ok(()));
+        match write() {
+            Err(error) if error.errno() == Errno::EEXIST => {
+                tolerate(self.remove(&temporary), &[Errno::ENOENT])?;
+                write()
+            }
+            written => written,
+        }
+    }
+
+    /// Removes the file `name`, and before it what a writer of it has left who was killed in
+    /// [`Self::replace_alone`].
+    pub fn remove_with_rest(&self, name: impl AsRef<OsStr>) -> Result<()> {
+        let temporary = only_temporary_name(name.as_ref());
+        tolerate(self.remove(temporary), &[Errno::ENOENT])?;
+        self.remove(name)
+    }
+
+    /// Removes what processes that were killed in [`Self::replace`] and its like have left. Files of a
+    /// process that is there stay, whoever that is; where the name tells no process, so do those of
+    /// the last minute.
     pub fn remove_abandoned(&self) -> Result<()> {
         for name in self.names()? {
-            if writer_of(&name).is_some_and(has_ended) {
+            let abandoned = match writer_of(&name) {
+                Some(pid) => has_ended(pid),
+                None => is_of_one_writer(&name) && self.is_older(&name, WRITTEN_WITHIN),
+            };
+            if abandoned {
                 tolerate(self.remove(&name), &[Errno::ENOENT])?;
             }
         }
         Ok(())
     }
 
+    fn is_older(&self, name: &OsStr, age: Duration) -> bool {
+        let Ok(stat) = self.stat(name) else {
+            return false;
+        };
+        let seconds = u64::try_from(stat.st_mtime).unwrap_or_default();
+        let changed = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        SystemTime::now()
+            .duration_since(changed)
+            .is_ok_and(|passed| passed > age)
+    }
+
     fn replace_by_rename(
         &self,
         name: &OsStr,
+        temporary: &OsStr,
         contents: &[u8],
         mode: u32,
         sync: impl FnOnce(&File) -> std::io::Result<()>,
     ) -> Result<()> {
         let name = component(name, "renameat")?;
-        let temporary = temporary_name(name);
-        let written = self.create_new(&temporary, mode).and_then(|mut file| {
+        let mut file = self.create_new(temporary, mode)?;
+        let written = {
             file.write_all(contents)
                 .and_then(|()| sync(&file))
                 .call(|| {
                     let (dir, length) = (self.describe(), contents.len());
                     format!("write({dir}/{}, {length} bytes)", temporary.display())
                 })
-        });
+        };
+        drop(file);
         let renamed = written.and_then(|()| {
-            renameat(&self.fd, temporary.as_os_str(), &self.fd, name).call(|| {
+            renameat(&self.fd, temporary, &self.fd, name).call(|| {
                 let dir = self.describe();
                 format!("renameat({dir}, {temporary:?}, {dir}, {name:?})")
             })
         });
         if renamed.is_err() {
             // The first error is the one to report.
-            let _ = self.remove(&temporary);
+            let _ = self.remove(temporary);
         }
         renamed
     }
@@ -589,6 +634,20 @@ fn temporary_name(name: &OsStr) -> OsString {
     temporary
 }
 
+/// That of a name with one writer at a time.
+fn only_temporary_name(name: &OsStr) -> OsString {
+    let mut temporary = OsString::from(".");
+    temporary.push(name);
+    temporary.push(".tmp");
+    temporary
+}
+
+/// Whether [`only_temporary_name`] may have made it.
+fn is_of_one_writer(name: &OsStr) -> bool {
+    let name = name.as_bytes();
+    name.len() > ".x.tmp".len() - 1 && name.starts_with(b".") && name.ends_with(b".tmp")
+}
+
 fn tolerate(result: Result<()>, expected: &[Errno]) -> Result<()> {
     match result {
         Err(error) if expected.contains(&error.errno()) => Ok(()),
@@ -666,6 +725,30 @@ mod tests {
         names.sort();
         kept.sort();
         assert_eq!(names, kept.map(OsString::from));
+    }
+
+    #[test]
+    fn what_the_only_writer_has_left_goes_with_the_file() {
+        let (_root, dir) = temporary();
+        // Killed, twice.
+        dir.create_new(".state.tmp", 0o600).unwrap();
+        dir.replace_alone("state", b"one", 0o600).unwrap();
+        assert_eq!(dir.read("state", 64).unwrap(), b"one");
+        assert_eq!(dir.names().unwrap(), ["state"]);
+        dir.create_new(".state.tmp", 0o600).unwrap();
+        // Somebody may be writing it.
+        dir.remove_abandoned().unwrap();
+        assert_eq!(dir.names().unwrap().len(), 2);
+        dir.remove_with_rest("state").unwrap();
+        assert!(dir.names().unwrap().is_empty());
+        let gone = dir.remove_with_rest("state").unwrap_err();
+        assert_eq!(gone.errno(), Errno::ENOENT);
+        // Of a file that was never there nobody knows the name, but that it is old.
+        let file = dir.create_new(".other.json.tmp", 0o600).unwrap();
+        file.set_modified(SystemTime::now() - WRITTEN_WITHIN * 2)
+            .unwrap();
+        dir.remove_abandoned().unwrap();
+        assert!(dir.names().unwrap().is_empty());
     }
 
     #[test]

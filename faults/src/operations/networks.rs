@@ -8,12 +8,14 @@ use serde_json::{Value, json};
 
 use super::{Operation, Steps};
 use crate::tracer::{Command, Run};
-use crate::world::{ID, World, davit_cni, plugin};
+use crate::world::{ID, World, davit_cni, hold, plugin};
 
 /// One verb of one plugin.
 struct Plugin {
     verb: &'static str,
     config: Value,
+    /// Who makes the interface that it works on, before it.
+    below: Option<Value>,
     /// What the last ADD answered.
     result: Value,
 }
@@ -68,25 +70,66 @@ fn suite() -> Vec<(&'static str, Value)> {
         ),
         ("dummy", json!({ "type": "dummy", "ipam": up })),
         ("tap", json!({ "type": "tap", "ipam": up })),
+        (
+            "host-device",
+            json!({ "type": "host-device", "device": "up1", "ipam": up }),
+        ),
     ]
 }
 
+/// Those that work on an interface which has to be there.
+fn chained() -> Vec<(&'static str, Value)> {
+    let limits = json!({ "ingressRate": 8000, "ingressBurst": 8000, "egressRate": 8000, "egressBurst": 8000 });
+    vec![
+        (
+            "tuning",
+            json!({ "type": "tuning", "mtu": 1400, "mac": "c2:b0:57:49:47:f1", "promisc": true,
+            "sysctl": { "net.ipv4.conf.IFNAME.arp_filter": "1" } }),
+        ),
+        (
+            "bandwidth",
+            json!({ "type": "bandwidth", "runtimeConfig": { "bandwidth": limits } }),
+        ),
+        ("sbr", json!({ "type": "sbr" })),
+        (
+            "vrf",
+            json!({ "type": "vrf", "vrfname": "blue", "table": 42 }),
+        ),
+    ]
+}
+
+fn named(mut config: Value) -> Value {
+    config["cniVersion"] = json!("1.1.0");
+    config["name"] = json!("net");
+    config
+}
+
 pub(super) fn plugins() -> Vec<Operation> {
+    let ipam = json!({ "type": "host-local", "ranges": [[{ "subnet": "10.99.0.0/28" }]] });
+    let bridge =
+        json!({ "type": "bridge", "bridge": "faults0", "isDefaultGateway": true, "ipam": ipam });
+    let alone = suite()
+        .into_iter()
+        .map(|(name, config)| (name, config, None));
+    let chained = chained()
+        .into_iter()
+        .map(|(name, config)| (name, config, Some(named(bridge.clone()))));
     let mut all = Vec::new();
-    for (name, mut config) in suite() {
-        config["cniVersion"] = json!("1.1.0");
-        config["name"] = json!("net");
+    for (name, config, below) in alone.chain(chained) {
+        let config = named(config);
         for verb in ["ADD", "DEL", "CHECK", "GC"] {
             let steps = Plugin {
                 verb,
                 config: config.clone(),
+                below: below.clone(),
                 result: Value::Null,
             };
             all.push(Operation {
                 name: format!("{name}-{verb}"),
                 network: true,
                 is_plugin: true,
-                removes: verb == "DEL",
+                // What is below the others is still there.
+                removes: verb == "DEL" && below.is_none(),
                 changes_limits: false,
                 steps: Box::new(steps),
             });
@@ -108,8 +151,7 @@ impl Plugin {
         if verb == "GC" {
             config["cni.dev/valid-attachments"] = json!([]);
         }
-        let executable = self.config["type"].as_str().unwrap_or_default();
-        plugin(executable, verb, world.holder, &config.to_string())
+        asked(verb, world, &config)
     }
 
     fn note(&mut self, run: &Run) {
@@ -117,9 +159,44 @@ impl Plugin {
     }
 }
 
+fn asked(verb: &str, world: &World, config: &Value) -> Command {
+    let executable = config["type"].as_str().unwrap_or_default();
+    plugin(executable, verb, world.holder, &config.to_string())
+}
+
+/// Rules for routing in the holder's namespace, which outlive every interface and are in no file.
+fn routing_rules(world: &World) -> Result<Vec<String>, String> {
+    let namespace = format!("--net=/proc/{}/ns/net", world.holder);
+    let mut rules = Vec::new();
+    for family in ["-4", "-6"] {
+        let mut ip = std::process::Command::new("/usr/bin/nsenter");
+        let output = ip.args([&namespace, "ip", family, "rule"]).output();
+        let output = output.map_err(|error| format!("ip rule: {error}"))?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        rules.extend(text.lines().map(|line| format!("{family} {line}")));
+    }
+    Ok(rules)
+}
+
+/// Those of a new namespace: three for IPv4, two for IPv6, all by the kernel's own tables.
+fn is_the_kernels(rule: &str) -> bool {
+    [
+        "from all lookup local",
+        "from all lookup main",
+        "from all lookup default",
+    ]
+    .iter()
+    .any(|end| rule.trim_end().ends_with(end))
+}
+
 impl Steps for Plugin {
     fn prepare(&mut self, world: &mut World) -> Result<Vec<Pid>, String> {
         self.result = Value::Null;
+        if let Some(below) = &self.below {
+            let run = world.well(&asked("ADD", world, below))?;
+            self.config["prevResult"] = serde_json::from_str(&run.stdout)
+                .map_err(|error| format!("the result of bridge: {error}"))?;
+        }
         if self.verb != "ADD" {
             let run = world.well(&self.ask("ADD", world))?;
             self.note(&run);
@@ -140,7 +217,17 @@ impl Steps for Plugin {
     }
 
     fn clean(&mut self, world: &mut World) -> Result<(), String> {
-        world.well(&self.ask("DEL", world)).map(drop)
+        world.well(&self.ask("DEL", world))?;
+        let Some(below) = &self.below else {
+            return Ok(());
+        };
+        let mut rules = routing_rules(world)?;
+        rules.retain(|rule| !is_the_kernels(rule));
+        world.well(&asked("DEL", world, below))?;
+        match rules.is_empty() {
+            true => Ok(()),
+            false => Err(format!("rules for routing are left: {}", rules.join("; "))),
+        }
     }
 }
 
@@ -216,7 +303,7 @@ impl Steps for Caller {
         fs::write("/run/net.d/10-net.conflist", LIST)
             .map_err(|error| format!("conflist: {error}"))?;
         if self.is_hook() {
-            self.guest = Some(world.hold()?);
+            self.guest = Some(Pid::from_raw(hold()?.id().cast_signed()));
         } else {
             fs::write(NETNS, "").map_err(|error| format!("{NETNS}: {error}"))?;
             let mut unshare = std::process::Command::new("/usr/bin/unshare");

@@ -37,34 +37,53 @@ impl Random {
     }
 }
 
-/// Arguments after which a container's id comes, and how often.
-const OF_CONTAINERS: [(&str, &[&str], u64); 16] = [
-    ("start", &["start"], 6),
-    ("kill", &["kill"], 4),
-    ("kill --all", &["kill", "--all"], 1),
-    ("delete", &["delete"], 4),
-    ("delete --force", &["delete", "--force"], 6),
-    ("pause", &["pause"], 2),
-    ("resume", &["resume"], 3),
-    ("update", &["update", "--pids-limit", "40"], 2),
-    ("state", &["state"], 4),
-    ("ps", &["ps"], 1),
-    ("ps --format json", &["ps", "--format", "json"], 1),
-    ("events --stats", &["events", "--stats"], 1),
-    ("exec", &["exec"], 5),
-    ("exec --detach", &["exec", "--detach"], 2),
-    ("create", &["create", "--bundle"], 6),
-    ("run --detach", &["run", "--detach", "--bundle"], 6),
-];
+/// What an operation is done to.
+enum To {
+    /// A container, whose id comes after these arguments.
+    Container(&'static [&'static str]),
+    /// A namespace, by this verb of davit-cni.
+    Namespace(&'static str),
+    /// Nobody in particular: a program and its arguments.
+    All(fn(&[&str]) -> Command, &'static [&'static str]),
+}
+use To::{All, Container, Namespace};
 
-/// Those of nobody in particular, or of a namespace.
-const OF_NETWORKS: [(&str, u64); 6] = [
-    ("list", 2),
-    ("davit-cni add", 4),
-    ("davit-cni del", 4),
-    ("davit-cni check", 2),
-    ("davit-cni list", 1),
-    ("davit-cni gc", 1),
+/// Its name in the report, how often it comes beside the others, and what it is.
+const DEEDS: [(&str, u64, To); 22] = [
+    ("start", 6, Container(&["start"])),
+    ("kill", 4, Container(&["kill"])),
+    ("kill --all", 1, Container(&["kill", "--all"])),
+    ("delete", 4, Container(&["delete"])),
+    ("delete --force", 6, Container(&["delete", "--force"])),
+    ("pause", 2, Container(&["pause"])),
+    ("resume", 3, Container(&["resume"])),
+    ("update", 2, Container(&["update", "--pids-limit", "40"])),
+    ("state", 4, Container(&["state"])),
+    ("ps", 1, Container(&["ps"])),
+    (
+        "ps --format json",
+        1,
+        Container(&["ps", "--format", "json"]),
+    ),
+    ("events --stats", 1, Container(&["events", "--stats"])),
+    ("exec", 5, Container(&["exec"])),
+    ("exec --detach", 2, Container(&["exec", "--detach"])),
+    ("create", 6, Container(&["create", "--bundle"])),
+    (
+        "run --detach",
+        6,
+        Container(&["run", "--detach", "--bundle"]),
+    ),
+    ("list", 2, All(davit, &["list", "--format", "json"])),
+    ("davit-cni add", 4, Namespace("add")),
+    ("davit-cni del", 4, Namespace("del")),
+    ("davit-cni check", 2, Namespace("check")),
+    (
+        "davit-cni list",
+        1,
+        All(davit_cni, &["list", "--output", "json"]),
+    ),
+    ("davit-cni gc", 1, All(davit_cni, &GC)),
 ];
 
 /// Until `end`.
@@ -103,24 +122,25 @@ fn told(began: Duration, outcome: &Outcome, ended: Ended, what: &str) {
 }
 
 fn choose(host: &Host, random: &mut Random) -> (&'static str, Command) {
-    let total: u64 = (OF_CONTAINERS.iter().map(|deed| deed.2))
-        .chain(OF_NETWORKS.iter().map(|deed| deed.1))
-        .sum();
-    let mut left = random.below(total);
-    for (name, arguments, often) in OF_CONTAINERS {
-        if left < often {
-            let number = random.below(CONTAINERS as u64) as usize;
-            return (name, of_container(arguments, number));
+    let (name, to) = drawn(random.below(DEEDS.iter().map(|deed| deed.1).sum()));
+    let mut one_of = |number: usize| random.below(number as u64) as usize;
+    let command = match to {
+        Container(arguments) => of_container(arguments, one_of(CONTAINERS)),
+        Namespace(verb) => host.by_hand(verb, one_of(NETWORKS.len()), one_of(NAMESPACES)),
+        All(program, arguments) => program(arguments),
+    };
+    (name, command)
+}
+
+/// Each has as many numbers as it comes often.
+fn drawn(mut number: u64) -> (&'static str, &'static To) {
+    for (name, often, to) in &DEEDS {
+        if number < *often {
+            return (name, to);
         }
-        left -= often;
+        number -= often;
     }
-    for (name, often) in OF_NETWORKS {
-        if left < often {
-            return (name, of_network(name, host, random));
-        }
-        left -= often;
-    }
-    ("list", davit(&["list"]))
+    unreachable!("drawn below the sum")
 }
 
 fn of_container(arguments: &[&'static str], number: usize) -> Command {
@@ -136,20 +156,6 @@ fn of_container(arguments: &[&'static str], number: usize) -> Command {
         _ => {}
     }
     davit(&words)
-}
-
-fn of_network(name: &str, host: &Host, random: &mut Random) -> Command {
-    let network = random.below(NETWORKS.len() as u64) as usize;
-    let namespace = random.below(NAMESPACES as u64) as usize;
-    match name {
-        "davit-cni gc" => davit_cni(&GC),
-        "davit-cni list" => davit_cni(&["list", "--output", "json"]),
-        "list" => davit(&["list", "--format", "json"]),
-        _ => {
-            let verb = name.rsplit(' ').next().unwrap_or_default();
-            host.by_hand(verb, network, namespace)
-        }
-    }
 }
 
 struct Outcome {
@@ -321,7 +327,14 @@ mod tests {
     }
 
     #[test]
-    fn every_deed_is_chosen_and_a_seed_repeats() {
+    fn every_deed_is_drawn_as_often_as_it_is_to_come_and_a_seed_repeats() {
+        let total: u64 = DEEDS.iter().map(|deed| deed.1).sum();
+        for (name, often, _) in &DEEDS {
+            let times = (0..total)
+                .filter(|&number| drawn(number).0 == *name)
+                .count();
+            assert_eq!(times as u64, *often, "{name}");
+        }
         let draw = |seed| {
             let mut random = Random::new(seed, 3);
             (0..64).map(|_| random.below(100)).collect::<Vec<_>>()

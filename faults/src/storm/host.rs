@@ -76,7 +76,7 @@ impl Host {
             .status();
         up.map_err(|error| format!("ip: {error}"))?;
         for _ in 0..NAMESPACES {
-            host.holders.push(hold()?);
+            host.holders.push(world::hold()?);
         }
         Ok(host)
     }
@@ -128,6 +128,7 @@ impl Host {
 
     /// Children of those that were killed go on, and come to an end; those of a container with it.
     fn delete_all(&self) -> Result<(), String> {
+        let known = self.known();
         let end = Instant::now() + PATIENCE;
         loop {
             for number in 0..CONTAINERS {
@@ -135,7 +136,7 @@ impl Host {
             }
             let still: Vec<String> = leftovers::processes()
                 .into_iter()
-                .filter(|pid| !self.known().contains(pid))
+                .filter(|pid| !known.contains(pid))
                 .map(described)
                 .filter(|line| line.starts_with(HOME))
                 .collect();
@@ -165,10 +166,7 @@ impl Host {
     pub(super) fn since(&self, before: &Things) -> Vec<String> {
         let end = Instant::now() + PATIENCE;
         loop {
-            let now = self.things();
-            let new = now.difference(before).map(|thing| format!("+ {thing}"));
-            let gone = before.difference(&now).map(|thing| format!("- {thing}"));
-            let different: Vec<String> = new.chain(gone).collect();
+            let different = leftovers::difference(before, &self.things());
             if different.is_empty() || Instant::now() > end {
                 return different;
             }
@@ -270,23 +268,6 @@ fn environment_words() -> Vec<String> {
     words
         .map(|(name, value)| format!("{name}={value}"))
         .collect()
-}
-
-fn hold() -> Result<Child, String> {
-    let holder = Command::new("unshare")
-        .args(["-n", "sleep", "infinity"])
-        .spawn();
-    let holder = holder.map_err(|error| format!("unshare: {error}"))?;
-    let comm = format!("/proc/{}/comm", holder.id());
-    // unshare is that process, and becomes sleep when its namespace is there.
-    let end = Instant::now() + PATIENCE;
-    while !fs::read_to_string(&comm).is_ok_and(|name| name.trim() == "sleep") {
-        if Instant::now() > end {
-            return Err("unshare -n sleep has not come up".into());
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    Ok(holder)
 }
 
 pub(super) fn davit(arguments: &[&str]) -> Command {
