@@ -55,9 +55,17 @@ impl Error {
     }
 }
 
+/// What to look for, where the kernel's sentence does not say it.
+fn remedy(reason: &str) -> &'static str {
+    match reason {
+        "Unknown device type" => ": this kernel has no such links; is a module missing?",
+        _ => "",
+    }
+}
+
 fn in_brackets(reason: &Option<String>) -> String {
     reason
         .as_ref()
-        .map(|text| format!(" ({text})"))
+        .map(|text| format!(" ({text}{})", remedy(text)))
         .unwrap_or_default()
 }
