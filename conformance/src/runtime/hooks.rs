@@ -79,6 +79,12 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     row!(
         Runtime,
+        F080,
+        the_longest_timeout_is_no_obstacle,
+        "config.md: timeout (int64): if set, timeout MUST be greater than zero"
+    ),
+    row!(
+        Runtime,
         F081,
         a_failing_prestart_hook_stops_the_create,
         "runtime.md, lifecycle: if any prestart hook fails MUST generate an error, stop the container, continue at poststop"
@@ -403,6 +409,15 @@ fn a_hook_that_overstays_is_killed(case: &Case<'_>) -> Verdict {
         !case.holds(&format!("grep -q sleep /proc/{pid}/cmdline"))?,
         "the hook still runs"
     );
+    Ok(())
+}
+
+fn the_longest_timeout_is_no_obstacle(case: &Case<'_>) -> Verdict {
+    let hook = json!({ "path": "/bin/true", "timeout": i64::MAX });
+    let config = Config::new()
+        .hook_with("createRuntime", hook.clone())
+        .hook_with("poststop", hook);
+    case.container(config)?.run()?.succeeds()?;
     Ok(())
 }
 

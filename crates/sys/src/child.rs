@@ -68,6 +68,11 @@ pub struct Finished {
 const BUSY_PATIENCE: Duration = Duration::from_secs(5);
 const BUSY_POLL: Duration = Duration::from_millis(20);
 
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
+
+/// How much of an output is read before the clock is looked at again: others may write as fast.
+const READ_AT_ONCE: usize = 1 << 20;
+
 /// How often the end of a child is looked for where it cannot be polled for.
 const END_POLL: Duration = Duration::from_millis(5);
 
@@ -76,7 +81,9 @@ const END_POLL: Duration = Duration::from_millis(5);
 /// It may end without reading its input. Grandchildren that outlive it are left alone, and are
 /// killed with it when a limit is met.
 pub fn run(command: &mut Command, stdin: &[u8], terms: Terms) -> Result<Finished> {
-    let deadline = Instant::now() + terms.time;
+    let now = Instant::now();
+    // What no clock can count is as long as any program runs.
+    let deadline = now.checked_add(terms.time).unwrap_or(now + LONGEST);
     let stderr = match terms.stderr {
         StandardError::Collected => Stdio::piped(),
         StandardError::Inherited => Stdio::inherit(),
@@ -314,8 +321,11 @@ impl Collect {
         let mut file = std::fs::File::from(pipe);
         let limit = self.terms.output;
         let mut chunk = [0; 16 * 1024];
-        loop {
-            match file.read(&mut chunk) {
+        let mut taken = 0;
+        while taken < READ_AT_ONCE {
+            let read = file.read(&mut chunk);
+            taken += read.as_ref().copied().unwrap_or_default();
+            match read {
                 Ok(0) => return Ok(()),
                 Ok(length) if self.terms.excess == Excess::Kills => {
                     self.bytes.extend_from_slice(&chunk[..length]);
@@ -335,6 +345,8 @@ impl Collect {
                 Err(error) => return Err(error).call(|| "read(child's output)".into()),
             }
         }
+        self.pipe = Some(file.into());
+        Ok(())
     }
 }
 
@@ -361,6 +373,27 @@ mod tests {
         let done = shell("tee /dev/stderr", &input, TERMS).unwrap();
         assert!(done.status.success());
         assert!(done.stdout == input && done.stderr == input);
+    }
+
+    #[test]
+    fn a_time_that_no_clock_counts_is_no_limit() {
+        let terms = Terms {
+            time: Duration::from_secs(i64::MAX as u64),
+            ..TERMS
+        };
+        let done = shell("echo hi", b"", terms).unwrap();
+        assert_eq!(done.stdout, b"hi\n");
+    }
+
+    #[test]
+    fn those_who_never_stop_writing_are_ended() {
+        let terms = Terms {
+            time: Duration::from_millis(300),
+            excess: Excess::Dropped,
+            ..TERMS
+        };
+        let ended = shell("yes & yes & yes", b"", terms).unwrap_err();
+        assert_eq!(ended.errno(), Errno::ETIMEDOUT);
     }
 
     #[test]
