@@ -18,8 +18,12 @@ use crate::error::{Result, SyscallError, SyscallResult};
 /// The longest message of [`receive`]; a longer one is cut and refused.
 pub const MAX_MESSAGE: usize = 64 * 1024;
 
-/// The most descriptors that one message carries.
+/// The most descriptors that one message of [`receive`] carries.
 const MAX_FDS: usize = 4;
+
+/// The most that the kernel lets anybody send (`SCM_MAX_FD`, unix(7)): with room for all of them, those
+/// that nobody asked for are closed again.
+const SENT_FDS: usize = 253;
 
 /// Two connected sockets that keep the borders of messages and see the other end close.
 pub fn seqpacket_pair() -> Result<(OwnedFd, OwnedFd)> {
@@ -66,11 +70,12 @@ pub fn limit_waiting(socket: impl AsFd, patience: Duration) -> Result<()> {
         .call(|| format!("setsockopt(SO_SNDTIMEO, {patience:?})"))
 }
 
-/// Receives one message with its descriptors; an empty one means that the other end is closed.
+/// Receives one message with its descriptors; an empty one means that the other end is closed. One that
+/// is too long, or has too many descriptors, is `EMSGSIZE`, and gone.
 pub fn receive(socket: impl AsFd) -> Result<(Vec<u8>, Vec<OwnedFd>)> {
     let number = socket.as_fd().as_raw_fd();
     let mut buffer = vec![0; MAX_MESSAGE];
-    let mut control = nix::cmsg_space!([std::os::fd::RawFd; MAX_FDS]);
+    let mut control = nix::cmsg_space!([std::os::fd::RawFd; SENT_FDS]);
     let describe = || format!("recvmsg({number})");
     loop {
         let mut parts = [IoSliceMut::new(&mut buffer)];
@@ -79,8 +84,12 @@ pub fn receive(socket: impl AsFd) -> Result<(Vec<u8>, Vec<OwnedFd>)> {
             Err(Errno::EINTR) => continue,
             other => other.call(describe)?,
         };
+        let cut = message
+            .flags
+            .intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC);
         let mut fds = Vec::new();
-        for part in message.cmsgs().call(describe)? {
+        // Of a control message that was cut nothing can be taken.
+        for part in message.cmsgs().into_iter().flatten() {
             if let ControlMessageOwned::ScmRights(raw) = part {
                 // SAFETY: the kernel has just installed these descriptors for us.
                 fds.extend(
@@ -89,11 +98,8 @@ pub fn receive(socket: impl AsFd) -> Result<(Vec<u8>, Vec<OwnedFd>)> {
                 );
             }
         }
-        let cut = message
-            .flags
-            .intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC);
         let length = message.bytes;
-        if cut {
+        if cut || fds.len() > MAX_FDS {
             return Err(SyscallError::new(describe(), Errno::EMSGSIZE));
         }
         buffer.truncate(length);
@@ -256,5 +262,33 @@ pub fn connect_stream(path: &std::path::Path, patience: Duration) -> Result<Owne
             Err(Errno::EINTR) => {}
             connected => return connected.map(|()| socket).call(call),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_with_too_many_descriptors_is_refused_and_keeps_none() {
+        let (ours, theirs) = seqpacket_pair().unwrap();
+        let null = std::fs::File::open("/dev/null").unwrap();
+        let leads_there = || {
+            let entries = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+            let target = |entry: std::fs::DirEntry| std::fs::read_link(entry.path()).ok();
+            entries
+                .filter_map(target)
+                .filter(|target| *target == std::path::Path::new("/dev/null"))
+                .count()
+        };
+        for count in [MAX_FDS + 1, SENT_FDS] {
+            let before = leads_there();
+            send(&theirs, b"many", &vec![null.as_fd(); count]).unwrap();
+            assert_eq!(receive(&ours).unwrap_err().errno(), Errno::EMSGSIZE);
+            assert_eq!(leads_there(), before);
+        }
+        send(&theirs, b"next", &[null.as_fd(); MAX_FDS]).unwrap();
+        let (text, fds) = receive(&ours).unwrap();
+        assert_eq!((text.as_slice(), fds.len()), (&b"next"[..], MAX_FDS));
     }
 }
