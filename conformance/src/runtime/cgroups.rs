@@ -82,6 +82,12 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     row!(
         Runtime,
+        F193,
+        delete_removes_cgroups_however_deep_they_are,
+        "runtime.md, delete: as before, of a container that nests more cgroups than the caller may open files"
+    ),
+    row!(
+        Runtime,
         F127,
         exec_is_in_the_cgroup_of_the_container,
         "runc-exec(8): the process joins the container's cgroup"
@@ -334,6 +340,27 @@ fn delete_removes_cgroups_made_below(case: &Case<'_>) -> Verdict {
     case.sh(&format!("mkdir -p {directory}/below/it"))?;
     container.stop()?;
     container.delete()?.succeeds()?;
+    ensure!(
+        !case.holds(&format!("ls -d {directory}"))?,
+        "{directory} is still there"
+    );
+    Ok(())
+}
+
+fn delete_removes_cgroups_however_deep_they_are(case: &Case<'_>) -> Verdict {
+    let container = up_with(case, "pids", &[])?;
+    let directory = format!("/sys/fs/cgroup/pids{}", container.cgroup);
+    case.sh(&format!("mkdir -p {directory}/{}", "a/".repeat(400)))?;
+    let few = ["sh", "-c", "ulimit -n 256; exec \"$@\"", "sh"];
+    for words in [["kill", "--all"], ["delete", "--force"]] {
+        let mut words = words.to_vec();
+        words.push(&container.id);
+        if words[0] == "kill" {
+            words.push("KILL");
+        }
+        let call = case.runtime(&words)?.within(&few);
+        case.call(&call)?.succeeds()?;
+    }
     ensure!(
         !case.holds(&format!("ls -d {directory}"))?,
         "{directory} is still there"

@@ -121,6 +121,16 @@ impl Dir {
         })
     }
 
+    /// Opens the directory that this one is in now. For file systems in which nobody else can move it
+    /// elsewhere: cgroups keep their parent.
+    pub fn open_parent(&self) -> Result<Self> {
+        let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+        let fd = retry(|| openat(&self.fd, "..", flags, Mode::empty()))
+            .call(|| format!("openat({}, \"..\")", self.describe()))?;
+        let path = self.path.parent().unwrap_or(Path::new("/")).to_owned();
+        Ok(Self { fd, path })
+    }
+
     /// Creates the directory `name`; `EEXIST` if it is there, which makes this a claim.
     pub fn create_dir(&self, name: impl AsRef<OsStr>, mode: u32) -> Result<()> {
         let name = component(name.as_ref(), "mkdirat")?;

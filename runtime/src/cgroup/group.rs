@@ -4,6 +4,7 @@
 //! A directory of cgroupfs is never opened through a symbolic link, and files are opened beneath it.
 
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
@@ -44,6 +45,8 @@ const FREEZE_PATIENCE: Duration = Duration::from_secs(10);
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
 /// An empty cgroup stays busy until the kernel is done with its last process.
 const REMOVE_PATIENCE: Duration = Duration::from_secs(1);
+/// How many processes are held by descriptors at a time: a caller's limit may be 256.
+const HELD_AT_ONCE: usize = 64;
 /// Above the size of any file of cgroupfs but a crowd's `cgroup.procs`.
 const LIMIT: u64 = 16 << 20;
 
@@ -397,12 +400,16 @@ impl Cgroup {
     /// process that was opened and is still listed is the one that was meant. Whether there was
     /// anybody.
     fn signal_each(&self, signal: i32) -> Result<bool, Error> {
-        let mut targets = Vec::new();
         let listed = self.processes()?;
-        if listed.is_empty() {
-            return Ok(false);
+        for some in listed.chunks(HELD_AT_ONCE) {
+            self.signal_some(some, signal)?;
         }
-        for pid in listed {
+        Ok(!listed.is_empty())
+    }
+
+    fn signal_some(&self, listed: &[i32], signal: i32) -> Result<(), Error> {
+        let mut targets = Vec::new();
+        for &pid in listed {
             match sys::process::pidfd_open(Pid::from_raw(pid)) {
                 Ok(pidfd) => targets.push((pid, pidfd)),
                 Err(error) if error.errno() == Errno::ESRCH => {}
@@ -419,7 +426,7 @@ impl Cgroup {
                 _ => {}
             }
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Removes the directories and everything below them; what is gone is no error.
@@ -778,38 +785,63 @@ fn self_is_frozen(version: Version, dir: &Dir) -> Result<bool, Error> {
 
 /// Adds the PIDs of `dir` and of everything below it.
 fn gather(dir: &Dir, found: &mut Vec<i32>) -> Result<(), Error> {
-    let text = match read(dir, "cgroup.procs") {
-        // A threaded cgroup lists its processes in the cgroup above.
-        Err(error) if error.errno() == Some(Errno::EOPNOTSUPP) => String::new(),
-        other => present(other)?.unwrap_or_default(),
+    let mut add = |dir: &Dir| {
+        let text = match read(dir, "cgroup.procs") {
+            // A threaded cgroup lists its processes in the cgroup above.
+            Err(error) if error.errno() == Some(Errno::EOPNOTSUPP) => String::new(),
+            other => present(other)?.unwrap_or_default(),
+        };
+        found.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
+        Ok(())
     };
-    found.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
-    for name in children(dir)? {
-        if let Some(child) = present(dir.open_dir(&name).map_err(Error::from))? {
-            gather(&child, found)?;
-        }
-    }
-    Ok(())
+    walk(dir, &mut add, &mut |_, _| Ok(()))
 }
 
 fn remove_below(dir: &Dir) -> Result<(), Error> {
-    for name in children(dir)? {
-        if let Some(child) = present(dir.open_dir(&name).map_err(Error::from))? {
-            remove_below(&child)?;
-        }
-        match dir.remove_dir(&name) {
-            Err(error) if ![Errno::ENOENT, Errno::EBUSY].contains(&error.errno()) => {
-                return Err(error.into());
+    let mut remove = |parent: &Dir, name: &OsStr| match parent.remove_dir(name) {
+        Err(error) if ![Errno::ENOENT, Errno::EBUSY].contains(&error.errno()) => Err(error.into()),
+        // Busy: the caller tries again until its time is over.
+        _ => Ok(()),
+    };
+    walk(dir, &mut |_| Ok(()), &mut remove)
+}
+
+/// Goes through `top` and everything below it: `enter` is called on the way down, `leave` on the way up
+/// with the parent and the name of what was done with. A container may nest its cgroups as deep as it
+/// likes, so only one directory is open at a time, and nothing is on the stack.
+fn walk(
+    top: &Dir,
+    enter: &mut dyn FnMut(&Dir) -> Result<(), Error>,
+    leave: &mut dyn FnMut(&Dir, &OsStr) -> Result<(), Error>,
+) -> Result<(), Error> {
+    enter(top)?;
+    let mut here = None::<Dir>;
+    let mut names = Vec::<OsString>::new();
+    let mut open = vec![children(top)?];
+    while let Some(siblings) = open.last_mut() {
+        let current = here.as_ref().unwrap_or(top);
+        if let Some(name) = siblings.pop() {
+            if let Some(child) = present(current.open_dir(&name).map_err(Error::from))? {
+                enter(&child)?;
+                open.push(children(&child)?);
+                names.push(name);
+                here = Some(child);
             }
-            // Busy: the caller tries again until its time is over.
-            _ => {}
+            continue;
         }
+        open.pop();
+        let Some(name) = names.pop() else { break };
+        here = match names.is_empty() {
+            true => None,
+            false => Some(current.open_parent()?),
+        };
+        leave(here.as_ref().unwrap_or(top), &name)?;
     }
     Ok(())
 }
 
 /// The names of the cgroups in `dir`.
-fn children(dir: &Dir) -> Result<Vec<std::ffi::OsString>, Error> {
+fn children(dir: &Dir) -> Result<Vec<OsString>, Error> {
     let stat = nix::sys::stat::fstat(dir).call(|| format!("fstat({:?})", dir.path()))?;
     // cgroupfs counts subdirectories as links; most containers make none.
     if stat.st_nlink == 2 {
