@@ -33,6 +33,12 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     row!(
         Runtime,
+        F158,
+        a_device_number_that_is_too_large_is_no_other_device,
+        "mknod(2) takes 12 bits of the major number: what is above them must not be dropped without a word"
+    ),
+    row!(
+        Runtime,
         F159,
         a_listed_default_device_takes_the_listed_mode,
         "config-linux.md: devices: fileMode of a path that is also a default device"
@@ -119,6 +125,20 @@ fn listed_devices_are_made(case: &Case<'_>) -> Verdict {
         "fifo 622",
     ];
     ensure_eq!(lines, wanted, "nodes");
+    Ok(())
+}
+
+fn a_device_number_that_is_too_large_is_no_other_device(case: &Case<'_>) -> Verdict {
+    let device = json!([{ "path": "/dev/odd", "type": "c", "major": 4097, "minor": 3 }]);
+    let config = Config::new()
+        .set("/linux/devices", device)
+        .args(&["stat", "-c", "%t:%T", "/dev/odd"]);
+    let outcome = case.container(config)?.run()?.ends()?;
+    ensure!(
+        !outcome.success() || outcome.text() != "1:3",
+        "4097:3 became {}",
+        outcome.text()
+    );
     Ok(())
 }
 

@@ -30,6 +30,11 @@ pub struct DeviceNode {
     pub pointer: String,
 }
 
+/// The largest numbers of a device: mknod(2) takes 12 and 20 bits, and drops what is above them, which
+/// would make another device.
+const MAX_MAJOR: u64 = (1 << 12) - 1;
+const MAX_MINOR: u64 = (1 << 20) - 1;
+
 /// The default devices (config-linux.md, "Default Devices").
 const DEFAULT: [(&str, u64, u64); 6] = [
     ("/dev/null", 1, 3),
@@ -90,14 +95,18 @@ fn node(device: &LinuxDevice, pointer: String) -> Result<DeviceNode> {
             ));
         }
     };
-    let number = |value: Option<i64>, name: &str| {
+    let number = |value: Option<i64>, name: &str, most: u64| {
         let refusal = |reason: String| Refusal::new(format!("{pointer}/{name}"), reason);
         match value {
             None if kind == SFlag::S_IFIFO => Ok(0),
             None => Err(refusal("is required".into())),
-            Some(value) => {
-                u64::try_from(value).map_err(|_| refusal(format!("{value} is negative")))
-            }
+            Some(value) => match u64::try_from(value) {
+                Ok(number) if number <= most => Ok(number),
+                Ok(number) => Err(refusal(format!(
+                    "{number} is more than the kernel has, {most}"
+                ))),
+                Err(_) => Err(refusal(format!("{value} is negative"))),
+            },
         }
     };
     let path = clean(device.path());
@@ -113,8 +122,8 @@ fn node(device: &LinuxDevice, pointer: String) -> Result<DeviceNode> {
     Ok(DeviceNode {
         path,
         kind,
-        major: number(device.major(), "major")?,
-        minor: number(device.minor(), "minor")?,
+        major: number(device.major(), "major", MAX_MAJOR)?,
+        minor: number(device.minor(), "minor", MAX_MINOR)?,
         mode: device.file_mode().unwrap_or(0o666) & 0o7777,
         uid: device.uid().unwrap_or(0),
         gid: device.gid().unwrap_or(0),
@@ -157,8 +166,19 @@ mod tests {
     }
 
     #[test]
-    fn a_negative_number_is_refused() {
-        let error = check(r#"[{"path":"/dev/x","type":"b","major":-1,"minor":0}]"#).unwrap_err();
-        assert_eq!(error.pointer, "/linux/devices/0/major");
+    fn a_number_that_no_device_has_is_refused() {
+        for (major, minor, wrong) in [
+            ("-1", "0", "major"),
+            // mknod(2) would make it 1:1, which is the memory of the machine.
+            ("4097", "1", "major"),
+            ("1", "1048577", "minor"),
+            ("1", "-1", "minor"),
+        ] {
+            let json =
+                format!(r#"[{{"path":"/dev/x","type":"b","major":{major},"minor":{minor}}}]"#);
+            let error = check(&json).unwrap_err();
+            assert_eq!(error.pointer, format!("/linux/devices/0/{wrong}"));
+        }
+        check(r#"[{"path":"/dev/x","type":"b","major":4095,"minor":1048575}]"#).unwrap();
     }
 }

@@ -224,6 +224,13 @@ fn sound(at: &str, ranges: &[IdRange]) -> Result<()> {
                 "the range maps no id",
             ));
         }
+        for (name, first) in [("containerID", range.inside), ("hostID", range.outside)] {
+            // The last number stands for "no id" (setuid(2)).
+            if u64::from(first) + u64::from(range.size) > u64::from(u32::MAX) {
+                let reason = format!("{} ids from {first} on are more than there are", range.size);
+                return Err(Refusal::new(format!("{}/{name}", here()), reason));
+            }
+        }
         let earlier = ranges[..index].iter().position(|other| {
             meet(range.inside, other.inside, range, other)
                 || meet(range.outside, other.outside, range, other)
@@ -457,6 +464,9 @@ mod tests {
         let outside = [range(0, 1000, 10), range(100, 1009, 1)];
         assert_eq!(place(&outside), Err("/m/1".into()));
         assert_eq!(place(&[range(0, 1000, 0)]), Err("/m/0/size".into()));
+        let (wraps, runs_out) = (range(0, u32::MAX, 2), range(u32::MAX - 1, 0, 2));
+        assert_eq!(place(&[wraps]), Err("/m/0/hostID".into()));
+        assert_eq!(place(&[runs_out]), Err("/m/0/containerID".into()));
         let many: Vec<IdRange> = (0..341).map(|id| range(id, id, 1)).collect();
         assert_eq!(place(&many), Err("/m".into()));
     }
