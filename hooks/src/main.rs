@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::anyhow;
 
 fn main() -> ExitCode {
+    sys::signal::hear_of_children();
     let invocation = hooks::args::parse(std::env::args_os());
     match invocation.map(|invocation| hooks::run(invocation, std::io::stdin())) {
         Ok(Ok(answer)) => {

@@ -116,6 +116,8 @@ pub fn run(container: &Container, request: &Request) -> Result<u8> {
         keyring: keyring_of(record)?,
         execution: Execution::plan(spec.linux().as_ref())?,
     };
+    // Asked after: what was opened by number belongs to the process that was checked.
+    sys::process::pidfd_send_signal(&guest.init, 0).context("container not running")?;
     let agent = |guest: &Filtered<'_>| {
         let agent = plan::agent_of(&spec).context("a listener without listenerPath")?;
         let state = record

@@ -55,8 +55,10 @@ pub struct Inheritance {
     pub start_listener: Option<OwnedFd>,
     /// Where the master of the terminal is sent.
     pub console: Option<OwnedFd>,
-    /// Whether init is kept from being traced while it waits.
+    /// Whether init is kept from being traced from the beginning.
     pub guarded: bool,
+    /// Whether it is while it waits for `start`.
+    pub guarded_in_waiting: bool,
     /// Name of a session keyring to join.
     pub keyring: Option<std::ffi::CString>,
     /// Descriptors from 3 on that the program inherits.
@@ -167,6 +169,11 @@ impl Init<'_> {
         let mut program = program::find(&self.plan.process)?;
         program.set_variables(self.inheritance.listen.variables(own_pid()));
         drop(step);
+        // From here on others are let in: its memory is that of whoever called the runtime, and what
+        // it will do is not to be changed. The program begins anew (execve(2)).
+        if self.inheritance.guarded_in_waiting {
+            nix::sys::prctl::set_dumpable(false).context("prctl(PR_SET_DUMPABLE, 0)")?;
+        }
         self.inheritance.channel.tell(&FromInit::Created)?;
         let step = timeline::step("wait for the start");
         self.wait_for_start()?;

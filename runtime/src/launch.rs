@@ -355,14 +355,15 @@ impl Prepared {
 fn take(root: &StateRoot, id: &ContainerId) -> Result<(StateDir, sys::dir::Lock)> {
     let _step = timeline::step("claim the id");
     let state = root.claim(id)?;
-    let lock = match state.lock() {
-        Ok(lock) => lock,
-        Err(error) => return Err(give_back(state, error)),
-    };
-    if state.is_gone()? {
-        bail!("it was deleted while it was being created");
+    match state.lock() {
+        Ok(_) if state.is_gone()? => bail!("it was deleted while it was being created"),
+        Ok(lock) => Ok((state, lock)),
+        Err(error) => {
+            // The first error is the one to report.
+            let _ = state.withdraw();
+            Err(error)
+        }
     }
-    Ok((state, lock))
 }
 
 impl<'a> Launch<'a> {
@@ -549,6 +550,7 @@ impl<'a> Launch<'a> {
             namespaces: self.namespaces.take_for_init(&self.plan.namespaces),
             start_listener: listener,
             guarded: self.must_be_guarded(),
+            guarded_in_waiting: nix::unistd::geteuid().is_root(),
             console,
             keyring: keyring.transpose()?,
             preserved_fds: self.request.preserved_fds,
@@ -578,7 +580,7 @@ impl<'a> Launch<'a> {
 
     /// Whether somebody in the container might gain by tracing init while it waits: it has come
     /// from outside into a namespace of others, or holds a capability for its filter. Not
-    /// without need: a hook or an engine without CAP_SYS_PTRACE could not look at it either.
+    /// without need: a hook without CAP_SYS_PTRACE could not look at it either.
     fn must_be_guarded(&self) -> bool {
         let holds_more = self.plan.seccomp.is_some() && !self.plan.process.no_new_privileges;
         let joins = !self.plan.namespaces.joins().is_empty();

@@ -18,6 +18,7 @@ use sys::{Errno, SyscallError};
 fn main() -> ExitCode {
     let began = timeline::now();
     exe_seal::ahead(began);
+    sys::signal::hear_of_children();
     match perform(std::env::args_os(), began) {
         Ok(status) => status.into(),
         Err(error) => {

@@ -102,6 +102,8 @@ pub struct Stat {
     pub state: char,
     /// `PF_*` of the kernel's task.
     pub flags: u64,
+    /// How many threads it has, of which one that has ended while others go on is one.
+    pub threads: u64,
     /// Clock ticks since boot; with the pid this names one process for ever.
     pub start_time: u64,
     /// Status of wait(2) once it has ended; 0 for those who may not look into it.
@@ -124,13 +126,15 @@ impl Stat {
         let (_, after_name) = text.rsplit_once(") ")?;
         let mut fields = after_name.split(' ');
         let state = fields.next()?.chars().next()?;
-        // The state is field 3, the flags are field 9, the start time field 22, the status 52.
+        // The state is field 3, the flags are field 9, the threads 20, the start time 22, the status 52.
         let flags = fields.nth(5)?.parse().ok()?;
-        let start_time = fields.nth(12)?.parse().ok()?;
+        let threads = fields.nth(10)?.parse().ok()?;
+        let start_time = fields.nth(1)?.parse().ok()?;
         let exit_code = fields.nth(29).and_then(|text| text.trim().parse().ok());
         Some(Self {
             state,
             flags,
+            threads,
             start_time,
             exit_code,
         })
@@ -143,9 +147,10 @@ impl Stat {
         Self::of(pid).is_ok_and(|stat| stat.is_some_and(|stat| stat.flags & PF_FORKNOEXEC != 0))
     }
 
-    /// Whether it has ended and waits to be reaped.
+    /// Whether it has ended and waits to be reaped. A first thread that has ended is a zombie as well,
+    /// long before the process is dead (pthread_exit(3) in `main`).
     pub fn is_dead(self) -> bool {
-        matches!(self.state, 'Z' | 'X' | 'x')
+        matches!(self.state, 'Z' | 'X' | 'x') && self.threads <= 1
     }
 }
 
@@ -188,16 +193,30 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_first_thread_that_has_ended_is_no_dead_process() {
+        let parse = |threads: &str| {
+            let mut fields = vec!["Z", "1", "1", "1", "0", "-1", "4194304"];
+            fields.extend(["0"; 10]);
+            fields.extend([threads, "0", "4242", "0"]);
+            Stat::parse(&format!("7 (a) {}", fields.join(" "))).unwrap()
+        };
+        assert!(!parse("2").is_dead());
+        assert!(parse("1").is_dead());
+        assert!(parse("0").is_dead());
+    }
+
+    #[test]
     fn a_name_full_of_parentheses_is_passed_over() {
         let mut fields = vec!["S", "1", "1", "1", "0", "-1", "4194304"];
-        fields.extend(["0"; 12]);
-        fields.extend(["4242", "0"]);
+        fields.extend(["0"; 10]);
+        fields.extend(["1", "0", "4242", "0"]);
         let text = format!("7 (a) Z (b)) {}", fields.join(" "));
         assert_eq!(
             Stat::parse(&text),
             Some(Stat {
                 state: 'S',
                 flags: 4_194_304,
+                threads: 1,
                 start_time: 4242,
                 exit_code: None
             })

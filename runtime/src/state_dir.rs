@@ -464,6 +464,19 @@ impl StateDir {
         Ok(self.dir.remove_dir(MOUNT_POINT)?)
     }
 
+    /// Takes a claim back that could not be locked: without the lock nothing goes but what is empty, for
+    /// the name may lead to somebody else's container by now.
+    pub fn withdraw(self) -> Result<()> {
+        if self.is_gone()? || self.is_busy()? {
+            return Ok(());
+        }
+        let _ = self.dir.remove(LOCK); // in our own directory, whatever its name is
+        match self.root.remove_dir(&self.name) {
+            Err(error) if [Errno::ENOENT, Errno::ENOTEMPTY].contains(&error.errno()) => Ok(()),
+            other => Ok(other?),
+        }
+    }
+
     /// Removes the directory with all that is in it.
     pub fn remove(self) -> Result<()> {
         // What is nearly always all there is, without a look at the list.

@@ -35,6 +35,12 @@ pub(crate) const ROWS: &[Row] = &[
     row!(
         Runtime,
         F221,
+        init_does_not_show_the_environment_of_the_caller,
+        "proc_pid_environ(5): what waits for start is a process of the runtime, whose caller may hold secrets there"
+    ),
+    row!(
+        Runtime,
+        F221,
         no_directory_of_the_host_is_reached_through_exec,
         "CVE-2016-9962, CVE-2024-21626: what the runtime has open must not be reached through a process that just joined"
     ),
@@ -213,6 +219,20 @@ fn a_process_of_exec_is_not_readable_before_its_program_runs(case: &Case<'_>) ->
         .exec(&["/busybox-other", "sleep", "1"])?
         .succeeds()?;
     ensure!(holds(&container), "the attack sees nothing at all");
+    Ok(())
+}
+
+fn init_does_not_show_the_environment_of_the_caller(case: &Case<'_>) -> Verdict {
+    let container = case.container(Config::new())?;
+    let create = container.command(&["create", "--bundle", &container.dir()])?;
+    case.call(&create.env("TOKEN", "of-the-engine"))?
+        .succeeds()?;
+    let read = "tr '\\0' '\\n' </proc/1/environ";
+    let seen = container.exec(&["sh", "-c", read])?.ends()?;
+    ensure!(
+        !seen.text().contains("of-the-engine"),
+        "a process of exec read\n{seen}"
+    );
     Ok(())
 }
 

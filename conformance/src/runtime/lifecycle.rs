@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use testbed::Config;
+use testbed::{Config, elf};
 
 use crate::case::Case;
-use crate::row::{Demand, Row, Verdict, ensure, ensure_eq, row};
+use crate::row::{Demand, Row, Verdict, ensure, ensure_eq, needs, row};
 
 pub(crate) const ROWS: &[Row] = &[
     row!(
@@ -109,6 +109,24 @@ pub(crate) const ROWS: &[Row] = &[
         F043,
         kill_all_of_a_stopped_container_succeeds,
         "containerd's shim calls kill --all after the exit and takes a refusal as an error"
+    ),
+    row!(
+        Runtime,
+        F043,
+        kill_all_reaches_more_than_the_caller_may_open,
+        "runc-kill(8): --all: to all processes, however few files the caller may have open (getrlimit(2))"
+    ),
+    row!(
+        Runtime,
+        F061,
+        a_first_thread_that_ended_is_no_stopped_container,
+        "runtime.md, state: stopped: the container process has exited; a process has when its last thread has (exit_group(2))"
+    ),
+    row!(
+        Runtime,
+        F065,
+        run_ends_where_the_caller_ignores_children,
+        "wait(2): with SIGCHLD ignored, which a program inherits, nobody is told of a child that ended"
     ),
     row!(
         Runtime,
@@ -395,6 +413,45 @@ fn kill_all_of_a_stopped_container_succeeds(case: &Case<'_>) -> Verdict {
     case.call(&case.runtime(&["kill", "--all", &container.id, "9"])?)?
         .succeeds()?;
     ensure_eq!(container.state()?["status"], "stopped", "status");
+    Ok(())
+}
+
+fn kill_all_reaches_more_than_the_caller_may_open(case: &Case<'_>) -> Verdict {
+    let crowd = "i=0; while [ $i -lt 400 ]; do sleep 1002 & i=$((i+1)); done; touch /there; wait; sleep 1003";
+    let container = case.container(Config::new().sh(crowd))?;
+    container.up()?;
+    container.makes("/there")?;
+    let kill = case.runtime(&["kill", "--all", &container.id, "KILL"])?;
+    case.call(&kill.within(&["sh", "-c", "ulimit -n 256; exec \"$@\"", "sh"]))?
+        .succeeds()?;
+    container.reaches("stopped")?;
+    Ok(())
+}
+
+fn a_first_thread_that_ended_is_no_stopped_container(case: &Case<'_>) -> Verdict {
+    needs!(cfg!(target_arch = "x86_64"), "x86_64");
+    let container = case.container(Config::new().args(&["/half-ended"]))?;
+    elf::x86_64_first_thread_ends(&container.bundle.in_rootfs("/half-ended"))?;
+    container.create()?.succeeds()?;
+    let pid = container.pid()?;
+    container.start()?.succeeds()?;
+    let zombie = format!("grep -q '^State:.*zombie' /proc/{pid}/status");
+    let waits = format!("for i in $(seq 250); do {zombie} && exit; sleep 0.02; done; exit 1");
+    ensure!(case.holds(&waits)?, "its first thread has not ended");
+    ensure_eq!(container.state()?["status"], "running", "status");
+    container.delete()?.refuses()?;
+    container.kill("KILL")?.succeeds()?;
+    container.reaches("stopped")
+}
+
+fn run_ends_where_the_caller_ignores_children(case: &Case<'_>) -> Verdict {
+    let hook = "touch /dev/null";
+    let config = Config::new().hook("createRuntime", hook).sh("exit 5");
+    let container = case.container(config)?;
+    let run = container.command(&["run", "--bundle", &container.dir()])?;
+    let deaf = ["env", "--ignore-signal=CHLD"];
+    let outcome = case.call(&run.within(&deaf))?;
+    ensure_eq!(outcome.code(), Some(5), "status");
     Ok(())
 }
 

@@ -38,6 +38,7 @@ const VERSION_PATIENCE: Duration = Duration::from_millis(100);
 /// The `main` of a plugin.
 pub fn plugin_main<P: Plugin>() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| report_panic(P::NAME, panic)));
+    sys::signal::hear_of_children();
     let lookup = |name: &str| {
         let value = std::env::var_os(name)?;
         // What is no UTF-8 fails its check later, with the replacement character visible.

@@ -29,6 +29,12 @@ pub(crate) fn default_action(number: i32) {
     }
 }
 
+/// Lets the kernel tell of children that have ended, whatever the caller has inherited: with SIGCHLD
+/// ignored it reaps them itself, and whoever waits for one gets `ECHILD` (wait(2)).
+pub fn hear_of_children() {
+    default_action(libc::SIGCHLD);
+}
+
 /// Every signal, those that a C library keeps to itself as well: musl has 34 among them, which is
 /// `SIGRTMIN` to everybody else. (glibc leaves its own two out again where it is given this.)
 pub fn every() -> SigSet {

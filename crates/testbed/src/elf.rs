@@ -69,9 +69,24 @@ pub fn x86_64_datagram(path: &Path, socket: &str, message: &str) -> Result<()> {
     write(path, &file_64(&code))
 }
 
+/// Writes an x86_64 program whose first thread makes a second one and ends, while the second waits for
+/// ever, as a program does that calls pthread_exit(3) in `main`.
+pub fn x86_64_first_thread_ends(path: &Path) -> Result<()> {
+    let mut code = Vec::new();
+    load(&mut code, 0xbf, 0x1_0f00); // CLONE_VM, FS, FILES, SIGHAND, THREAD
+    code.extend([0x31, 0xf6, 0x31, 0xd2, 0x45, 0x31, 0xd2, 0x45, 0x31, 0xc0]); // esi edx r10d r8d: 0
+    load(&mut code, 0xb8, 56); // clone
+    code.extend([0x0f, 0x05]); // syscall
+    code.extend([0x85, 0xc0, 0x74, EXIT_64]); // zero is the second thread: pass over
+    exit_64(&mut code);
+    load(&mut code, 0xb8, 34); // pause
+    code.extend([0x0f, 0x05, 0xeb, 0xf7]); // syscall; again
+    write(path, &file_64(&code))
+}
+
 /// The code between the first use of an address and the data, in bytes.
-const REST: u32 = 5 + 5 + 3 + 6 + 6 + 5 + 2 + 10 + EXIT_64;
-const EXIT_64: u32 = 2 + 5 + 2;
+const REST: u32 = 5 + 5 + 3 + 6 + 6 + 5 + 2 + 10 + EXIT_64 as u32;
+const EXIT_64: u8 = 2 + 5 + 2;
 
 fn load(code: &mut Vec<u8>, register: u8, value: u32) {
     code.push(register);

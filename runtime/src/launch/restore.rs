@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use nix::sys::wait::waitpid;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use sys::mount::Reach;
 use sys::root::Root;
@@ -99,11 +99,22 @@ pub fn restore(
         Err(error) => {
             launch.undo();
             if pid != 0 {
-                // Killed by the undo, or by CRIU; reaped, so that the caller's table is as it was.
-                let _ = waitpid(Pid::from_raw(pid), None);
+                end(Pid::from_raw(pid));
             }
             Err(error)
         }
+    }
+}
+
+/// Ends what CRIU began, in whatever cgroup it is, and reaps it, so that the caller's table is as it was.
+fn end(pid: Pid) {
+    // The number is this process's as long as it is our child and nobody has reaped it.
+    if waitpid(pid, Some(WaitPidFlag::WNOHANG)) != Ok(WaitStatus::StillAlive) {
+        return;
+    }
+    if let Ok(pidfd) = sys::process::pidfd_open(pid) {
+        let _ = sys::process::pidfd_send_signal(&pidfd, nix::libc::SIGKILL);
+        let _ = sys::process::reap(pid, &pidfd, super::PATIENCE);
     }
 }
 
