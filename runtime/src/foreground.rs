@@ -1,6 +1,8 @@
 //! Waiting for a program in the foreground: signals on to it, its terminal back and forth.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+mod relay;
+
+use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
@@ -8,11 +10,12 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{Pid, read, write};
-use sys::terminal::{self, RawMode};
+use nix::unistd::Pid;
+use sys::terminal::RawMode;
 
 use crate::notify_socket::Proxy;
 use crate::timeline;
+use relay::{Relay, Step};
 
 /// Signals that reach this process only through a descriptor, from before there is a program:
 /// one that came earlier must not be lost.
@@ -66,11 +69,10 @@ pub fn supervise(
         pid,
         pidfd,
         signals,
-        master,
-        stdin_open: true,
+        relay: Relay::new(master)?,
         service,
     };
-    session.resize();
+    session.relay.resize();
     let status = session.run();
     drop(raw);
     status
@@ -80,50 +82,61 @@ struct Session<'a> {
     pid: Pid,
     pidfd: &'a OwnedFd,
     signals: &'a Signals,
-    master: Option<OwnedFd>,
-    stdin_open: bool,
+    relay: Relay,
     /// Until it has said that it is ready.
     service: Option<Proxy>,
 }
 
+/// What may be ready.
+#[derive(Clone, Copy)]
+enum Source {
+    Signals,
+    Service,
+    Terminal(Step),
+}
+
 impl Session<'_> {
     fn run(&mut self) -> Result<ExitStatus> {
-        let stdin = std::io::stdin();
         loop {
-            let mut fds = vec![PollFd::new(self.signals.0.as_fd(), PollFlags::POLLIN)];
-            if let Some(master) = &self.master {
-                fds.push(PollFd::new(master.as_fd(), PollFlags::POLLIN));
-                if self.stdin_open {
-                    fds.push(PollFd::new(stdin.as_fd(), PollFlags::POLLIN));
+            for source in self.wait()? {
+                match source {
+                    Source::Terminal(step) => self.relay.step(step),
+                    Source::Service => self.pass_on(),
+                    Source::Signals => {
+                        if let Some(status) = self.take_signals()? {
+                            self.relay.finish(self.signals.0.as_fd());
+                            return Ok(status);
+                        }
+                    }
                 }
             }
-            let place = fds.len();
-            fds.extend(
-                self.service
-                    .iter()
-                    .map(|proxy| PollFd::new(proxy.as_fd(), PollFlags::POLLIN)),
-            );
-            match poll(&mut fds, PollTimeout::NONE) {
-                Ok(_) | Err(Errno::EINTR) => {}
-                Err(errno) => return Err(errno).context("poll()"),
-            }
-            let ready: Vec<bool> = fds.iter().map(|fd| fd.any().unwrap_or(false)).collect();
-            if place > 1 && ready[1] {
-                self.copy_out();
-            }
-            if place > 2 && ready[2] {
-                self.copy_in(stdin.as_fd());
-            }
-            if ready.get(place) == Some(&true) {
-                self.pass_on();
-            }
-            if ready[0]
-                && let Some(status) = self.take_signals()?
-            {
-                self.drain();
-                return Ok(status);
-            }
         }
+    }
+
+    /// What is ready, signals last: what was written before an end is taken before it.
+    fn wait(&self) -> Result<Vec<Source>> {
+        let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
+        let (mut sources, mut fds) = (Vec::new(), Vec::new());
+        for (step, fd) in self.relay.steps() {
+            sources.push(Source::Terminal(step));
+            fds.push(fd);
+        }
+        if let Some(proxy) = &self.service {
+            sources.push(Source::Service);
+            fds.push(readable(proxy.as_fd()));
+        }
+        sources.push(Source::Signals);
+        fds.push(readable(self.signals.0.as_fd()));
+        match poll(&mut fds, PollTimeout::NONE) {
+            Ok(_) => {}
+            Err(Errno::EINTR) => return Ok(Vec::new()),
+            Err(errno) => return Err(errno).context("poll()"),
+        }
+        let ready = sources.into_iter().zip(&fds);
+        Ok(ready
+            .filter(|(_, fd)| fd.any().unwrap_or(false))
+            .map(|(source, _)| source)
+            .collect())
     }
 
     /// Handles every pending signal; the status if one told of the program's end.
@@ -135,7 +148,7 @@ impl Session<'_> {
                         return Ok(Some(status));
                     }
                 }
-                Ok(Signal::SIGWINCH) => self.resize(),
+                Ok(Signal::SIGWINCH) => self.relay.resize(),
                 // A real-time signal is no nix Signal, but a number all the same. The program
                 // may have ended meanwhile; its SIGCHLD follows.
                 _ => drop(sys::process::pidfd_send_signal(
@@ -164,15 +177,6 @@ impl Session<'_> {
         }
     }
 
-    /// Gives the container's terminal the size of ours.
-    fn resize(&self) {
-        let Some(master) = &self.master else { return };
-        if let Ok(size) = terminal::window_size(std::io::stdin()) {
-            // A terminal that hung up has no size to set.
-            let _ = terminal::set_window_size(master, size);
-        }
-    }
-
     /// Tells the service manager what the service says, until it is ready.
     fn pass_on(&mut self) {
         match self.service.as_ref().map(|proxy| proxy.pass_on(self.pid)) {
@@ -185,53 +189,4 @@ impl Session<'_> {
             Some(Ok(None)) | None => {}
         }
     }
-
-    fn copy_out(&mut self) {
-        let copied = self
-            .master
-            .as_ref()
-            .is_some_and(|master| copy(master.as_fd(), std::io::stdout().as_fd()));
-        if !copied {
-            // EIO: the last process that had the terminal closed it.
-            self.master = None;
-        }
-    }
-
-    fn copy_in(&mut self, stdin: BorrowedFd<'_>) {
-        self.stdin_open = self
-            .master
-            .as_ref()
-            .is_some_and(|master| copy(stdin, master.as_fd()));
-    }
-
-    /// Copies what the program wrote just before it ended.
-    fn drain(&mut self) {
-        while let Some(master) = &self.master {
-            let mut fds = [PollFd::new(master.as_fd(), PollFlags::POLLIN)];
-            match poll(&mut fds, PollTimeout::ZERO) {
-                Ok(1..) => self.copy_out(),
-                _ => return,
-            }
-        }
-    }
-}
-
-/// Copies what is there; false when the source has ended.
-fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> bool {
-    let mut buffer = [0; 8192];
-    let length = match read(from, &mut buffer) {
-        Ok(0) => return false,
-        Ok(length) => length,
-        Err(Errno::EINTR | Errno::EAGAIN) => return true,
-        Err(_) => return false,
-    };
-    let mut rest = &buffer[..length];
-    while !rest.is_empty() {
-        match write(to, rest) {
-            Ok(written) => rest = &rest[written..],
-            Err(Errno::EINTR) => {}
-            Err(_) => return false,
-        }
-    }
-    true
 }
