@@ -116,8 +116,6 @@ pub fn run(container: &Container, request: &Request) -> Result<u8> {
         keyring: keyring_of(record)?,
         execution: Execution::plan(spec.linux().as_ref())?,
     };
-    // Asked after: what was opened by number belongs to the process that was checked.
-    sys::process::pidfd_send_signal(&guest.init, 0).context("container not running")?;
     let agent = |guest: &Filtered<'_>| {
         let agent = plan::agent_of(&spec).context("a listener without listenerPath")?;
         let state = record
@@ -335,6 +333,8 @@ fn spawn(
     unit: Option<Existing<'_>>,
     channel: &Channel,
 ) -> Result<(Pid, OwnedFd)> {
+    // Asked after: what was opened by number belongs to the process that was checked.
+    sys::process::pidfd_send_signal(&guest.init, 0).context("container not running")?;
     let _step = timeline::step("clone the process through a stage");
     if nix::unistd::geteuid().is_root() {
         // Before the first clone, which inherits it. Without root the runtime itself could not

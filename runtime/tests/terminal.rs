@@ -1,7 +1,7 @@
 //! The terminal of a container in the foreground: nobody who does not read holds up anybody else.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::Read;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -82,7 +82,7 @@ impl Drop for Place {
 
 fn appears(path: &Path) {
     let end = Instant::now() + PATIENCE;
-    while !path.exists() {
+    while path.symlink_metadata().is_err() {
         assert!(Instant::now() < end, "{path:?} does not appear");
         std::thread::sleep(Duration::from_millis(10));
     }
@@ -109,7 +109,8 @@ fn a_program_that_does_not_read_holds_up_no_signal() {
         return;
     };
     let typed = place.directory.path().join("typed");
-    fs::write(&typed, vec![b'x'; 1 << 20]).unwrap();
+    let mut file = File::create_new(&typed).unwrap();
+    file.write_all(&vec![b'x'; 1 << 20]).unwrap();
     let mut child = place.run(&typed, Stdio::null());
     appears(&place.bundle.in_rootfs("/there"));
     std::thread::sleep(Duration::from_millis(300));
