@@ -348,8 +348,8 @@ fn manner(operation: &Operation, run: &Run, point: &Point, fault: Fault) -> Resu
         {
             Ok(())
         }
-        // Nobody can say anything without memory.
-        End::Killed(_) if run.met.is_some_and(errnos::is_memory) => Ok(()),
+        // Nobody can say anything without memory; what such a one said last, others may quote.
+        End::Killed(_) | End::Exited(_) if run.met.is_some_and(errnos::is_memory) => Ok(()),
         End::Killed(signal) => Err(format!("ended by signal {signal}: {said}")),
         _ if said.contains("panicked at") => Err(said),
         End::Exited(0) | End::Hung => Ok(()),

@@ -82,7 +82,8 @@ fn parse(mut typed: impl Iterator<Item = String>) -> Result<Arguments, String> {
     let choice = Choice {
         every: 1,
         worker: 0,
-        workers: 2,
+        // Half of the time goes by while the kernel takes namespaces and links apart.
+        workers: 2 * std::thread::available_parallelism().map_or(1, usize::from),
         point: None,
         fault: None,
         only_kills: false,

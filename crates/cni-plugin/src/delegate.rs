@@ -158,7 +158,8 @@ fn failure(plugin: &str, finished: &Finished) -> Error {
                 "IPAM plugin {plugin:?}: netplugin failed with no error message: {}",
                 finished.status
             );
-            Error::new(Code::PLUGIN, msg).details(String::from_utf8_lossy(&finished.stdout))
+            let said = execution::one_line(&String::from_utf8_lossy(&finished.stdout));
+            Error::new(Code::PLUGIN, msg).details(said)
         }
     }
 }
@@ -238,6 +239,7 @@ mod tests {
             "echo nonsense; exit 3",
             "kill -9 $$",
             "echo '{}'; exit 1",
+            "printf '{\\n \"ips\": []\\n}\\n'; exit 3",
         ] {
             let error = add("ipam", &request(&delegate(script))).unwrap_err();
             assert!(
@@ -245,6 +247,7 @@ mod tests {
                 "{script}"
             );
             assert!(error.msg.contains("IPAM plugin \"ipam\""), "{error}");
+            assert!(!error.details.contains('\n'), "{error}");
         }
         let error = add("ipam", &request(&delegate("echo nonsense"))).unwrap_err();
         assert_eq!(error.code, Code::DECODE);

@@ -38,6 +38,25 @@ pub fn find<'a>(
     })
 }
 
+/// How much of what a plugin printed is worth repeating in one line.
+const LONGEST_QUOTE: usize = 2000;
+
+/// What stands where a quote is cut.
+const CUT: &str = "... ";
+
+/// In one line; of a long text its end, which is where a plugin says why it gives up.
+pub fn one_line(text: &str) -> String {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let line = words.join(" ");
+    match line.char_indices().rev().nth(LONGEST_QUOTE) {
+        None => line,
+        Some((last_lost, _)) => {
+            let kept = line[last_lost..].chars().skip(1);
+            CUT.chars().chain(kept).collect()
+        }
+    }
+}
+
 /// The error on the standard output of a plugin that failed; `None` if there is none.
 pub fn told(stdout: &[u8]) -> Option<Error> {
     let error: Error = serde_json::from_slice(stdout).ok()?;
@@ -74,5 +93,16 @@ mod tests {
         for nothing in ["", "nonsense", "{}", r#"{"details":"d"}"#, r#"{"ips":[]}"#] {
             assert_eq!(told(nothing.as_bytes()), None, "{nothing}");
         }
+    }
+
+    #[test]
+    fn of_a_long_log_the_last_words_are_kept_and_the_cut_is_marked() {
+        assert_eq!(one_line(" a\n\tb "), "a b");
+        let whole = "ä".repeat(LONGEST_QUOTE);
+        assert_eq!(one_line(&whole), whole);
+        let long = format!("the beginning {whole} the end\n");
+        let line = one_line(&long);
+        assert!(line.starts_with("... ää") && line.ends_with("ä the end"));
+        assert_eq!(line.chars().count(), CUT.len() + LONGEST_QUOTE);
     }
 }

@@ -47,12 +47,6 @@ impl Call<'static> {
 /// Room for 10 MiB of result and as much log.
 const LONGEST_OUTPUT: usize = 64 << 20;
 
-/// How much of a plugin's standard error is worth repeating in one line.
-const LONGEST_QUOTE: usize = 2000;
-
-/// What stands where a quote is cut.
-const CUT: &str = "... ";
-
 impl Plugins {
     /// The executable of `plugin`.
     pub fn find(&self, plugin: &str) -> Result<PathBuf, Error> {
@@ -129,7 +123,7 @@ impl Plugins {
 /// The plugin's own error, with what it logged; or what can be said without one.
 fn failure(finished: &Finished) -> Error {
     let stderr = String::from_utf8_lossy(&finished.stderr);
-    let log = one_line(&stderr);
+    let log = execution::one_line(&stderr);
     match execution::told(&finished.stdout) {
         Some(error) if log.is_empty() => error,
         Some(error) => {
@@ -137,41 +131,12 @@ fn failure(finished: &Finished) -> Error {
             error.details(details.trim_start())
         }
         None => {
-            let stdout = one_line(&String::from_utf8_lossy(&finished.stdout));
+            let stdout = execution::one_line(&String::from_utf8_lossy(&finished.stdout));
             let msg = format!(
                 "netplugin failed with no error message: {}",
                 finished.status
             );
             Error::new(Code::UNKNOWN, msg).details(format!("{log} {stdout}").trim())
         }
-    }
-}
-
-/// In one line; of a long text its end, which is where a plugin says why it gives up.
-fn one_line(text: &str) -> String {
-    let words: Vec<&str> = text.split_whitespace().collect();
-    let line = words.join(" ");
-    match line.char_indices().rev().nth(LONGEST_QUOTE) {
-        None => line,
-        Some((last_lost, _)) => {
-            let kept = line[last_lost..].chars().skip(1);
-            CUT.chars().chain(kept).collect()
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn of_a_long_log_the_last_words_are_kept_and_the_cut_is_marked() {
-        assert_eq!(one_line(" a\n\tb "), "a b");
-        let whole = "ä".repeat(LONGEST_QUOTE);
-        assert_eq!(one_line(&whole), whole);
-        let long = format!("the beginning {whole} the end\n");
-        let line = one_line(&long);
-        assert!(line.starts_with("... ää") && line.ends_with("ä the end"));
-        assert_eq!(line.chars().count(), CUT.len() + LONGEST_QUOTE);
     }
 }
