@@ -58,8 +58,12 @@ const TABLE: &[Row] = rows! {
     &[ENOMEM, EBUSY] => SYS_umount2 SYS_pivot_root;
 };
 
-/// Those whose arguments decide.
-const ALONE: [(i64, &str); 3] = [
+/// statmount(2), which libc does not name everywhere.
+const STATMOUNT: i64 = 457;
+
+/// Those whose arguments decide, or that have no name in libc.
+const ALONE: [(i64, &str); 4] = [
+    (STATMOUNT, "statmount"),
     (libc::SYS_fcntl, "fcntl"),
     (libc::SYS_mmap, "mmap"),
     (libc::SYS_futex, "futex"),
@@ -83,6 +87,7 @@ pub fn possible(call: u64, arguments: &[u64; 6]) -> &'static [Errno] {
                 _ => &[],
             }
         }
+        STATMOUNT => &[ENOMEM, EACCES],
         // Only a file can be forbidden to be mapped.
         libc::SYS_mmap if arguments[4] as i32 == -1 => &[ENOMEM],
         libc::SYS_mmap => &[ENOMEM, EACCES],

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use sys::Dir;
-use sys::statmount::Mounted;
+use sys::statmount::{Mounted, Place};
 
 use super::Error;
 
@@ -95,8 +95,9 @@ impl Hierarchies {
     /// one is not there. A host may have mounted thousands of file systems, and their list takes the
     /// kernel and us milliseconds.
     ///
-    /// Beside v1 hierarchies v2 counts where systemd has it, and only there.
-    fn at_usual_places(own: &[u8], at: &dyn Fn(&Path) -> Option<Mounted>) -> Option<Self> {
+    /// Beside v1 hierarchies v2 counts where systemd has it, and only there. Not to know is not the same
+    /// as to know that it is not there: a container would be without it.
+    fn at_usual_places(own: &[u8], at: &dyn Fn(&Path) -> Place) -> Option<Self> {
         let (mut found, mut v2) = (Self::default(), None);
         for membership in lines(own).filter_map(Membership::parse) {
             if membership.controllers.is_empty() {
@@ -105,11 +106,13 @@ impl Hierarchies {
             }
             let name = membership.controllers.join(",");
             let place = Path::new(USUAL).join(name.strip_prefix("name=").unwrap_or(&name));
-            found.v1.push(membership.at(place, at)?);
+            found.v1.push(membership.at(place, at).ok()??);
         }
-        found.v2 = match (v2, found.v1.is_empty()) {
-            (v2, true) => Some(v2?.at(USUAL.into(), at)?),
-            (v2, false) => v2.and_then(|v2| v2.at(Path::new(USUAL).join("unified"), at)),
+        found.v2 = match v2 {
+            Some(v2) if !found.v1.is_empty() => v2.at(Path::new(USUAL).join("unified"), at).ok()?,
+            Some(v2) => Some(v2.at(USUAL.into(), at).ok()??),
+            None if found.v1.is_empty() => return None,
+            None => None,
         };
         Some(found)
     }
@@ -164,6 +167,9 @@ fn add_v1(known: &mut Vec<Hierarchy>, new: Hierarchy) {
     }
 }
 
+/// The kernel does not say what is mounted at a place.
+struct Untold;
+
 /// A line of `/proc/self/cgroup`.
 struct Membership {
     /// Empty for v2.
@@ -183,9 +189,16 @@ impl Membership {
         })
     }
 
-    /// This hierarchy, if it is the one that is mounted at `place`.
-    fn at(self, place: PathBuf, at: &dyn Fn(&Path) -> Option<Mounted>) -> Option<Hierarchy> {
-        let mounted = at(&place)?;
+    /// This hierarchy, if it is the one that is mounted at `place`; an error if nobody knows.
+    fn at(self, place: PathBuf, at: &dyn Fn(&Path) -> Place) -> Result<Option<Hierarchy>, Untold> {
+        match at(&place) {
+            Place::Mount(mounted) => Ok(self.shown(place, mounted)),
+            Place::Plain => Ok(None),
+            Place::Unknown => Err(Untold),
+        }
+    }
+
+    fn shown(self, place: PathBuf, mounted: Mounted) -> Option<Hierarchy> {
         let mount = Mount {
             version: Mount::version(mounted.fs_type.as_bytes())?,
             root: mounted.root,
@@ -337,14 +350,16 @@ mod tests {
     }
 
     /// What statmount(2) says on a host with these mounts.
-    fn told(mountinfo: &str) -> impl Fn(&Path) -> Option<Mounted> {
+    fn told(mountinfo: &str) -> impl Fn(&Path) -> Place {
         let mounts: Vec<Mount> = (lines(mountinfo.as_bytes()).filter_map(Mount::parse)).collect();
         move |place| {
-            let mount = mounts.iter().find(|mount| mount.point == place)?;
-            Some(Mounted {
-                fs_type: ["cgroup", "cgroup2"][usize::from(mount.version - 1)].into(),
-                root: mount.root.clone(),
-                options: mount.options.clone(),
+            let mount = mounts.iter().find(|mount| mount.point == place);
+            mount.map_or(Place::Plain, |mount| {
+                Place::Mount(Mounted {
+                    fs_type: ["cgroup", "cgroup2"][usize::from(mount.version - 1)].into(),
+                    root: mount.root.clone(),
+                    options: mount.options.clone(),
+                })
             })
         }
     }
@@ -390,6 +405,13 @@ mod tests {
         let elsewhere = HYBRID.replace("cgroup/unified", "cgroup2");
         let found = Hierarchies::at_usual_places(OWN.as_bytes(), &told(&elsewhere)).unwrap();
         assert_eq!(found.v2, None);
+        // What cannot be looked at may be there.
+        let (told, unified) = (told(HYBRID), Path::new("/sys/fs/cgroup/unified"));
+        let unsure = |place: &Path| match place == unified {
+            true => Place::Unknown,
+            false => told(place),
+        };
+        assert_eq!(Hierarchies::at_usual_places(OWN.as_bytes(), &unsure), None);
     }
 
     #[test]
