@@ -169,8 +169,11 @@ impl Steps for Container {
             After::CanStart => {
                 let started = world.well(&davit(&["start", ID]));
                 // An init that the fault ended while it waits is told by `start`.
-                if started.is_err() && world.init().is_none_or(|init| kill(init, None).is_err()) {
-                    return Ok(());
+                if started.is_err() {
+                    let init = world.init();
+                    if init.is_none_or(|init| ended(world, init).is_ok()) {
+                        return Ok(());
+                    }
                 }
                 started?;
                 runs(world)?;
