@@ -214,7 +214,7 @@ fn converse(
                 (false, None) => false,
             }
         };
-        stdin.feed();
+        stdin.feed()?;
         stdout.collect()?;
         stderr.collect()?;
         if ended {
@@ -278,8 +278,10 @@ impl Feed<'_> {
             .map_or(Ok(()), |pipe| set_nonblocking(pipe.as_fd()))
     }
 
-    fn feed(&mut self) {
-        let Some(pipe) = self.pipe.take() else { return };
+    fn feed(&mut self) -> Result<()> {
+        let Some(pipe) = self.pipe.take() else {
+            return Ok(());
+        };
         let mut file = std::fs::File::from(pipe);
         while !self.rest.is_empty() {
             match file.write(self.rest) {
@@ -287,12 +289,15 @@ impl Feed<'_> {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.pipe = Some(file.into());
-                    return;
+                    return Ok(());
                 }
-                // EPIPE: it does not want to read, which is its right.
-                Err(_) => return,
+                // It does not want to read, which is its right.
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
+                // What it has read is not what was meant.
+                Err(error) => return Err(error).call(|| "write(child's input)".into()),
             }
         }
+        Ok(())
     }
 }
 
