@@ -8,7 +8,7 @@ use serde_json::Value;
 use sys::Dir;
 
 const PLUGIN: &str = r#"#!/bin/sh
-cat > /dev/null
+cat > "${0%/*}/asked-$CNI_COMMAND"
 echo "$CNI_COMMAND $CNI_CONTAINERID netns=$CNI_NETNS" >> "${0%/*}/log"
 [ -e "${0%/*}/refuse-$CNI_COMMAND-$CNI_CONTAINERID" ] && { echo '{"code": 50, "msg": "refused"}'; exit 1; }
 [ "$CNI_COMMAND" = ADD ] && echo '{"cniVersion": "1.1.0"}'
@@ -150,6 +150,40 @@ fn start_of(pid: u32) -> String {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let fields = stat.rsplit_once(')').unwrap().1;
     fields.split_whitespace().nth(19).unwrap().to_owned()
+}
+
+/// Go's callers write their cache behind the last plugin, so what no cache knows may be theirs.
+#[test]
+fn plugins_are_told_the_grace_of_what_no_cache_knows() {
+    let mut host = Host::new();
+    host.attach("c");
+    let told = |args: &[&str]| {
+        let output = host.run_with(args, "");
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let asked = std::fs::read(host.path("bin/asked-GC")).unwrap();
+        let asked: Value = serde_json::from_slice(&asked).unwrap();
+        asked["davit.dev/stale-before"].as_u64()
+    };
+    let now = sys::clock::since_boot().as_secs();
+    let before = told(&["gc"]).unwrap();
+    assert!((now.saturating_sub(61)..=now.saturating_sub(50)).contains(&before));
+    assert_eq!(told(&["gc", "--grace", "0"]), None);
+    assert_eq!(told(&["gc", "n"]), None, "cnitool's frees everything");
+    // A note that was used is taken away, a young one and one of another network stay.
+    let token = |network| owner::Owner::new(network, "c", "eth0").token();
+    let Ok(notes) = Dir::open_or_create(owner::STALE_NOTES, 0o700) else {
+        println!("SKIP: only root makes {}", owner::STALE_NOTES);
+        return;
+    };
+    let other = format!("other-{}", std::process::id());
+    notes.replace(token("n"), b"0", 0o600).unwrap();
+    notes.replace(token(&other), b"0", 0o600).unwrap();
+    told(&["gc"]);
+    assert!(notes.stat(token("n")).is_err());
+    notes.remove(token(&other)).unwrap();
+    notes.replace(token("n"), b"99999999999", 0o600).unwrap();
+    told(&["gc"]);
+    notes.remove(token("n")).unwrap();
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! Buckets on veth pairs and what is inside a container vanish with these.
 
 use cni::{Error, GcRequest};
+use cni_plugin::Grace;
 use interface::removal::first_error;
 use interface::{Owner, on_host};
 use netlink::{Link, Socket};
@@ -18,12 +19,14 @@ pub(crate) fn gc(request: &GcRequest) -> Result<(), Error> {
         .iter()
         .map(|(container, ifname)| Owner::new(network, container, ifname).token())
         .collect();
+    let grace = Grace::of(request)?;
+    let is_left = |token: &String| !tokens.contains(token) && grace.is_over(token);
     let what = || "delete stale ifbs".to_owned();
     let mut host = on_host(Socket::route(), what)?;
     let is_stale = |link: &Link| {
         let stamp = link.alias.as_deref().and_then(Stamp::parse);
         link.kind.as_deref() == Some("ifb")
-            && stamp.is_some_and(|s| s.is_of_network(network) && !tokens.contains(&s.token))
+            && stamp.is_some_and(|s| s.is_of_network(network) && is_left(&s.token))
     };
     let links = on_host(host.links(), what)?;
     let stale = links.into_iter().filter(is_stale);

@@ -3,7 +3,10 @@
 //! Ports are known by their alias, rules by their comments, addresses by the IPAM plugin. The
 //! bridge itself is shared with whoever else uses it, and stays.
 
+use std::rc::Rc;
+
 use cni::{Error, GcRequest};
+use cni_plugin::Grace;
 use firewall::{Living, masquerade, spoofing};
 use interface::removal::first_error;
 use interface::{in_firewall, ipam, pair};
@@ -17,9 +20,12 @@ pub(crate) fn gc(request: &GcRequest) -> Result<(), Error> {
         return Ok(());
     };
     let tokens = pair::tokens(network, valid);
-    let is_valid = |token: &str| tokens.iter().any(|valid| valid == token);
+    let grace = Rc::new(Grace::of(request)?);
+    let stays = |token: &str| tokens.iter().any(|valid| valid == token) || !grace.is_over(token);
+    let over = Rc::clone(&grace);
+    let living = Living::new(network.as_str(), valid.iter()).sparing(move |t| over.is_over(t));
     // As with DEL: no address is released while a link may still have it.
-    let ports = pair::sweep(network, is_valid);
+    let ports = pair::sweep(network, stays);
     let released = if ports.is_ok() {
         ipam::gc(request)
     } else {
@@ -28,13 +34,10 @@ pub(crate) fn gc(request: &GcRequest) -> Result<(), Error> {
     first_error([
         ports,
         released,
-        in_firewall(spoofing::sweep(network.as_str(), is_valid), || {
+        in_firewall(spoofing::sweep(network.as_str(), stays), || {
             "sweep macspoofchk".into()
         }),
-        in_firewall(
-            masquerade::sweep(&Living::new(network.as_str(), valid.iter())),
-            || "sweep ipMasq".into(),
-        ),
+        in_firewall(masquerade::sweep(&living), || "sweep ipMasq".into()),
         remove_unused_gateway(&request.invocation),
     ])
 }

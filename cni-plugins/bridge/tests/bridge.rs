@@ -384,6 +384,32 @@ fn gc_frees_what_is_not_valid_and_nothing_without_a_list() {
 }
 
 #[test]
+fn gc_with_a_grace_frees_what_it_saw_stale_before() {
+    let name = format!("grace-{}", std::process::id());
+    let keys = json!({"name": name, "ipMasq": true, "ipMasqBackend": "iptables",
+        "macspoofchk": true});
+    let Some((host, _container, config)) = attached(keys) else {
+        return;
+    };
+    let now = sys::clock::since_boot().as_secs();
+    let gc = |before: u64| {
+        let keys = json!({"cni.dev/valid-attachments": [], "davit.dev/stale-before": before});
+        let answer = host.run_at(BRIDGE, "GC", ("", ""), &with(&config, keys));
+        assert!(answer.success, "{answer:?}");
+    };
+    let before = host.trace();
+    gc(now + 600);
+    assert_eq!(host.trace(), before, "nobody knew that it is stale");
+    gc(now - 1);
+    assert_eq!(host.trace(), before, "it was noted later");
+    gc(now + 600);
+    assert_eq!(host.trace().trim(), "br0");
+    let token = interface::Owner::new(name, "c1", "eth0").token();
+    let note = std::path::Path::new("/run/davit-cni/stale").join(token);
+    std::fs::remove_file(note).unwrap();
+}
+
+#[test]
 fn thirty_at_once_on_a_fresh_host() {
     let Some(host) = Host::new() else { return };
     let keys = json!({"isDefaultGateway": true, "ipMasq": true, "ipMasqBackend": "nftables",

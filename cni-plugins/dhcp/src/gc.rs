@@ -1,6 +1,8 @@
 //! GC: gives back the leases of this network that no valid attachment owns.
 
 use cni::{Error, GcRequest};
+use cni_plugin::Grace;
+use owner::Owner;
 
 use crate::config;
 use crate::del;
@@ -18,9 +20,16 @@ pub(crate) fn gc(request: &GcRequest) -> Result<(), Error> {
     };
     let network = request.invocation.config.name.as_str();
     let (records, _) = store.records()?;
+    let grace = Grace::of(request)?;
+    let is_over = |container: &str, ifname: &str| {
+        grace.is_over(&Owner::new(network, container, ifname).token())
+    };
     let keys = records.into_iter().map(|record| record.wish.key);
-    let stale =
-        keys.filter(|key| key.network == network && !valid.contains(&key.container, &key.ifname));
+    let stale = keys.filter(|key| {
+        key.network == network
+            && !valid.contains(&key.container, &key.ifname)
+            && is_over(&key.container, &key.ifname)
+    });
     let released: Vec<_> = stale.map(|key| del::release(&socket, &key, None)).collect();
     // Every one of them is tried before the first error is told.
     released.into_iter().collect()

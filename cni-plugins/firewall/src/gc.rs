@@ -2,6 +2,7 @@
 //! owner, without being valid.
 
 use cni::{Attempt, Code, Error, GcRequest};
+use cni_plugin::Grace;
 use firewall::nftables::Nftables;
 use interface::in_firewall;
 use interface::removal::first_error;
@@ -18,7 +19,8 @@ pub(crate) fn gc(request: &GcRequest) -> Result<(), Error> {
     };
     let token = |(container, ifname)| Owner::new(network, container, ifname).token();
     let tokens: Vec<_> = valid.iter().map(token).collect();
-    let is_valid = |token: &str| tokens.iter().any(|valid| valid == token);
+    let grace = Grace::of(request)?;
+    let is_valid = |token: &str| tokens.iter().any(|valid| valid == token) || !grace.is_over(token);
     let records = || -> Result<(), Error> {
         match Records::find().attempt(Code::IO, || "open the records".into())? {
             Some(records) => release_all(&records, network, is_valid),

@@ -4,6 +4,7 @@
 //! device is out of the container. Each is content when there is nothing to do.
 
 use cni::{DelRequest, Error, GcRequest, IfName};
+use cni_plugin::Grace;
 use interface::pair::tokens;
 use interface::removal::{first_error, is_released_first};
 use interface::sandbox::{Found, Sandbox};
@@ -39,6 +40,7 @@ pub(crate) fn gc(request: &GcRequest) -> Result<(), Error> {
         return Ok(());
     };
     let tokens = tokens(network, valid);
+    let grace = Grace::of(request)?;
     let mut steps = Vec::new();
     if let Some(claims) = Claims::existing()? {
         steps.push(claims.sweep());
@@ -47,7 +49,8 @@ pub(crate) fn gc(request: &GcRequest) -> Result<(), Error> {
                 token,
                 container: String::new(),
             };
-            if stamp.is_of_network(network.as_str()) && !tokens.contains(&stamp.token) {
+            let is_left = stamp.is_of_network(network.as_str()) && !tokens.contains(&stamp.token);
+            if is_left && grace.is_over(&stamp.token) {
                 steps.push(settle(&claims, &stamp.token, &device, None).map(drop));
             }
         }

@@ -4,6 +4,8 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 
 use cni::{Error, GcRequest, ValidAttachments};
+use cni_plugin::Grace;
+use owner::Owner as Attachment;
 
 use crate::config;
 use crate::del::release_all;
@@ -18,13 +20,22 @@ pub(crate) fn gc(request: &GcRequest) -> Result<(), Error> {
     let Some(mut reservations) = Reservations::lock_existing(&store)? else {
         return Ok(());
     };
+    let grace = Grace::of(request)?;
+    let stays = |owner: &Owner| is_valid(owner, valid) || !grace.is_over(&token(request, owner));
     let read = reservations.entries()?;
-    let valid_ones = read.iter().filter(|(owner, ..)| is_valid(owner, valid));
-    let keep: HashSet<IpAddr> = valid_ones.map(|(_, address, _)| *address).collect();
-    // Also what a crash left without an owner.
+    let staying = read.iter().filter(|(owner, ..)| stays(owner));
+    let keep: HashSet<IpAddr> = staying.map(|(_, address, _)| *address).collect();
+    // Also what a crash left without an owner: the lock is ours, so nobody is writing it.
     let mut stale = reservations.addresses()?;
     stale.retain(|address| !keep.contains(address));
     release_all(&mut reservations, stale)
+}
+
+/// For the grace: of an attachment whose interface is not known, the container's.
+fn token(request: &GcRequest, owner: &Owner) -> String {
+    let network = request.invocation.config.name.as_str();
+    let ifname = owner.ifname.as_deref().unwrap_or_default();
+    Attachment::new(network, &*owner.container_id, ifname).token()
 }
 
 /// A file without an interface belongs to every interface of its container.

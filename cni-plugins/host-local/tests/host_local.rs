@@ -277,6 +277,28 @@ fn check_compares_the_addresses_of_prev_result() {
 }
 
 #[test]
+fn gc_with_a_grace_keeps_an_address_whose_add_may_be_under_way() {
+    let mut pool = Pool::new(json!({"subnet": "10.1.0.0/24"}));
+    let id = format!("grace-{}", std::process::id());
+    assert!(pool.call("ADD", &id).success);
+    pool.put("10.1.0.51", "");
+    let soon = sys::clock::since_boot().as_secs() + 600;
+    pool.rest["cni.dev/valid-attachments"] = json!([]);
+    pool.rest["davit.dev/stale-before"] = soon.into();
+    let answer = pool.call("GC", "");
+    if answer.stdout.contains("EACCES") {
+        println!("SKIP: only root makes {}", owner::STALE_NOTES);
+        return;
+    }
+    assert!(answer.success, "{}", answer.stdout);
+    assert_eq!(pool.reserved(), [format!("10.1.0.2={id}\\r\\neth0")]);
+    assert!(pool.call("GC", "").success);
+    assert!(pool.reserved().is_empty());
+    let token = owner::Owner::new("net", id, "eth0").token();
+    std::fs::remove_file(std::path::Path::new(owner::STALE_NOTES).join(token)).unwrap();
+}
+
+#[test]
 fn gc_frees_what_is_not_in_the_list_and_nothing_without_one() {
     let mut pool = Pool::new(json!({"subnet": "10.1.0.0/24"}));
     for id in ["a", "b"] {

@@ -1,6 +1,7 @@
 //! GC: rules of this network that no valid attachment owns, known by their comments.
 
 use cni::{Error, GcRequest};
+use cni_plugin::Grace;
 use firewall::Living;
 
 use crate::del::remove;
@@ -12,7 +13,8 @@ pub(crate) fn gc(request: &GcRequest) -> Result<(), Error> {
         return Ok(());
     };
     let network = request.invocation.config.name.as_str();
-    let living = Living::new(network, valid.iter());
+    let grace = Grace::of(request)?;
+    let living = Living::new(network, valid.iter()).sparing(move |token| grace.is_over(token));
     remove(
         |comment| living.is_stale(comment),
         is_own,

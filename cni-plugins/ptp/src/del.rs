@@ -1,7 +1,10 @@
 //! DEL and GC: every step is tried, whatever became of the others, and the first error is told.
 //! Only addresses wait for the link: who got one that is still configured would share it.
 
+use std::rc::Rc;
+
 use cni::{DelRequest, Error, GcRequest};
+use cni_plugin::Grace;
 use firewall::{Living, masquerade};
 use interface::removal::{first_error, is_released_first};
 use interface::{in_firewall, ipam, owner, pair};
@@ -36,14 +39,16 @@ pub(crate) fn gc(request: &GcRequest) -> Result<(), Error> {
         return Ok(());
     };
     let tokens = pair::tokens(network, valid);
-    let is_valid = |token: &str| tokens.iter().any(|valid| valid == token);
-    let pairs = pair::sweep(network, is_valid);
+    let grace = Rc::new(Grace::of(request)?);
+    let stays = |token: &str| tokens.iter().any(|valid| valid == token) || !grace.is_over(token);
+    let pairs = pair::sweep(network, stays);
     let released = if pairs.is_ok() {
         ipam::gc(request)
     } else {
         Ok(())
     };
-    let living = Living::new(network.as_str(), valid.iter());
+    let over = Rc::clone(&grace);
+    let living = Living::new(network.as_str(), valid.iter()).sparing(move |t| over.is_over(t));
     let rules = in_firewall(masquerade::sweep(&living), || "sweep ipMasq".into());
     first_error([pairs, released, rules])
 }

@@ -2,6 +2,7 @@
 //! namespace lives on.
 
 use cni::{Attempt, Code, Error, GcRequest};
+use cni_plugin::Grace;
 use interface::Owner;
 use interface::removal::first_error;
 use interface::sandbox::{Found, Sandbox};
@@ -19,6 +20,7 @@ pub(crate) fn gc(request: &GcRequest) -> Result<(), Error> {
     let Some(valid) = &request.valid else {
         return Ok(());
     };
+    let grace = Grace::of(request)?;
     let what = || format!("look for stale records in {DIRECTORY}");
     let directory = match Dir::open(DIRECTORY) {
         Err(error) if error.errno() == Errno::ENOENT => return Ok(()),
@@ -33,7 +35,8 @@ pub(crate) fn gc(request: &GcRequest) -> Result<(), Error> {
         };
         let text = directory.read(name, LONGEST).ok()?;
         let record = Record::parse(&text).filter(|_| stamp.is_of_network(network))?;
-        (!valid.contains(&record.container, &record.ifname)).then_some(record)
+        let is_left = !valid.contains(&record.container, &record.ifname);
+        (is_left && grace.is_over(&stamp.token)).then_some(record)
     };
     let names = directory.names().attempt(Code::IO, what)?;
     let stale = names.iter().filter_map(|name| stale(name));

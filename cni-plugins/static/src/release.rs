@@ -4,6 +4,8 @@
 //! have done so when the container was attached.
 
 use cni::{DelRequest, Error, GcRequest};
+use cni_plugin::Grace;
+use owner::Owner as Attachment;
 
 use crate::config::Store;
 use crate::record::{Owner, Records};
@@ -22,8 +24,15 @@ pub(crate) fn gc(request: &GcRequest) -> Result<(), Error> {
         return Ok(());
     };
     let store = Store::parse(&request.invocation)?;
-    forget(&store, |owner| {
-        !owner.is_some_and(|owner| valid.contains(&owner.container_id, &owner.ifname))
+    let grace = Grace::of(request)?;
+    let is_over = |id: &str, ifname: &str| {
+        let network = request.invocation.config.name.as_str();
+        grace.is_over(&Attachment::new(network, id, ifname).token())
+    };
+    forget(&store, |owner| match owner {
+        Some(owner) if valid.contains(&owner.container_id, &owner.ifname) => false,
+        Some(owner) => is_over(&owner.container_id, &owner.ifname),
+        None => true, // its writer was killed: the lock is ours
     })
 }
 

@@ -2,6 +2,8 @@
 //! containers' namespaces.
 
 use cni::{Attempt, Code, Error, GcRequest};
+use cni_plugin::Grace;
+use interface::Owner;
 use interface::removal::first_error;
 use sys::{Dir, Errno};
 
@@ -15,6 +17,10 @@ pub(crate) fn gc(request: &GcRequest) -> Result<(), Error> {
     let network = &request.invocation.config;
     let Some(valid) = &request.valid else {
         return Ok(());
+    };
+    let grace = Grace::of(request)?;
+    let is_over = |id: &str, ifname: &str| {
+        grace.is_over(&Owner::new(network.name.as_str(), id, ifname).token())
     };
     let path = data_dir(network)?;
     let what = || format!("look for stale records in {path}");
@@ -30,7 +36,9 @@ pub(crate) fn gc(request: &GcRequest) -> Result<(), Error> {
             return Ok(());
         };
         let attachment = attachment_of(&text, network.name.as_str());
-        if attachment.is_none_or(|(id, ifname)| valid.contains(&id, &ifname)) {
+        if attachment
+            .is_none_or(|(id, ifname)| valid.contains(&id, &ifname) || !is_over(&id, &ifname))
+        {
             return Ok(());
         }
         match directory.remove(&name) {

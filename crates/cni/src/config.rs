@@ -56,6 +56,8 @@ struct Ipam {
 struct GcKeys {
     #[serde(rename = "cni.dev/valid-attachments")]
     valid: Option<Vec<ValidAttachment>>,
+    #[serde(rename = "davit.dev/stale-before")]
+    stale_before: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -219,6 +221,12 @@ impl NetworkConfig {
     /// GC's list; `None` when the caller gave none, which is not the same as an empty list.
     pub fn valid_attachments(&self) -> Result<Option<ValidAttachments>, Error> {
         Ok(self.keys::<GcKeys>()?.valid.map(ValidAttachments))
+    }
+
+    /// GC's `davit.dev/stale-before`, in seconds since this boot: what is not valid and was not
+    /// seen to be so before that stays, for its ADD may be under way. `None`: it goes at once.
+    pub fn stale_before(&self) -> Result<Option<u64>, Error> {
+        Ok(self.keys::<GcKeys>()?.stale_before)
     }
 }
 

@@ -262,6 +262,8 @@ pub struct GcRequest {
     pub invocation: Invocation,
     /// What is alive; `None` when the caller did not say, and then nothing may be freed.
     pub valid: Option<ValidAttachments>,
+    /// See [`NetworkConfig::stale_before`].
+    pub stale_before: Option<u64>,
 }
 
 /// STATUS.
@@ -300,9 +302,11 @@ impl Request {
         let config = config.accept(version);
         if command == Command::Gc {
             let valid = config.valid_attachments()?;
+            let stale_before = config.stale_before()?;
             return Ok(Self::Gc(GcRequest {
                 invocation: invocation(environment, config),
                 valid,
+                stale_before,
             }));
         }
         if command == Command::Status {

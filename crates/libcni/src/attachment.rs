@@ -45,9 +45,18 @@ pub enum Keep<'a> {
     Listed(&'a [Attachment]),
     /// Everything cached whose namespace is there, as seen once all other operations have ended.
     Living,
-    /// Everything cached that this says is to stay, asked once all other operations have ended.
+    /// Everything cached that `stays` says is to stay, asked once all other operations have ended.
     /// When it cannot say, nothing is freed.
-    Judged(&'a dyn Fn(&CachedAttachment) -> Result<bool>),
+    ///
+    /// Callers that write their cache behind the last plugin, and take no lock of ours, may have an
+    /// ADD under way: plugins of davit leave alone what is in no cache, but what they have noted as
+    /// stale before this second since boot.
+    Judged {
+        /// Whether a cached attachment stays.
+        stays: &'a dyn Fn(&CachedAttachment) -> Result<bool>,
+        /// `None`: what is in no cache goes at once.
+        stale_before: Option<u64>,
+    },
 }
 
 /// Runs lists.
@@ -257,14 +266,22 @@ impl Caller {
                 let lives = |each: &CachedAttachment| Ok(!each.is_dead()?);
                 Some(self.living(list, &cached, &lives, &mut errors)?)
             }
-            Keep::Judged(stays) => Some(self.living(list, &cached, stays, &mut errors)?),
+            Keep::Judged { stays, .. } => Some(self.living(list, &cached, stays, &mut errors)?),
         };
+        let mut keys = gc_keys(valid.as_deref());
+        if let Keep::Judged {
+            stale_before: Some(second),
+            ..
+        } = keep
+        {
+            keys.insert("davit.dev/stale-before".into(), json!(second));
+        }
         let is_valid = |one: &Attachment| valid.as_ref().is_some_and(|valid| valid.contains(one));
         let stale = cached.iter().filter(|each| !is_valid(&each.attachment));
         let deleted = stale.map(|each| self.delete_cached(list, each, &held));
         errors.extend(deleted.filter_map(Result::err));
         if list.has(Command::Gc) {
-            let request_for = |plugin| request(list, plugin, gc_keys(valid.as_deref()));
+            let request_for = |plugin| request(list, plugin, keys.clone());
             let sent = list.plugins.iter().map(|plugin| {
                 let call = Call {
                     held: Some(&held),

@@ -12,6 +12,9 @@ use sha2::{Digest, Sha512};
 
 pub use living::{Living, PlainStamp};
 
+/// Where plugins note since when an owner's things are stale, by token, and `davit-cni gc` looks
+/// which notes are used up.
+pub const STALE_NOTES: &str = "/run/davit-cni/stale";
 /// nft(8) refuses comments longer than this; the kernel keeps them with a trailing NUL.
 const COMMENT_BYTES: usize = 127;
 /// XT_EXTENSION_MAXNAMELEN: the longest chain name that iptables takes.
@@ -108,12 +111,20 @@ impl Stamp {
     /// last) wrote.
     pub fn parse(comment: &str) -> Option<Self> {
         let (token, rest) = comment.split_once(", ")?;
+        let container = rest.split(", ").find_map(|part| part.strip_prefix("id: "));
+        Some(Self {
+            container: container.unwrap_or_default().into(),
+            ..Self::of_token(token)?
+        })
+    }
+
+    /// Reads a token alone, as files are named by it.
+    pub fn of_token(token: &str) -> Option<Self> {
         let is_hash = |text: &str| text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
         let (network, attachment) = token.split_once('-')?;
-        let container = rest.split(", ").find_map(|part| part.strip_prefix("id: "));
         (is_hash(network) && is_hash(attachment)).then(|| Self {
             token: token.into(),
-            container: container.unwrap_or_default().into(),
+            container: String::new(),
         })
     }
 

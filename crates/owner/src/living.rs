@@ -1,6 +1,8 @@
 //! What GC goes by: who is alive in a network, and whom a rule's comment names.
 
 use std::collections::HashSet;
+use std::fmt;
+use std::rc::Rc;
 
 use crate::{Owner, Stamp};
 
@@ -43,11 +45,20 @@ impl PlainStamp {
 }
 
 /// The attachments of a network that are alive, as rules name them.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Living {
     network: String,
     tokens: HashSet<String>,
     containers: HashSet<String>,
+    /// Whether an owner, by its token, who is not among them is dead long enough.
+    is_over: Rc<dyn Fn(&str) -> bool>,
+}
+
+impl fmt::Debug for Living {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = (&self.network, &self.tokens, &self.containers);
+        f.debug_tuple("Living").field(&parts).finish()
+    }
 }
 
 impl Living {
@@ -65,18 +76,29 @@ impl Living {
             network: network.into(),
             tokens,
             containers,
+            is_over: Rc::new(|_| true),
         }
+    }
+
+    /// The same, sparing who is not dead long enough: `is_over` is asked with an owner's token. Of
+    /// the reference's rules the owner has no interface name.
+    pub fn sparing(self, is_over: impl Fn(&str) -> bool + 'static) -> Self {
+        let is_over = Rc::new(is_over);
+        Self { is_over, ..self }
     }
 
     /// Whether a rule with this comment is of this network and of nobody who is alive. A comment
     /// that names nobody says nothing of the kind.
     pub fn is_stale(&self, comment: &str) -> bool {
         if let Some(stamp) = Stamp::parse(comment) {
-            return stamp.is_of_network(&self.network) && !self.tokens.contains(&stamp.token);
+            return stamp.is_of_network(&self.network)
+                && !self.tokens.contains(&stamp.token)
+                && (self.is_over)(&stamp.token);
         }
         PlainStamp::parse(comment).is_some_and(|stamp| {
             stamp.network == self.network
                 && !self.containers.iter().any(|alive| stamp.may_be_of(alive))
+                && (self.is_over)(&Owner::new(&*self.network, stamp.container, "").token())
         })
     }
 }
@@ -109,6 +131,16 @@ mod tests {
             assert!(!living.is_stale(&cut(&alive)), "{dots}");
         }
         assert!(living.is_stale("name: \"net\" id: \"aaaa\""), "not cut");
+    }
+
+    #[test]
+    fn who_is_not_dead_long_enough_is_spared() {
+        let owner = |ifname| Owner::new("net", "c2", ifname);
+        let young = [owner("eth0").token(), owner("").token()];
+        let living = Living::new("net", []).sparing(move |token| !young.iter().any(|y| y == token));
+        assert!(!living.is_stale(&owner("eth0").comment()));
+        assert!(living.is_stale(&owner("eth1").comment()));
+        assert!(!living.is_stale("name: \"net\" id: \"c2\""));
     }
 
     #[test]

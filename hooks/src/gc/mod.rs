@@ -8,10 +8,13 @@
 //!
 //! Promises: what cannot be judged stays; a root that cannot be is an error, behind the work that
 //! needs no runtime's word. What was attached after the runtimes
-//! were looked at, or less than the grace before, stays. Every decision is made while no other
+//! were looked at, or less than the grace before, stays. What plugins know and no cache does stays
+//! until they have known it for the grace: other callers write their cache last (decision 0064).
+//! Every decision is made while no other
 //! operation runs (`libcni`'s lock); one container's failure keeps nobody else's from being
 //! freed. A dry run changes nothing: it is the doctor.
 
+mod others; // callers that take no lock of ours
 mod report; // what became of what, and how it is printed
 pub mod runtimes; // which containers the runtimes know
 mod sweep; // records, and files that killed writers left
@@ -57,6 +60,10 @@ is dead, unless the process that it was attached for is there; --force frees tha
 attached by hand, under cnitool's IDs, are known to no runtime and stay. A root that is no runtime's is
 an error, and then only what has lost its namespace is freed.
 
+Rules, links and addresses that no cache knows may be of an add that containerd, CRI-O or nerdctl has
+under way: davit's plugins note them, and free them when a later gc finds them older than the grace.
+With --grace 0 they go at once.
+
 With NETWORK alone everything of that network is freed, the living too, as cnitool does it.
 --dry-run is the doctor: it tells what is left over and why, and changes nothing.";
 const EXAMPLES: &str = "\
@@ -78,7 +85,9 @@ pub fn command() -> Command {
         .value_name("SECONDS")
         .default_value(GRACE)
         .value_parser(clap::value_parser!(u64))
-        .help("leave alone what is younger, where a runtime would have to know it");
+        .help(
+            "leave alone what is younger, where a runtime would have to know it or no cache does",
+        );
     let force = Arg::new("force")
         .long("force")
         .requires("runtime-root")
@@ -122,6 +131,9 @@ pub fn run(place: &Place, options: &Options) -> anyhow::Result<Answer> {
     // Before the runtimes are looked at: what is attached from here on is too young.
     let judge = Judge {
         moment: SystemTime::now(),
+        stale_before: sys::clock::since_boot()
+            .saturating_sub(options.grace)
+            .as_secs(),
         runtimes: match &options.roots[..] {
             [] => None,
             roots => Some(Runtimes::look(roots)),
@@ -140,8 +152,16 @@ pub fn run(place: &Place, options: &Options) -> anyhow::Result<Answer> {
     report.errors.extend(complaints);
     // Before libcni's own sweep, which tells nobody.
     sweep::sweep_results(&judge, &mut report)?;
+    let nerdctl = match options.is_dry {
+        true => None, // it would keep a hook waiting
+        false => others::lock(&place.net_dir, judge.caller.patience)?,
+    };
     for list in &lists {
         judge.collect(list, &mut report);
+    }
+    drop(nerdctl);
+    if !options.is_dry {
+        others::forget_used(&lists, judge.stale_before)?;
     }
     if options.network.is_none() {
         judge.tell_orphans(&lists, &broken, &mut report)?;
@@ -200,6 +220,8 @@ impl Verdict {
 
 struct Judge<'a> {
     moment: SystemTime,
+    /// The grace ago, in seconds since this boot.
+    stale_before: u64,
     runtimes: Option<Runtimes>,
     options: &'a Options,
     caller: Caller,
@@ -217,7 +239,7 @@ impl Judge<'_> {
         };
         let ended = match self.options.is_dry || list.disable_gc {
             true => self.judge_only(list, &stays),
-            false => self.caller.gc(list, Keep::Judged(&stays)),
+            false => self.caller.gc(list, self.keep(&stays)),
         };
         if let Err(error) = ended {
             report.errors.push(error.to_string());
@@ -232,6 +254,21 @@ impl Judge<'_> {
                 .items
                 .push(Item::attachment(&cached, fate).because(reason));
         }
+    }
+
+    /// What is in no cache has no verdict, so it has a grace: other callers' adds are under way.
+    /// None when everything was asked for.
+    fn keep<'k>(&self, stays: &'k dyn Fn(&CachedAttachment) -> Result<bool, Error>) -> Keep<'k> {
+        let has_grace = !self.is_cnitools() && !self.options.grace.is_zero();
+        Keep::Judged {
+            stays,
+            stale_before: has_grace.then_some(self.stale_before),
+        }
+    }
+
+    /// Whether everything of one network is to go.
+    fn is_cnitools(&self) -> bool {
+        self.options.network.is_some() && self.runtimes.is_none()
     }
 
     /// The same decisions without a lock, which would be a file.
@@ -261,8 +298,7 @@ impl Judge<'_> {
     }
 
     fn verdict(&self, cached: &CachedAttachment) -> Result<Verdict, Error> {
-        let is_cnitools = self.options.network.is_some() && self.runtimes.is_none();
-        if is_cnitools {
+        if self.is_cnitools() {
             return Ok(Verdict::goes("everything of the network was asked for"));
         }
         let life = cached.life()?;
