@@ -92,6 +92,28 @@ fn seen_at(address: &str) -> Option<String> {
     Some(text)
 }
 
+/// Its rules are longer than a socket's send buffer by default.
+#[test]
+fn a_thousand_ports_are_published_and_taken_back() {
+    let Some(Net {
+        host,
+        container,
+        client: _client,
+    }) = net()
+    else {
+        return;
+    };
+    let mapping = |port: u16| json!({"hostPort": port, "containerPort": port, "protocol": "tcp"});
+    let mappings: Vec<_> = (20_000..21_000).map(mapping).collect();
+    let config = config("nftables", json!(mappings));
+    let before = host.trace();
+    host.run(PORTMAP, "ADD", &container, &config).result();
+    assert!(host.run(PORTMAP, "CHECK", &container, &config).success);
+    let answer = host.run(PORTMAP, "DEL", &container, &config);
+    assert!(answer.success, "{answer:?}");
+    assert_eq!(host.trace(), before);
+}
+
 #[test]
 fn a_published_port_is_reached_from_everywhere() {
     for back_end in BACK_ENDS {

@@ -281,8 +281,16 @@ impl Socket {
             bytes.resize(bytes.len().next_multiple_of(4), 0);
         }
         let kernel = SocketAddr::new(0, 0);
-        retrying(|| self.socket.send_to(&bytes, &kernel, 0))
-            .call(|| format!("sendto(netlink, {} bytes)", bytes.len()))?;
+        let send = || retrying(|| self.socket.send_to(&bytes, &kernel, 0));
+        let sent = match send() {
+            // Longer than the send buffer (`netlink_sendmsg`), by default 208 KiB: some hundred rules.
+            Err(error) if error.raw_os_error() == Some(Errno::EMSGSIZE as i32) => {
+                sys::socket::make_room(&self.socket, bytes.len())?;
+                send()
+            }
+            sent => sent,
+        };
+        sent.call(|| format!("sendto(netlink, {} bytes)", bytes.len()))?;
         Ok(self.sequence)
     }
 
@@ -377,6 +385,19 @@ pub(crate) fn bodies(datagram: &[u8]) -> Vec<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_batch_may_be_longer_than_the_send_buffer() {
+        const NOOP: u16 = 1; // NLMSG_NOOP: acknowledged if asked for, and nothing else
+        let noop = Message {
+            kind: NOOP,
+            flags: 0,
+            body: Vec::new(),
+        };
+        let mut socket = Socket::route().unwrap();
+        let batch = vec![noop.clone(); 20_000]; // 16 bytes each; the buffer has 208 KiB
+        socket.batch(batch, noop, "send a long batch").unwrap();
+    }
 
     #[test]
     fn a_verdict_is_an_error_whatever_its_number() {

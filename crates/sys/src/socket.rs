@@ -265,6 +265,15 @@ pub fn connect_stream(path: &std::path::Path, patience: Duration) -> Result<Owne
     }
 }
 
+/// Makes room for a datagram of `length` bytes in a socket's send buffer. Without CAP_NET_ADMIN
+/// `net.core.wmem_max` is the limit, which is no error here.
+pub fn make_room(socket: impl AsFd, length: usize) -> Result<()> {
+    // The kernel doubles what is asked for.
+    setsockopt(&socket, sockopt::SndBufForce, &length)
+        .or_else(|_| setsockopt(&socket, sockopt::SndBuf, &length))
+        .call(|| format!("setsockopt(SO_SNDBUF, {length})"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
