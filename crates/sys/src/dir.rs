@@ -16,7 +16,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use libc::{LOCK_EX, LOCK_NB, LOCK_SH};
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, renameat};
+use nix::fcntl::{
+    AT_FDCWD, AtFlags, FallocateFlags, OFlag, OpenHow, ResolveFlag, fallocate, openat, openat2,
+    renameat,
+};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
@@ -587,6 +590,16 @@ impl Drop for Lock {
     /// which panics then, would end a runtime in the middle of its work.
     fn drop(&mut self) {
         let _ = retry(|| flock(&self.0, libc::LOCK_UN));
+    }
+}
+
+/// Reserves disk space for the first `length` bytes of a file, whose length stays: what is written
+/// there later meets no full disk. Where the file system cannot do it, nothing is done.
+pub fn reserve(file: &File, length: usize) -> Result<()> {
+    let offset = libc::off_t::try_from(length).unwrap_or(libc::off_t::MAX);
+    match fallocate(file, FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, offset) {
+        Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => Ok(()),
+        reserved => reserved.call(|| format!("fallocate(KEEP_SIZE, {length})")),
     }
 }
 
