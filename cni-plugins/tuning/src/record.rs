@@ -5,7 +5,8 @@
 //!  "davit": {"network": "n", "containerID": "c", "ifname": "eth0", "netns": [4, 4026532],
 //!            "layers": [{"entry": {..}, "link": {"mtu": 1500}, "sysctl": [["ipv4/..", "0"]]}]}}
 //! ```
-//! The first line is the reference's whole file and holds what the container was attached with, so
+//! An attachment whose file name is another's by chance (`a` and `b_c`, `a_b` and `c`) has its token
+//! for a name, as has one whose name is too long. The first line is the reference's whole file and holds what the container was attached with, so
 //! that either suite restores from the other's. A layer is one `tuning` entry of the chain and
 //! what it replaced; entries of a chain go in reverse order, as the layers do.
 //!
@@ -50,35 +51,33 @@ pub(crate) struct Place {
     directory: String,
     network: String,
     attachment: Attachment,
-    name: String,
+    /// The reference's name, if a file can have it.
+    plain: Option<String>,
+    /// Exact: the plain one of `a` and `b_c` is that of `a_b` and `c` as well.
+    exact: String,
 }
 
 impl Place {
     /// The place for an attachment.
     pub(crate) fn new(directory: String, network: &NetworkName, attachment: &Attachment) -> Self {
-        let mut name = format!("{}_{}.json", attachment.container_id, attachment.ifname);
-        if name.len() > LONGEST_NAME {
-            name = format!("{}.json", owner(network, attachment).token());
-        }
+        let plain = format!("{}_{}.json", attachment.container_id, attachment.ifname);
         Self {
             directory,
             network: network.to_string(),
             attachment: attachment.clone(),
-            name,
+            plain: (plain.len() <= LONGEST_NAME).then_some(plain),
+            exact: format!("{}.json", owner(network, attachment).token()),
         }
     }
 
     /// The record; `None` when there is none, or none that can be understood.
     pub(crate) fn read(&self) -> Result<Option<Record>, Error> {
-        let text = Dir::open(&self.directory).and_then(|dir| dir.read(&self.name, LONGEST));
-        match text {
-            Err(error) if error.errno() == Errno::ENOENT => Ok(None),
-            text => {
-                let text = text.attempt(Code::IO, || self.what("read"))?;
-                let json = serde_json::from_slice(&text).ok();
-                Ok(json.and_then(|json| Record::from_json(&json)))
-            }
-        }
+        let text = match self.text(&self.exact)? {
+            None => self.own_plain()?.and_then(|(_, text)| text),
+            text => text,
+        };
+        let json = text.and_then(|text| serde_json::from_slice(&text).ok());
+        Ok(json.and_then(|json| Record::from_json(&json)))
     }
 
     /// Writes the record; one without layers is removed.
@@ -90,22 +89,54 @@ impl Place {
         json[OURS]["network"] = self.network.as_str().into();
         json[OURS]["containerID"] = self.attachment.container_id.as_str().into();
         json[OURS]["ifname"] = self.attachment.ifname.as_str().into();
+        let name = match (self.text(&self.exact)?, self.own_plain()?) {
+            (None, Some((plain, _))) => plain,
+            _ => &self.exact,
+        };
         let directory = Dir::open_or_create(&self.directory, 0o700);
         directory
-            .and_then(|dir| dir.replace_alone(&self.name, json.to_string().as_bytes(), 0o600))
-            .attempt(Code::IO, || self.what("write"))
+            .and_then(|dir| dir.replace_alone(name, json.to_string().as_bytes(), 0o600))
+            .attempt(Code::IO, || self.what("write", name))
     }
 
-    /// Removes the file, whatever is in it.
+    /// Removes the file, whatever is in it, unless it is another attachment's.
     pub(crate) fn remove(&self) -> Result<(), Error> {
-        match Dir::open(&self.directory).and_then(|dir| dir.remove_with_rest(&self.name)) {
-            Err(error) if error.errno() == Errno::ENOENT => Ok(()),
-            removed => removed.attempt(Code::IO, || self.what("remove")),
+        let plain = self.own_plain()?.map(|(plain, _)| plain);
+        for name in plain.into_iter().chain([&*self.exact]) {
+            match Dir::open(&self.directory).and_then(|dir| dir.remove_with_rest(name)) {
+                Err(error) if error.errno() == Errno::ENOENT => {}
+                removed => removed.attempt(Code::IO, || self.what("remove", name))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The plain name and what the file holds, unless it says that it is another attachment's.
+    fn own_plain(&self) -> Result<Option<(&str, Option<Vec<u8>>)>, Error> {
+        let Some(plain) = self.plain.as_deref() else {
+            return Ok(None);
+        };
+        let text = self.text(plain)?;
+        let named = text.as_deref().and_then(named);
+        let Attachment {
+            container_id,
+            ifname,
+        } = &self.attachment;
+        let is_anothers = named.is_some_and(|(id, name)| {
+            (id.as_str(), name.as_str()) != (container_id.as_str(), ifname.as_str())
+        });
+        Ok((!is_anothers).then_some((plain, text)))
+    }
+
+    fn text(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
+        match Dir::open(&self.directory).and_then(|dir| dir.read(name, LONGEST)) {
+            Err(error) if error.errno() == Errno::ENOENT => Ok(None),
+            text => text.map(Some).attempt(Code::IO, || self.what("read", name)),
         }
     }
 
-    fn what(&self, verb: &str) -> String {
-        format!("{verb} {}/{}", self.directory, self.name)
+    fn what(&self, verb: &str, name: &str) -> String {
+        format!("{verb} {}/{name}", self.directory)
     }
 }
 
@@ -118,10 +149,15 @@ pub(crate) fn identity(path: &str) -> Option<(u64, u64)> {
 /// The attachment that a file of ours is about, if it is of this network.
 pub(crate) fn attachment_of(text: &[u8], network: &str) -> Option<(String, String)> {
     let json: Value = serde_json::from_slice(text).ok()?;
-    let ours = &json[OURS];
-    let field = |key: &str| ours[key].as_str().map(str::to_owned);
-    let is_of_network = ours["network"].as_str() == Some(network);
-    is_of_network.then(|| Some((field("containerID")?, field("ifname")?)))?
+    let is_of_network = json[OURS]["network"].as_str() == Some(network);
+    is_of_network.then(|| named(text))?
+}
+
+/// The container and the interface that a file of ours names.
+fn named(text: &[u8]) -> Option<(String, String)> {
+    let json: Value = serde_json::from_slice(text).ok()?;
+    let field = |key: &str| json[OURS][key].as_str().map(str::to_owned);
+    Some((field("containerID")?, field("ifname")?))
 }
 
 impl Record {
@@ -220,6 +256,41 @@ mod tests {
             (1, Some(1500))
         );
         assert_eq!(Record::from_json(&json!([])), None);
+    }
+
+    #[test]
+    fn two_attachments_of_one_file_name_have_a_record_each() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().to_str().unwrap();
+        let place = |id: &str, ifname: &str| {
+            let attachment = Attachment {
+                container_id: id.parse().unwrap(),
+                ifname: ifname.parse().unwrap(),
+            };
+            Place::new(path.into(), &"n".parse().unwrap(), &attachment)
+        };
+        let (one, other) = (place("a", "b_c"), place("a_b", "c"));
+        let record = |name: &str| Record {
+            layers: vec![layer(name)],
+            ..Record::default()
+        };
+        let entry = |place: &Place| {
+            let record = place.read().unwrap();
+            record.map(|record| record.layers[0].entry.clone())
+        };
+        one.write(&record("one")).unwrap();
+        assert_eq!(entry(&other), None);
+        other.remove().unwrap();
+        other.write(&record("other")).unwrap();
+        assert_eq!(
+            (entry(&one), entry(&other)),
+            (Some("one".into()), Some("other".into()))
+        );
+        one.remove().unwrap();
+        other.write(&record("again")).unwrap();
+        assert_eq!((entry(&one), entry(&other)), (None, Some("again".into())));
+        other.remove().unwrap();
+        assert_eq!(std::fs::read_dir(path).unwrap().count(), 0);
     }
 
     #[test]
