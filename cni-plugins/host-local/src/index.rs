@@ -19,7 +19,8 @@
 //!
 //! The header is also how a reboot is noticed. A reservation last written before an index of
 //! another boot was committed belongs to an interface that went with that boot; `earlier until`
-//! carries that moment along, and survives whatever else spoils the index.
+//! carries that moment along, and survives whatever else spoils the index, but for a clock that goes
+//! back behind it.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -131,13 +132,22 @@ impl Header {
 
     /// Until when reservations are of an earlier boot; 0: none is known to be.
     fn earlier_until(&self, moment: &Moment) -> u64 {
+        let until = self.claimed_until(moment);
+        // A clock that went back tells nothing about files.
+        if until < moment.now { until } else { 0 }
+    }
+
+    /// The same by the file alone.
+    fn claimed_until(&self, moment: &Moment) -> u64 {
         if self.boot == moment.boot {
             return self.earlier_until;
         }
-        let until = self.committed.max(self.earlier_until);
-        // A clock that went back with the reboot tells nothing about files.
-        let told = !self.boot.is_empty() && !moment.boot.is_empty() && until < moment.now;
-        if told { until } else { 0 }
+        let told = !self.boot.is_empty() && !moment.boot.is_empty();
+        if told {
+            self.committed.max(self.earlier_until)
+        } else {
+            0
+        }
     }
 
     fn page(&self) -> Option<Vec<u8>> {
@@ -166,6 +176,21 @@ impl Header {
 pub(crate) fn earlier_until(path: &Path, moment: &Moment) -> u64 {
     let header = File::open(path).ok().and_then(|file| Header::read(&file));
     header.map_or(0, |header| header.earlier_until(moment))
+}
+
+/// Removes the index at `path` if the clock has gone back behind the moment that parts this boot
+/// from earlier ones: what is reserved from here on would seem to be of an earlier boot as soon as
+/// the clock has passed that moment again.
+pub(crate) fn forget_after_step_back(path: &Path, moment: &Moment) -> io::Result<()> {
+    let header = File::open(path).ok().and_then(|file| Header::read(&file));
+    let until = header.map_or(0, |header| header.claimed_until(moment));
+    if until == 0 || until < moment.now {
+        return Ok(());
+    }
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 impl Index {

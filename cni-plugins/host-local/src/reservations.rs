@@ -121,6 +121,8 @@ impl Reservations {
         };
         if let Some(path) = index_path(path) {
             let moment = reservations.moment();
+            index::forget_after_step_back(&path, &moment)
+                .attempt(Code::IO, || format!("remove {}", path.display()))?;
             reservations.index = Index::open(&path, &stamp(&reservations.dir), &moment);
             reservations.earlier_until = index::earlier_until(&path, &moment);
         }
@@ -881,6 +883,33 @@ mod tests {
             now: u64::MAX,
         };
         assert_eq!(index::earlier_until(&path, &unknown), 0);
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_later_makes_no_living_reservation_old() {
+        let (_root, _dir, mut store) = store();
+        store.of(&attachment("old")).unwrap();
+        assert!(store.reserve(ip("10.1.0.2"), &attachment("old")).unwrap());
+        let mut store = rebooted(store, "second");
+        let place = store.dir.path().to_owned();
+        store.of(&attachment("x")).unwrap();
+        assert!(store.reserve(ip("10.1.0.3"), &attachment("x")).unwrap());
+        let path = index_path(store.dir.path()).unwrap();
+        drop(store);
+        // As if the clock had been an hour ahead at the boot.
+        let later = nanoseconds(SystemTime::now()) + 3_600_000_000_000;
+        let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, &later.to_le_bytes(), 5 * 8).unwrap();
+        let again = Dir::open(&place).unwrap();
+        let mut store = Reservations::locked_in(again, &place, b"second".to_vec()).unwrap();
+        assert!(store.reserve(ip("10.1.0.4"), &attachment("new")).unwrap());
+        assert_eq!(store.earlier_until, 0);
+        drop(store);
+        let passed = Moment {
+            boot: b"second".to_vec(),
+            now: u64::MAX,
+        };
+        assert_eq!(index::earlier_until(&path, &passed), 0, "for good");
     }
 
     #[test]
