@@ -4,12 +4,13 @@ use cni::{CheckRequest, Error, Interface};
 use firewall::masquerade::Masquerade;
 use firewall::spoofing::Guard;
 use interface::check::{View, same_mac, wrong};
-use interface::host::check_forwarding;
+use interface::host::{check_forwarding, check_router_advertisements};
 use interface::{in_firewall, ipam, on_host, owner};
 use ipnet::IpNet;
 use netlink::{Link, Socket};
 
 use crate::config::{BridgeConfig, Gateway};
+use crate::vlan_gateway::VlanGateway;
 
 /// Compares configuration and previous result with the host.
 pub(crate) fn check(request: &CheckRequest) -> Result<(), Error> {
@@ -135,22 +136,21 @@ impl<'a> Bridged<'a> {
         if self.config.gateway == Gateway::None {
             return Ok(());
         }
-        let has_vlan = self
-            .config
-            .vlans
-            .as_ref()
-            .is_some_and(|vlans| vlans.native.is_some());
-        let what = || "list the bridge's addresses".to_owned();
-        let present = on_host(self.host.addresses(self.bridge.index), what)?;
+        let (link, name) = match VlanGateway::of(self.config) {
+            Some(gateway) => (gateway.check(&mut self.host)?, gateway.name().to_owned()),
+            None => {
+                check_router_advertisements(&self.bridge.name)?;
+                (self.bridge.index, self.bridge.name.clone())
+            }
+        };
+        let what = || format!("list the addresses of {name:?}");
+        let present = on_host(self.host.addresses(link), what)?;
         for ip in &self.inside.previous.ips {
             let gateway = ip
                 .gateway
                 .and_then(|gw| IpNet::new(gw, ip.address.prefix_len()).ok());
-            if gateway.is_some_and(|net| !has_vlan && !present.iter().any(|a| a.net == net)) {
-                return Err(wrong(format!(
-                    "{:?} lacks its gateway address",
-                    self.config.bridge
-                )));
+            if gateway.is_some_and(|net| !present.iter().any(|a| a.net == net)) {
+                return Err(wrong(format!("{name:?} lacks its gateway address")));
             }
             check_forwarding(ip.address.addr().is_ipv6())?;
         }

@@ -40,6 +40,12 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     row!(
         Cni,
+        BR01,
+        the_gateway_of_a_vlan_takes_no_router_advertisements,
+        "bridge: the host's ends of a network take no addresses from who is in it: accept_ra 0"
+    ),
+    row!(
+        Cni,
         BR29,
         check_finds_a_wrong_vlan,
         "SPEC CHECK: must return an error if a resource is missing or in an invalid state"
@@ -168,6 +174,15 @@ fn the_gateway_of_a_vlan_answers_and_goes_with_its_last_user(case: &Case<'_>) ->
     case.del(&two, &with_prev(&conf, &second))?;
     let veths = case.sh("ip -o link show type veth | wc -l")?;
     ensure_eq!(veths, "0", "veths left on the host");
+    Ok(())
+}
+
+fn the_gateway_of_a_vlan_takes_no_router_advertisements(case: &Case<'_>) -> Verdict {
+    required(case)?;
+    let at = case.sandbox("c1")?;
+    case.add(&at, &with(&conf(case), "vlan", 100))?;
+    let setting = case.sh("cat /proc/sys/net/ipv6/conf/br0.100/accept_ra")?;
+    ensure_eq!(setting, "0", "accept_ra of br0.100");
     Ok(())
 }
 

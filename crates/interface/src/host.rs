@@ -1,6 +1,7 @@
 //! Settings of the host that a network needs.
 
 use cni::{Attempt, Code, Error};
+use ipnet::IpNet;
 use netlink::link::Veth;
 use netlink::stacked::{Kind, NewLink};
 use netlink::{Socket, sysctl};
@@ -40,6 +41,46 @@ pub fn refuse_router_advertisements(link: &str) -> Result<(), Error> {
             format!("refuse router advertisements on {link:?}")
         }),
     }
+}
+
+/// For CHECK: it still takes none.
+pub fn check_router_advertisements(link: &str) -> Result<(), Error> {
+    let name = format!("ipv6/conf/{link}/accept_ra");
+    match sysctl::read(&name) {
+        Err(error) if error.errno() == Errno::ENOENT => Ok(()), // a host without IPv6
+        value => match value
+            .attempt(Code::PLUGIN, || format!("read {name}"))?
+            .as_str()
+        {
+            "0" => Ok(()),
+            value => {
+                let msg = format!("{link:?} takes router advertisements: accept_ra is {value}");
+                Err(Error::new(Code::PLUGIN, msg))
+            }
+        },
+    }
+}
+
+/// Lets a link that this ADD made have IPv6 addresses, also where `net.ipv6.conf.default` says that
+/// a new one has none: the kernel would refuse them with a bare `EACCES`.
+pub fn allow_ipv6(link: &str, addresses: &[IpNet]) -> Result<(), Error> {
+    if !addresses.iter().any(|net| net.addr().is_ipv6()) {
+        return Ok(());
+    }
+    let name = format!("ipv6/conf/{link}/disable_ipv6");
+    sysctl::ensure(&name, "0").attempt(Code::PLUGIN, || format!("switch IPv6 on for {link:?}"))
+}
+
+/// The same for a link that was there, which is not ours to change: an error with the remedy.
+pub fn refuse_without_ipv6(link: &str, addresses: &[IpNet]) -> Result<(), Error> {
+    let has_v6 = addresses.iter().any(|net| net.addr().is_ipv6());
+    let name = format!("ipv6/conf/{link}/disable_ipv6");
+    if !has_v6 || sysctl::read(&name).is_ok_and(|value| value == "0") {
+        return Ok(());
+    }
+    let msg =
+        format!("{link:?} cannot have an IPv6 address: the host has switched IPv6 off for it");
+    Err(Error::new(Code::PLUGIN, msg).details(format!("net.ipv6.conf.{link}.disable_ipv6")))
 }
 
 /// For STATUS: code 50 if this process may not make interfaces, or the kernel has none of this
