@@ -11,7 +11,9 @@ use cni::{AddRequest, Attempt, Code, Error};
 use cni_plugin::Claim;
 use firewall::masquerade::Masquerade;
 use firewall::spoofing::Guard;
-use interface::host::{enable_forwarding, refuse_router_advertisements};
+use interface::host::{
+    allow_ipv6, enable_forwarding, refuse_router_advertisements, refuse_without_ipv6,
+};
 use interface::link::{interface, interface_inside};
 use interface::pair::{self, Pair};
 use interface::setup::{Detection, Setup};
@@ -58,6 +60,8 @@ struct Job<'a> {
     /// The bridge as it was before the claim.
     present: Option<Link>,
     bridge: u32,
+    /// Whether it was made by this ADD.
+    has_made_bridge: bool,
     port: Link,
     inside: Link,
     vlan_gateway: Option<u32>,
@@ -82,6 +86,7 @@ impl<'a> Job<'a> {
             host,
             present,
             bridge: 0,
+            has_made_bridge: false,
             port: Link::default(),
             inside: Link::default(),
             vlan_gateway: None,
@@ -122,6 +127,7 @@ impl<'a> Job<'a> {
             }
         };
         self.bridge = link.index;
+        self.has_made_bridge = made;
         let mut settings = Vec::new();
         // Given an address once, a bridge stops taking that of its lowest port.
         settings.extend(link.mac.filter(|_| made).map(Setting::Mac));
@@ -214,6 +220,17 @@ impl<'a> Job<'a> {
             Some(gateway) => gateway.ensure(&mut self.host, self.bridge, &self.owner)?,
             None => self.bridge,
         };
+        let name = gateway
+            .as_ref()
+            .map_or(&*self.config.bridge, VlanGateway::name);
+        let is_own = match &gateway {
+            Some(gateway) => gateway.is_own(&mut self.host)?,
+            None => self.has_made_bridge,
+        };
+        match is_own {
+            true => allow_ipv6(name, &topology.gateways)?,
+            false => refuse_without_ipv6(name, &topology.gateways)?,
+        }
         self.vlan_gateway = gateway.map(|_| link);
         for gateway in &topology.gateways {
             self.ensure_address(link, *gateway, &topology.gateways)?;

@@ -281,6 +281,27 @@ fn a_vlan_gateway_that_was_left_half_made_is_completed() {
 }
 
 #[test]
+fn an_ipv6_gateway_where_new_links_have_no_ipv6() {
+    let Some(host) = Host::new() else { return };
+    host.sh("echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6");
+    let keys = json!({"isGateway": true});
+    let container = host.container("c1", &addresses(&["fd05::2/64"]));
+    let config = with(&config(), keys);
+    host.run(BRIDGE, "ADD", &container, &config).result();
+    assert!(host.sh("ip -6 addr show br0").contains("fd05::1/64"));
+    // A bridge that was there is not ours to change.
+    host.sh("ip link add br1 type bridge");
+    let other = with(&config, json!({"bridge": "br1", "name": "other"}));
+    let container = host.container("c2", &addresses(&["fd06::2/64"]));
+    let answer = host.run(BRIDGE, "ADD", &container, &other);
+    let remedy = answer.json["details"].as_str().unwrap_or_default();
+    assert!(
+        remedy.contains("net.ipv6.conf.br1.disable_ipv6"),
+        "{answer:?}"
+    );
+}
+
+#[test]
 fn a_taken_interface_name_stays_with_who_has_it() {
     let Some((host, container, config)) = attached(json!({})) else {
         return;

@@ -7,7 +7,7 @@
 use cni::{AddRequest, Attempt, Code, Error};
 use cni_plugin::Claim;
 use firewall::masquerade::Masquerade;
-use interface::host::{enable_forwarding, refuse_router_advertisements};
+use interface::host::{allow_ipv6, enable_forwarding, refuse_router_advertisements};
 use interface::link::{interface, interface_inside};
 use interface::pair::{self, Pair};
 use interface::setup::{Detection, Setup};
@@ -97,6 +97,7 @@ fn configure_container(sandbox: &mut Sandbox, link: &Link, plan: &Plan) -> Resul
 fn configure_host(host: &mut Socket, link: &Link, plan: &Plan) -> Result<(), Error> {
     let what = || format!("configure the host's end {:?}", link.name);
     refuse_router_advertisements(&link.name)?;
+    allow_ipv6(&link.name, &plan.gateways)?;
     // The gateway must answer at once, and nobody on this link can have its address.
     for gateway in &plan.gateways {
         on_host(
