@@ -45,7 +45,7 @@ pub(crate) fn del(request: &DelRequest) -> Result<(), Error> {
     let removed = first_error([
         remove_native(&owner, None),
         remove_programs(&addresses, None),
-        leave_zone(zone.as_deref(), &addresses),
+        leave_unrecorded_zone(zone.as_deref(), &addresses),
         swept.attempt(Code::IO, || "sweep the records".into()),
     ]);
     Records::tidy();
@@ -71,17 +71,11 @@ pub(crate) fn release(record: &Record) -> Result<(), Error> {
         true => remove_programs(&addresses, bridge),
         false => Ok(()),
     };
-    let zone = record.zone.as_deref();
-    let kept = match zone {
-        Some(_) => firewalld::forget(&token).attempt(Code::IO, io),
-        None => Ok(()),
-    };
     let removed = first_error([
         left.map(drop),
         remove_native(&owner, bridge),
         programs,
-        leave_zone(zone, &addresses),
-        kept,
+        leave_recorded_zone(record, &addresses),
         bridge.map_or(Ok(()), |bridge| restore(record, bridge)),
     ]);
     removed?;
@@ -105,16 +99,44 @@ fn remove_programs(addresses: &[IpAddr], bridge: Option<&str>) -> Result<(), Err
     })
 }
 
-/// A firewalld that does not run any more has no sources; its permanent ones are noted.
-fn leave_zone(zone: Option<&str>, addresses: &[IpAddr]) -> Result<(), Error> {
+/// What became of an attachment's sources.
+enum Sources {
+    TakenBack(Firewalld),
+    NotReached,
+}
+
+/// A firewalld that cannot be reached is no error: at run time it has no sources then, and the note
+/// of its permanent ones stays. The next who reaches it takes them back, for the record is gone.
+fn leave_zone(zone: Option<&str>, addresses: &[IpAddr]) -> Result<Sources, Error> {
     let (Some(zone), Ok(mut firewalld)) = (zone, Firewalld::connect()) else {
-        return Ok(());
+        return Ok(Sources::NotReached);
     };
     let mut first = Ok(());
     for ip in addresses {
         first = first.and(firewalld.remove(zone, *ip));
     }
-    in_firewalld(first, || format!("remove sources of zone {zone}"))
+    in_firewalld(first, || format!("remove sources of zone {zone}"))?;
+    Ok(Sources::TakenBack(firewalld))
+}
+
+/// As [`leave_zone`], by the record; the note goes only behind what it tells of.
+fn leave_recorded_zone(record: &Record, addresses: &[IpAddr]) -> Result<(), Error> {
+    match leave_zone(record.zone.as_deref(), addresses)? {
+        Sources::TakenBack(_) => firewalld::forget(&record.owner().token())
+            .attempt(Code::IO, || "forget the sources".into()),
+        Sources::NotReached => Ok(()),
+    }
+}
+
+/// As [`leave_zone`], without a record: what an earlier DEL could not take back is noted.
+fn leave_unrecorded_zone(zone: Option<&str>, addresses: &[IpAddr]) -> Result<(), Error> {
+    let Sources::TakenBack(mut firewalld) = leave_zone(zone, addresses)? else {
+        return Ok(());
+    };
+    let records = Records::open().attempt(Code::IO, || "open the records".into())?;
+    in_firewalld(firewalld::sweep(&mut firewalld, &records), || {
+        "take back what is noted of firewalld".into()
+    })
 }
 
 /// Somebody may have joined the bridge, and have seen its rules, while we were removing them.
@@ -140,4 +162,48 @@ fn isolate(record: &Record, bridge: (&str, Policy)) -> Result<(), Error> {
         bridge: Some(bridge),
     };
     in_firewall(wanted.install(&mut nft), what)
+}
+
+#[cfg(test)]
+mod tests {
+    use sys::NetNs;
+
+    use super::*;
+    use crate::firewalld::Kept;
+
+    #[test]
+    fn sources_that_could_not_be_taken_back_stay_noted() {
+        let Ok(netns) = NetNs::new() else {
+            println!("SKIP: only root makes namespaces");
+            return;
+        };
+        if Firewalld::connect().is_ok() {
+            println!("SKIP: firewalld runs here");
+            return;
+        }
+        let addresses: Vec<IpAddr> = vec!["192.0.2.77".parse().unwrap()];
+        let record = Record {
+            network: format!("unreached-{}", std::process::id()),
+            container: "c".into(),
+            ifname: "eth0".into(),
+            addresses: addresses.clone(),
+            zone: Some("trusted".into()),
+            bridge: None,
+            iptables: false,
+        };
+        let token = record.owner().token();
+        Records::note(&record, None).unwrap();
+        let zone = "trusted".into();
+        Kept { zone, addresses }.write(&token).unwrap();
+        let released = netns.run(|| -> sys::Result<()> {
+            release(&record).unwrap();
+            Ok(())
+        });
+        released.unwrap();
+        assert!(firewalld::is_noted(&token));
+        let record = Records::open().unwrap().read(&record.owner()).unwrap();
+        assert_eq!(record, None, "so that it is swept");
+        firewalld::forget(&token).unwrap();
+        Records::tidy();
+    }
 }

@@ -2,12 +2,13 @@
 //!
 //! A source is added twice: at run time, where it holds at once, and permanently, because
 //! `firewall-cmd --reload` throws everything else away. What is permanent outlives the boot too,
-//! but no container does: what was added is noted below the boot's id, and the first ADD of
-//! another boot takes it back.
+//! but no container does: what was added is noted below the boot's id, and the next ADD takes back
+//! what is of another boot, or of an attachment that went while firewalld was not to be reached.
 
 use std::net::IpAddr;
 
 use dbus::{Bus, Error, Result, Value, system_addresses};
+use owner::Stamp;
 use serde::{Deserialize, Serialize};
 use sys::{Dir, Errno};
 
@@ -141,17 +142,37 @@ pub(crate) fn forget(token: &str) -> sys::Result<()> {
     Ok(())
 }
 
-/// Takes back what earlier boots have left, unless somebody of this boot has the address again.
+/// Takes back what earlier boots have left, and whoever of this one has no record any more, unless
+/// somebody of this boot has the address again.
 pub(crate) fn sweep(firewalld: &mut Firewalld, records: &Records) -> Result<()> {
-    let (Ok(place), boot) = (Dir::open(PLACE), boot()) else {
-        return Ok(());
-    };
-    let names = place.names().unwrap_or_default();
-    for earlier in names.iter().filter(|name| *name != boot.as_str()) {
-        let Ok(dir) = place.open_dir(earlier) else {
+    match Dir::open(PLACE) {
+        Ok(place) => sweep_notes(&place, &boot(), records, |zone, ip| {
+            firewalld.remove(zone, ip)
+        }),
+        Err(_) => Ok(()),
+    }
+}
+
+fn sweep_notes(
+    place: &Dir,
+    boot: &str,
+    records: &Records,
+    mut remove: impl FnMut(&str, IpAddr) -> Result<()>,
+) -> Result<()> {
+    for of_boot in place.names().unwrap_or_default() {
+        let Ok(dir) = place.open_dir(&of_boot) else {
             continue;
         };
+        let is_past = of_boot != boot;
         for token in dir.names().unwrap_or_default() {
+            // A record is written before the note. What is no token is somebody's temporary file.
+            let is_kept = || {
+                let stamp = token.to_str().and_then(Stamp::of_token);
+                !is_past && stamp.is_none_or(|stamp| records.has(&stamp.token))
+            };
+            if is_kept() {
+                continue;
+            }
             let text = dir.read(&token, 1 << 20).unwrap_or_default();
             // What a full disk left says nothing, and is not kept.
             let kept: Option<Kept> = serde_json::from_slice(&text).ok();
@@ -160,12 +181,15 @@ pub(crate) fn sweep(firewalld: &mut Firewalld, records: &Records) -> Result<()> 
                 .flat_map(|k| k.addresses.iter().map(|ip| (&k.zone, ip)))
             {
                 if !records.is_of_another(*ip, "") {
-                    firewalld.remove(zone, *ip)?;
+                    remove(zone, *ip)?;
                 }
             }
-            let _ = dir.remove(&token);
+            // An ADD of the same attachment may have noted its own meanwhile.
+            if !is_kept() {
+                let _ = dir.remove(&token);
+            }
         }
-        let _ = place.remove_dir(earlier);
+        let _ = place.remove_dir(of_boot);
     }
     Ok(())
 }
@@ -173,4 +197,48 @@ pub(crate) fn sweep(firewalld: &mut Firewalld, records: &Records) -> Result<()> 
 fn boot() -> String {
     let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
     id.unwrap_or_default().trim().to_owned()
+}
+
+#[cfg(test)]
+pub(crate) fn is_noted(token: &str) -> bool {
+    Dir::open(format!("{PLACE}/{}", boot())).is_ok_and(|dir| dir.stat(token).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::tests::records;
+
+    #[test]
+    fn what_has_no_record_any_more_is_taken_back_and_nothing_else() {
+        let (place, records) = records("firewalld-sweep");
+        let note = |boot: &str, name: &str, ip: &str| {
+            let dir = Dir::open_or_create(place.join("notes").join(boot), 0o700).unwrap();
+            let kept = Kept {
+                zone: "trusted".into(),
+                addresses: vec![ip.parse().unwrap()],
+            };
+            let text = serde_json::to_vec(&kept).unwrap();
+            dir.replace(name, &text, 0o600).unwrap();
+        };
+        let owner = |id: &str| owner::Owner::new("n", id, "eth0");
+        note("past", &owner("old").token(), "10.0.0.1");
+        note("now", &owner("gone").token(), "10.0.0.2");
+        note("now", ".x.1.0.tmp", "10.0.0.3");
+        note("now", &owner("alive").token(), "10.0.0.4");
+        note("now", &owner("moved").token(), "10.0.0.4");
+        records.write_for_test(&owner("alive"), "10.0.0.4".parse().unwrap());
+        let mut taken = Vec::new();
+        let notes = Dir::open(place.join("notes")).unwrap();
+        let swept = sweep_notes(&notes, "now", &records, |zone, ip| {
+            taken.push(format!("{zone} {ip}"));
+            Ok(())
+        });
+        swept.unwrap();
+        taken.sort();
+        assert_eq!(taken, ["trusted 10.0.0.1", "trusted 10.0.0.2"]);
+        let left = notes.open_dir("now").unwrap().names().unwrap();
+        assert_eq!(left.len(), 2, "{left:?}");
+        std::fs::remove_dir_all(place).unwrap();
+    }
 }

@@ -172,6 +172,11 @@ impl Records {
         }
     }
 
+    /// Whether there is a record, or its writer is at it; also when that cannot be told.
+    pub(crate) fn has(&self, token: &str) -> bool {
+        !matches!(self.attachments.stat(token), Err(error) if error.errno() == Errno::ENOENT)
+    }
+
     /// Whether somebody else has rules for an address.
     pub(crate) fn is_of_another(&self, ip: IpAddr, token: &str) -> bool {
         let holder = self.addresses.read(ip.to_string(), LONGEST);
@@ -292,11 +297,11 @@ fn tolerate(removed: Result<()>) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// In a directory of the test's own, which the test removes.
-    fn records(name: &str) -> (std::path::PathBuf, Records) {
+    pub(crate) fn records(name: &str) -> (std::path::PathBuf, Records) {
         let place = std::env::temp_dir().join(format!("{name}-{}", std::process::id()));
         let made = |part: &str| Dir::open_or_create(place.join(part), MODE).unwrap();
         let records = Records {
@@ -305,6 +310,22 @@ mod tests {
             bridges: made("bridges"),
         };
         (place, records)
+    }
+
+    impl Records {
+        /// Notes an attachment with this address.
+        pub(crate) fn write_for_test(&self, owner: &Owner, ip: IpAddr) {
+            let record = Record {
+                network: owner.network.clone(),
+                container: owner.container.clone(),
+                ifname: owner.ifname.clone(),
+                addresses: vec![ip],
+                zone: None,
+                bridge: None,
+                iptables: false,
+            };
+            self.write(&record, None).unwrap();
+        }
     }
 
     #[test]
