@@ -78,6 +78,11 @@ impl Record {
         matches!(self.life(), Ok(Some(Life::Gone)))
     }
 
+    /// Whether its namespace is that of a process, by its path.
+    pub fn is_process(&self) -> bool {
+        sandbox::process_of(&self.netns).is_some()
+    }
+
     /// What became of the namespace it was written for; `None` when it has none.
     pub fn life(&self) -> sys::Result<Option<Life>> {
         if self.sandbox.is_empty() {

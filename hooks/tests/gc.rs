@@ -249,6 +249,22 @@ fn an_empty_root_cuts_off_no_process_that_runs_elsewhere() {
 }
 
 #[test]
+fn nor_takes_the_names_of_one_that_is_attached_to_nothing() {
+    let mut host = Host::new();
+    host.attach("c1");
+    let output = host.run_with(&["gc", "n"], ""); // as cnitool: it is attached to nothing now
+    assert!(output.status.success() && !host.is_cached("c1"));
+    Dir::open_or_create(host.path("runc"), 0o755).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(2100));
+    let (ok, report) = host.gc(&["--grace", "0"]);
+    let kept = "kept        record of c1: no runtime knows its container, but its process is there";
+    assert!(ok && report.contains(kept), "{report}");
+    assert!(host.has("state/containers/c1/record.json"));
+    let (ok, report) = host.gc(&["--grace", "0", "--force"]);
+    assert!(ok && !host.has("state/containers/c1"), "{report}");
+}
+
+#[test]
 fn one_killed_create_does_not_stop_the_others_from_being_freed() {
     let mut host = Host::new();
     host.attach("c1");

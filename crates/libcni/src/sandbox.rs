@@ -212,7 +212,7 @@ fn present(opened: sys::Result<NetNs>) -> sys::Result<Option<NetNs>> {
 }
 
 /// The process of a `/proc/<pid>/...` path.
-pub(crate) fn process_of(path: &str) -> Option<u32> {
+pub fn process_of(path: &str) -> Option<u32> {
     path.strip_prefix("/proc/")?.split('/').next()?.parse().ok()
 }
 

@@ -321,9 +321,7 @@ impl Judge<'_> {
             Life::Lives(reason) | Life::Unclear(reason) => return Ok(Verdict::stays(reason)),
             Life::Dead(reason) => Verdict::goes(reason),
             Life::Unknown if !self.options.is_forced && cached.is_process() => {
-                let why =
-                    "no runtime knows its container, but its process is there: --force frees it";
-                return Ok(Verdict::stays(why));
+                return Ok(Verdict::stays(PROCESS_THERE));
             }
             Life::Unknown => Verdict::goes("no runtime knows its container"),
         };
@@ -384,6 +382,10 @@ impl Judge<'_> {
         Ok(())
     }
 }
+
+/// Why what no runtime knows may stay.
+const PROCESS_THERE: &str =
+    "no runtime knows its container, but its process is there: --force frees it";
 
 /// How `by_hand` and cnitool name what no runtime knows.
 const BY_HAND: &str = "cnitool-";

@@ -15,7 +15,7 @@ use sys::{Dir, Errno};
 
 use super::report::{Fate, Item, Report};
 use super::runtimes::Life;
-use super::{Judge, Verdict};
+use super::{Judge, PROCESS_THERE, Verdict};
 use crate::args::Place;
 use crate::poststop::UNCLEAR_RECORD;
 use crate::record::{self, CONTAINERS, RECORD, writer_of};
@@ -118,7 +118,8 @@ impl Judge<'_> {
             return Ok(Some(Verdict::stays("its container is attached")));
         }
         let record = record::read(dir, id)?;
-        let namespace = record.map_or(Ok(None), |record| record.life())?;
+        let namespace = record.as_ref().map_or(Ok(None), |record| record.life())?;
+        let is_process = record.is_some_and(|record| record.is_process());
         match namespace {
             Some(sandbox::Life::Gone) => return Ok(Some(Verdict::goes("its namespace is gone"))),
             // Perhaps a create that has not attached anything yet.
@@ -139,6 +140,14 @@ impl Judge<'_> {
             // The pid that its runtime remembers may be of that other namespace too.
             Some(Life::Dead(_)) if namespace == Some(sandbox::Life::Unclear) => {
                 Verdict::stays(UNCLEAR_RECORD)
+            }
+            // As with attachments: whoever forgot a root would take the names of all below it.
+            Some(Life::Unknown)
+                if !self.options.is_forced
+                    && is_process
+                    && namespace == Some(sandbox::Life::There) =>
+            {
+                Verdict::stays(PROCESS_THERE)
             }
             _ => Verdict::goes("its container is attached to nothing"),
         }))
