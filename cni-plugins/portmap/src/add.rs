@@ -1,5 +1,7 @@
 //! ADD: refuse what collides, install the rules, forget what connection tracking knows better.
 
+use std::net::IpAddr;
+
 use cni::{AddRequest, Attempt, Code, Error};
 use cni_plugin::Claim;
 use firewall::nftables::Nftables;
@@ -96,13 +98,26 @@ fn refuse_listening(forwards: &[Forward<'_>]) -> Result<(), Error> {
 
 /// Clients that sent before the port was published would keep their old way. Not being able to
 /// forget is no reason to refuse: they come back when the flow times out.
+///
+/// Only those to an address of this host, or to the mapping's own: others to that port pass through.
 fn forget_udp(config: &PortmapConfig) {
-    let udp = config
-        .mappings
-        .iter()
-        .filter(|mapping| mapping.protocol == Protocol::Udp);
-    let ports: Vec<_> = udp.map(|mapping| mapping.host_port).collect();
-    let _ = conntrack::forget_udp(&ports);
+    let udp = config.mappings.iter();
+    let udp: Vec<_> = udp.filter(|m| m.protocol == Protocol::Udp).collect();
+    if udp.is_empty() {
+        return;
+    }
+    let Ok(local) = Socket::route().and_then(|mut host| host.all_addresses()) else {
+        return;
+    };
+    let is_local = |ip: IpAddr| ip.is_loopback() || local.iter().any(|own| own.net.addr() == ip);
+    let ports = udp.iter().map(|mapping| mapping.host_port).collect();
+    let _ = conntrack::forget_udp(&ports, |flow| {
+        udp.iter().any(|mapping| {
+            let host_ip = mapping.host_ip.filter(|ip| !ip.is_unspecified());
+            mapping.host_port == flow.port
+                && host_ip.map_or_else(|| is_local(flow.destination), |ip| ip == flow.destination)
+        })
+    });
 }
 
 /// Whether clients of this host reach the container by 127.0.0.1, which needs a route for it.

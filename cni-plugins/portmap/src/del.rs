@@ -3,6 +3,8 @@
 //! The configuration is not asked for the mappings: runtimes often give none on DEL. An owner
 //! without rules costs no process.
 
+use std::collections::BTreeSet;
+
 use cni::{Attempt, Code, DelRequest, Error};
 use firewall::nftables::Nftables;
 use firewall::{PATIENCE, Stamp, conntrack, legacy_chain};
@@ -44,17 +46,19 @@ pub(crate) fn remove(
 ) -> Result<(), Error> {
     let mut nft = in_firewall(Nftables::open(), || "open nftables".into())?;
     let what = || "remove port mappings".to_owned();
-    let mut ports = Vec::new();
-    let native = nftables::remove(&mut nft, by_comment, &mut ports);
+    let mut ways = BTreeSet::new();
+    let native = nftables::remove(&mut nft, by_comment, &mut ways);
     firewall::iptables::await_programs(PATIENCE);
     let legacy = match iptables::families(&mut nft, may_be) {
         Ok(families) if families.is_empty() => Ok(()),
-        families => families.and_then(|families| iptables::remove(&families, by_chain, &mut ports)),
+        families => families.and_then(|families| iptables::remove(&families, by_chain, &mut ways)),
     };
-    ports.sort_unstable();
-    ports.dedup();
-    // Whatever became of the rest: a second call finds no rule that names these ports.
-    let forgotten = conntrack::forget_udp(&ports);
+    // Whatever became of the rest: a second call finds no rule that names these ports. Only flows
+    // that the container answers are ours.
+    let ports = ways.iter().map(|(port, _)| *port).collect();
+    let forgotten = conntrack::forget_udp(&ports, |flow| {
+        ways.contains(&(flow.port, flow.answers_from))
+    });
     first_error([
         in_firewall(native, what),
         in_firewall(legacy, what),

@@ -6,6 +6,9 @@
 //! ```
 //! The shared chains live as long as anybody uses them.
 
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+
 use firewall::iptables::{
     Family, Iptables, Saved, Script, Table, has_legacy_nat, target_of, value_of,
 };
@@ -238,14 +241,18 @@ pub(crate) fn families(nft: &mut Nftables, wanted: impl Fn(&str) -> bool) -> Res
 }
 
 /// Removes the containers' chains that are `wanted`, and notes the UDP ports that were published
-/// by them.
-pub(crate) fn remove(families: &[Family], wanted: impl Wanted, ports: &mut Vec<u16>) -> Result<()> {
-    let ports = std::cell::RefCell::new(ports);
+/// by them, each with the container's address.
+pub(crate) fn remove(
+    families: &[Family],
+    wanted: impl Wanted,
+    ways: &mut BTreeSet<(u16, IpAddr)>,
+) -> Result<()> {
+    let ways = std::cell::RefCell::new(ways);
     let mut first = Ok(());
     for family in families {
         let removed = programs(*family).and_then(|programs| {
             programs.update(|saved| {
-                ports.borrow_mut().extend(udp_ports(saved, &wanted));
+                ways.borrow_mut().extend(udp_ways(saved, &wanted));
                 Ok(removal(saved, &wanted))
             })
         });
@@ -266,14 +273,17 @@ fn doomed<'a>(saved: &'a Saved, wanted: &impl Wanted) -> Vec<&'a str> {
         .collect()
 }
 
-fn udp_ports(saved: &Saved, wanted: &impl Wanted) -> Vec<u16> {
+fn udp_ways(saved: &Saved, wanted: &impl Wanted) -> Vec<(u16, IpAddr)> {
     let chains = doomed(saved, wanted);
     let own = saved.rules().filter(|(chain, _)| chains.contains(chain));
     let is_udp =
         |words: &str| value_of(words, "-p").and_then(|p| p.parse().ok()) == Some(Protocol::Udp);
     let udp = own.filter(|(_, words)| target_of(words) == Some("DNAT") && is_udp(words));
-    udp.filter_map(|(_, words)| value_of(words, "--dport")?.parse().ok())
-        .collect()
+    let way = |words: &str| {
+        let to: SocketAddr = value_of(words, "--to-destination")?.parse().ok()?;
+        Some((value_of(words, "--dport")?.parse().ok()?, to.ip()))
+    };
+    udp.filter_map(|(_, words)| way(words)).collect()
 }
 
 fn removal(saved: &Saved, wanted: &impl Wanted) -> Script {

@@ -10,6 +10,9 @@
 //! }
 //! ```
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
 use firewall::nftables::{Base, Family, Hook, Installed, Nftables, Table, Transaction};
 use firewall::{Match, Result, Rule, Stamp, Verdict};
 
@@ -231,11 +234,12 @@ pub(crate) fn first_missing(forward: &Forward<'_>) -> Result<Option<Rule>> {
         .map(|(_, rule)| rule))
 }
 
-/// Removes the rules that are `wanted`, and notes the UDP ports that were published by them.
+/// Removes the rules that are `wanted`, and notes the UDP ports that were published by them, each
+/// with the container's address.
 pub(crate) fn remove(
     nft: &mut Nftables,
     wanted: impl Fn(&str) -> bool,
-    ports: &mut Vec<u16>,
+    ways: &mut BTreeSet<(u16, IpAddr)>,
 ) -> Result<()> {
     nft.leave("remove port mappings", |nft| {
         let mut change = Transaction::default();
@@ -244,16 +248,18 @@ pub(crate) fn remove(
             let is_frame = |rule: &Installed| is_frame(&rule.chain);
             let removed = nft.plan_removal(&mut change, table, is_wanted, is_frame)?;
             let rules = removed.iter().filter_map(|rule| rule.rule.as_ref());
-            ports.extend(rules.filter_map(udp_port_of));
+            ways.extend(rules.filter_map(udp_way_of));
         }
         Ok(change)
     })
 }
 
-fn udp_port_of(rule: &Rule) -> Option<u16> {
-    port_of(rule)
-        .filter(|(protocol, _)| *protocol == firewall::Protocol::Udp)
-        .map(|(_, port)| port)
+fn udp_way_of(rule: &Rule) -> Option<(u16, IpAddr)> {
+    let (protocol, port) = port_of(rule)?;
+    match rule.verdict {
+        Verdict::Dnat(to, _) if protocol == firewall::Protocol::Udp => Some((port, to)),
+        _ => None,
+    }
 }
 
 fn is_frame(chain: &str) -> bool {

@@ -432,6 +432,23 @@ fn a_udp_client_does_not_keep_its_old_way() {
         // Something must make the host track connections before the first packet.
         host.sh("nft 'add table ip t; add chain ip t c { type nat hook prerouting priority 0; }'");
         assert!(!received(), "nothing is published yet");
+        // Somebody else's, to the same port, that only passes through: how often it was new.
+        host.sh(
+            "nft 'add chain ip t f { type filter hook forward priority 0; }
+                      add rule ip t f ct state new udp dport 5300 ip daddr 192.0.2.2 counter'",
+        );
+        client.sh("ip route add 10.5.0.0/24 via 192.0.2.1");
+        let passing = container.inside(|| std::net::UdpSocket::bind("10.5.0.2:4001").unwrap());
+        let answering = client.inside(|| std::net::UdpSocket::bind("192.0.2.2:5300").unwrap());
+        let times_new = || {
+            for (from, to) in [(&passing, &answering), (&answering, &passing)] {
+                from.send_to(b"x", to.local_addr().unwrap()).unwrap();
+                to.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+                to.recv_from(&mut [0]).unwrap();
+            }
+            host.sh("nft list chain ip t f | sed -n 's/.*packets \\([0-9]*\\).*/\\1/p'")
+        };
+        assert_eq!(times_new().trim(), "1");
         host.run(PORTMAP, "ADD", &container, &config).result();
         assert!(
             received(),
@@ -441,6 +458,11 @@ fn a_udp_client_does_not_keep_its_old_way() {
         assert!(
             !received(),
             "{back_end}: the flow from before DEL is forgotten"
+        );
+        assert_eq!(
+            times_new().trim(),
+            "1",
+            "{back_end}: nobody asked for that one"
         );
     }
 }
