@@ -161,7 +161,7 @@ mod tests {
             let dir = Dir::open(root.path().join("c1")).unwrap();
             let note = note(new.as_bytes(), old.as_bytes());
             dir.replace(note_of(HOSTS), &note, 0o600).unwrap();
-            fs::write(&path, present).unwrap();
+            dir.replace(HOSTS, present.as_bytes(), 0o644).unwrap();
             let change = |text: &[u8]| [text, b"+"].concat();
             files.change(HOSTS, change).unwrap();
             assert!(dir.stat(note_of(HOSTS)).is_err());

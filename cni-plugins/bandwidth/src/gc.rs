@@ -3,7 +3,7 @@
 //! Buckets on veth pairs and what is inside a container vanish with these.
 
 use cni::{Error, GcRequest};
-use cni_plugin::Grace;
+use interface::Grace;
 use interface::removal::first_error;
 use interface::{Owner, on_host};
 use netlink::{Link, Socket};

@@ -6,8 +6,8 @@
 use std::rc::Rc;
 
 use cni::{Error, GcRequest};
-use cni_plugin::Grace;
 use firewall::{Living, masquerade, spoofing};
+use interface::Grace;
 use interface::removal::first_error;
 use interface::{in_firewall, ipam, pair};
 

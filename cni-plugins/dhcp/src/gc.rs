@@ -1,7 +1,7 @@
 //! GC: gives back the leases of this network that no valid attachment owns.
 
 use cni::{Error, GcRequest};
-use cni_plugin::Grace;
+use interface::Grace;
 use owner::Owner;
 
 use crate::config;

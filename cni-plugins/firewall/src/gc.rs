@@ -2,8 +2,8 @@
 //! owner, without being valid.
 
 use cni::{Attempt, Code, Error, GcRequest};
-use cni_plugin::Grace;
 use firewall::nftables::Nftables;
+use interface::Grace;
 use interface::in_firewall;
 use interface::removal::first_error;
 use owner::Owner;

@@ -4,7 +4,7 @@
 //! device is out of the container. Each is content when there is nothing to do.
 
 use cni::{DelRequest, Error, GcRequest, IfName};
-use cni_plugin::Grace;
+use interface::Grace;
 use interface::pair::tokens;
 use interface::removal::{first_error, is_released_first};
 use interface::sandbox::{Found, Sandbox};

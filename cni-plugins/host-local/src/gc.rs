@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 
 use cni::{Error, GcRequest, ValidAttachments};
-use cni_plugin::Grace;
+use interface::Grace;
 use owner::Owner as Attachment;
 
 use crate::config;

@@ -1,8 +1,8 @@
 //! GC: rules of this network that no valid attachment owns, known by their comments.
 
 use cni::{Error, GcRequest};
-use cni_plugin::Grace;
 use firewall::Living;
+use interface::Grace;
 
 use crate::del::remove;
 use crate::iptables::{is_own, is_stale};

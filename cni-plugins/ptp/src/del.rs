@@ -4,8 +4,8 @@
 use std::rc::Rc;
 
 use cni::{DelRequest, Error, GcRequest};
-use cni_plugin::Grace;
 use firewall::{Living, masquerade};
+use interface::Grace;
 use interface::removal::{first_error, is_released_first};
 use interface::{in_firewall, ipam, owner, pair};
 

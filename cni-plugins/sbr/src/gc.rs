@@ -2,7 +2,7 @@
 //! namespace lives on.
 
 use cni::{Attempt, Code, Error, GcRequest};
-use cni_plugin::Grace;
+use interface::Grace;
 use interface::Owner;
 use interface::removal::first_error;
 use interface::sandbox::{Found, Sandbox};

@@ -4,7 +4,7 @@
 //! have done so when the container was attached.
 
 use cni::{DelRequest, Error, GcRequest};
-use cni_plugin::Grace;
+use interface::Grace;
 use owner::Owner as Attachment;
 
 use crate::config::Store;

@@ -46,6 +46,9 @@ pub(crate) struct Layer {
     pub(crate) sysctls: Vec<(String, String)>,
 }
 
+/// The plain name, and what its file holds.
+type Plain<'a> = (&'a str, Option<Vec<u8>>);
+
 /// A record's place on disk.
 pub(crate) struct Place {
     directory: String,
@@ -111,8 +114,8 @@ impl Place {
         Ok(())
     }
 
-    /// The plain name and what the file holds, unless it says that it is another attachment's.
-    fn own_plain(&self) -> Result<Option<(&str, Option<Vec<u8>>)>, Error> {
+    /// The plain name, unless its file says that it is another attachment's.
+    fn own_plain(&self) -> Result<Option<Plain<'_>>, Error> {
         let Some(plain) = self.plain.as_deref() else {
             return Ok(None);
         };

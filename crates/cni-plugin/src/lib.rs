@@ -4,13 +4,11 @@
 //! the plugin's business; when they run, what is printed, and that a failed ADD is undone is ours.
 
 pub mod delegate; // finding and executing an IPAM plugin
-pub mod grace; // what GC leaves alone until it has seen it twice
 mod log; // standard error: trouble, and structure on demand
 pub mod manual; // what a plugin tells a person: --help and its man page
 pub mod plugin; // trait Plugin, and the claim that decides about the undo
 pub mod plugin_main; // the protocol: variables, streams, exit status
 
-pub use grace::Grace;
 pub use manual::Manual;
 pub use plugin::{Claim, Plugin};
 pub use plugin_main::{SUITE_VERSION, plugin_main};

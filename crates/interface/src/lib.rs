@@ -9,6 +9,7 @@
 
 pub mod assigned; // PURE: an IPAM result as addresses and routes of one link
 pub mod check; // prevResult against the container's link
+pub mod grace; // what GC leaves alone until it has seen it twice
 pub mod host; // settings of the host
 pub mod ipam; // the delegate, if there is one
 pub mod keys; // PURE: keys that several plugins have
@@ -20,6 +21,7 @@ pub mod sandbox; // the container's network namespace
 pub mod setup; // addresses, duplicate detection, routes
 
 pub use assigned::Assigned;
+pub use grace::Grace;
 pub use owner::Owner;
 pub use sandbox::Sandbox;
 

@@ -62,8 +62,9 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let short = Duration::from_millis(20);
         assert!(lock(place.path(), short).unwrap().is_none(), "never ran");
-        assert!(!place.path().join(NERDCTL).exists());
-        std::fs::write(place.path().join(NERDCTL), "").unwrap();
+        let dir = Dir::open(place.path()).unwrap();
+        assert!(dir.names().unwrap().is_empty());
+        dir.create_new(NERDCTL, 0o644).unwrap();
         let held = lock(place.path(), short).unwrap();
         let error = lock(place.path(), short).unwrap_err();
         assert!(format!("{error:#}").contains(NERDCTL), "{error:#}");
