@@ -42,7 +42,7 @@ pub(crate) fn add(request: &AddRequest, claim: &mut Claim) -> Result<cni::Result
     let topology = job.ask_ipam()?;
     job.configure_container(topology.as_ref())?;
     if let Some(topology) = &topology {
-        job.make_gateway(topology)?;
+        job.make_gateway(topology, claim)?;
         job.masquerade(topology)?;
     }
     job.wait_for_port()?;
@@ -210,7 +210,7 @@ impl<'a> Job<'a> {
         setup.apply(&mut self.sandbox, &self.inside, assigned)
     }
 
-    fn make_gateway(&mut self, topology: &Topology) -> Result<(), Error> {
+    fn make_gateway(&mut self, topology: &Topology, claim: &mut Claim) -> Result<(), Error> {
         if self.config.gateway == Gateway::None {
             return Ok(());
         }
@@ -235,7 +235,7 @@ impl<'a> Job<'a> {
         for gateway in &topology.gateways {
             self.ensure_address(link, *gateway, &topology.gateways)?;
         }
-        enable_forwarding(topology.assigned.families())
+        enable_forwarding(topology.assigned.families(), claim)
     }
 
     /// A bridge may have many gateways of ours, but none that we do not know, unless forced.

@@ -10,6 +10,9 @@ of the bridge. With isGateway the bridge has the subnet's gateway address and th
 with ipMasq the container reaches the world with the host's address. Without ipam the network has
 no addresses: a switch.
 
+An IPv6 gateway makes the host a router, and a router takes no default route from router
+advertisements: a host that has its own by them keeps it with net.ipv6.conf.LINK.accept_ra=2.
+
 A bridge stays when its last container leaves. Everything else goes with DEL, also when the
 namespace is gone, or with GC.",
     keys: &[

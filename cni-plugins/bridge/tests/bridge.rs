@@ -281,6 +281,28 @@ fn a_vlan_gateway_that_was_left_half_made_is_completed() {
 }
 
 #[test]
+fn a_host_that_loses_its_advertised_default_route_is_told() {
+    let Some(host) = Host::new() else { return };
+    if !host.has(&["ip"]) {
+        return;
+    }
+    host.sh(
+        "ip link add up0 type veth peer name up1; ip link set up0 up; ip link set up1 up
+             echo 1 > /proc/sys/net/ipv6/conf/up0/accept_ra
+             ip -6 route add default via fe80::1 dev up0 proto ra",
+    );
+    let config = with(&config(), json!({"isGateway": true}));
+    for (id, is_told) in [("c1", true), ("c2", false)] {
+        let net = format!("fd05::{}/64", &id[1..].parse::<u8>().unwrap() + 1);
+        let container = host.container(id, &addresses(&[&net]));
+        let answer = host.run(BRIDGE, "ADD", &container, &config);
+        assert!(answer.success, "{answer:?}");
+        let is_told_now = answer.stderr.contains("net.ipv6.conf.up0.accept_ra=2");
+        assert_eq!(is_told_now, is_told, "{id}: {}", answer.stderr);
+    }
+}
+
+#[test]
 fn an_ipv6_gateway_where_new_links_have_no_ipv6() {
     let Some(host) = Host::new() else { return };
     host.sh("echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6");

@@ -48,7 +48,7 @@ pub(crate) fn add(request: &AddRequest, claim: &mut Claim) -> Result<cni::Result
     let assigned = ipam::ask(request, CONTAINER)?.unwrap_or_default();
     let plan = Plan::new(assigned)?;
     configure_container(&mut sandbox, &inside, &plan)?;
-    configure_host(&mut host, &outside, &plan)?;
+    configure_host(&mut host, &outside, &plan, claim)?;
     if let Some(back_end) = config.masquerade {
         let masquerade = Masquerade {
             owner: &owner,
@@ -94,7 +94,12 @@ fn configure_container(sandbox: &mut Sandbox, link: &Link, plan: &Plan) -> Resul
     setup::add_routes(sandbox, link, &plan.assigned)
 }
 
-fn configure_host(host: &mut Socket, link: &Link, plan: &Plan) -> Result<(), Error> {
+fn configure_host(
+    host: &mut Socket,
+    link: &Link,
+    plan: &Plan,
+    claim: &mut Claim,
+) -> Result<(), Error> {
     let what = || format!("configure the host's end {:?}", link.name);
     refuse_router_advertisements(&link.name)?;
     allow_ipv6(&link.name, &plan.gateways)?;
@@ -109,7 +114,7 @@ fn configure_host(host: &mut Socket, link: &Link, plan: &Plan) -> Result<(), Err
     for route in plan.outer_routes(link.index) {
         on_host(host.add_route(&route), what)?;
     }
-    enable_forwarding(plan.assigned.families())
+    enable_forwarding(plan.assigned.families(), claim)
 }
 
 fn result(

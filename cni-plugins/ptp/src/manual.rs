@@ -7,7 +7,10 @@ pub(crate) const MANUAL: Manual = Manual {
     description: "\
 Makes a veth pair with one end in the container. The host's end has the gateway's address; all
 that the container sends goes through the host, which forwards. Containers reach each other only
-as far as the host lets them.",
+as far as the host lets them.
+
+An IPv6 address makes the host a router, and a router takes no default route from router
+advertisements: a host that has its own by them keeps it with net.ipv6.conf.LINK.accept_ra=2.",
     keys: &[
         ("ipMasq", "bool, false", "masquerade what leaves the subnet"),
         (

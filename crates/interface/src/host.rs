@@ -1,6 +1,7 @@
 //! Settings of the host that a network needs.
 
 use cni::{Attempt, Code, Error};
+use cni_plugin::Claim;
 use ipnet::IpNet;
 use netlink::link::Veth;
 use netlink::stacked::{Kind, NewLink};
@@ -10,8 +11,17 @@ use sys::{Errno, NetNs};
 /// `net.ipv4.ip_forward` and `net.ipv6.conf.all.forwarding`.
 pub const FORWARDING: [&str; 2] = ["ipv4/ip_forward", "ipv6/conf/all/forwarding"];
 
-/// Switches forwarding on for the protocols in use: IPv4, IPv6.
-pub fn enable_forwarding(families: [bool; 2]) -> Result<(), Error> {
+/// Switches forwarding on for the protocols in use: IPv4, IPv6. Warns of what the host loses.
+pub fn enable_forwarding(families: [bool; 2], claim: &mut Claim) -> Result<(), Error> {
+    if families[1] && sysctl::read(FORWARDING[1]).is_ok_and(|value| value == "0") {
+        for link in losing_default() {
+            claim.warn(format!(
+                "IPv6 forwarding is switched on: {link:?} loses the default route that router \
+                 advertisements have given it, for its accept_ra is 1; set \
+                 net.ipv6.conf.{link}.accept_ra=2 on a host that is to keep it"
+            ));
+        }
+    }
     for (used, name) in families.into_iter().zip(FORWARDING) {
         if used {
             let what = || format!("enable forwarding: {name}");
@@ -19,6 +29,26 @@ pub fn enable_forwarding(families: [bool; 2]) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Links whose default route the kernel takes away, without a word, from a host that begins to
+/// forward: those that take router advertisements only from hosts that do not (accept_ra 1). Where a
+/// program of the host reads them (accept_ra 0), the kernel leaves its routes alone.
+fn losing_default() -> Vec<String> {
+    let find = || -> netlink::Result<Vec<String>> {
+        let mut host = Socket::route()?;
+        let mut names = Vec::new();
+        for index in host.links_with_advertised_default()? {
+            names.extend(host.link_by_index(index)?.map(|link| link.name));
+        }
+        Ok(names)
+    };
+    let mut names = find().unwrap_or_default(); // a warning is not worth an error
+    names.retain(|name| {
+        let accepts = sysctl::read(&format!("ipv6/conf/{name}/accept_ra"));
+        accepts.is_ok_and(|value| value == "1")
+    });
+    names
 }
 
 /// For CHECK: forwarding is still on for this protocol.

@@ -105,6 +105,24 @@ impl Socket {
         Ok(routes)
     }
 
+    /// The links over which router advertisements have given this machine a default route.
+    pub fn links_with_advertised_default(&mut self) -> Result<Vec<u32>> {
+        let what = "list IPv6 routes";
+        let mut message = RouteMessage::default();
+        message.header.address_family = AddressFamily::Inet6;
+        let mut links = Vec::new();
+        for body in self.dump(message_of(RTM_GETROUTE, 0, &message), what)? {
+            let route = RouteMessage::parse(&body[..]).map_err(|e| Error::malformed(what, e))?;
+            let header = &route.header;
+            if header.protocol == RouteProtocol::Ra && header.destination_prefix_length == 0 {
+                links.extend(parse(&body, what)?.and_then(|route| route.link));
+            }
+        }
+        links.sort_unstable();
+        links.dedup();
+        Ok(links)
+    }
+
     /// The index of the link by which the kernel would reach `ip` now; none without a route.
     pub fn link_towards(&mut self, ip: IpAddr) -> Result<Option<u32>> {
         let what = format!("find the route to {ip}");
