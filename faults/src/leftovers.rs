@@ -156,12 +156,17 @@ fn files(top: &Path, things: &mut Things) {
 }
 
 /// host-local does without these at any time, and makes them again; locks there are as many at most as
-/// the cache has.
+/// the cache has; what a GC has noted of somebody who was gone goes a grace later (decision 0064).
 fn is_a_hint(path: &Path) -> bool {
     let text = path.to_string_lossy();
-    ["/last_reserved_ip.", "/networks/.davit/", "/cni/locks/"]
-        .iter()
-        .any(|part| text.contains(part))
+    [
+        "/last_reserved_ip.",
+        "/networks/.davit/",
+        "/cni/locks/",
+        "/run/davit-cni/stale/",
+    ]
+    .iter()
+    .any(|part| text.contains(part))
 }
 
 /// Links, addresses, routes of a process's network namespace.

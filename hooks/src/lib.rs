@@ -33,7 +33,7 @@ pub mod timings; // how long each step of a hook took
 pub mod too_old; // lists whose plugins are not asked
 pub mod turns; // one does the work for all who wait
 
-use std::io::Read;
+use std::io::{Read, Write};
 
 use crate::args::{Invocation, Operation};
 
@@ -46,14 +46,11 @@ pub struct Answer {
     pub failure: Option<anyhow::Error>,
 }
 
-/// Says what is no error. Runtimes keep what a hook says in their logs: who finds a network left
-/// over must find why.
-#[allow(
-    clippy::print_stderr,
-    reason = "there is no other place for what is no error"
-)]
-pub(crate) fn note(line: &str) {
-    eprintln!("davit-cni: {line}");
+/// Says a line on standard error: what failed, or what is no error, for runtimes keep what a hook says in
+/// their logs, and who finds a network left over must find why.
+pub fn note(line: &str) {
+    // eprintln! panics where that log's disk is full, in the middle of an undo.
+    let _ = writeln!(std::io::stderr(), "davit-cni: {line}");
 }
 
 impl From<String> for Answer {

@@ -28,8 +28,7 @@ fn main() -> ExitCode {
 }
 
 /// The whole chain as one line.
-#[allow(clippy::print_stderr, reason = "this is main")]
 fn report(error: &anyhow::Error) -> ExitCode {
-    eprintln!("davit-cni: {error:#}");
+    hooks::note(&format!("{error:#}"));
     ExitCode::FAILURE
 }
