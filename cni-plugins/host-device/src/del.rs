@@ -70,6 +70,8 @@ fn come_home(request: &DelRequest) -> Result<(), Error> {
     let (token, netns) = (owner.token(), request.netns.as_deref());
     let mut settled = Vec::new();
     if let Some(claims) = Claims::existing()? {
+        // An ADD that was killed while it wrote has left a file.
+        settled.push(claims.sweep().map(|()| false));
         for device in claims.of_owner(&token)? {
             settled.push(settle(&claims, &token, &device, netns));
         }
