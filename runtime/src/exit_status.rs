@@ -11,15 +11,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
+use sys::clock::FOREVER;
 use sys::process::{CloneArgs, Cloned, clone3};
 
 use crate::foreground::ExitStatus;
 use crate::launch::Request;
 use crate::procfs::{self, Stat};
 use crate::state_dir::{Record, StateDir};
-
-/// As long as any program runs.
-pub const FOREVER: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// How long an ended process may wait for its parent to reap it, before we give up on its pidfd.
 const REAPING: Duration = Duration::from_secs(10);

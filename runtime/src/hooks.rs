@@ -3,11 +3,11 @@
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use sys::Errno;
 use sys::child::{Excess, Finished, StandardError, Terms};
+use sys::clock::FOREVER;
 
 use crate::fault::{Code, Fault};
 use crate::networks;
@@ -16,9 +16,6 @@ use crate::timeline;
 
 /// How much of each output of a hook is kept for the error message, in bytes.
 const MAX_OUTPUT: usize = 16 * 1024;
-
-/// For a hook without a timeout, which the specification lets run as long as it likes.
-const FOREVER: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// Where and with what the hooks of one moment run.
 pub struct Surroundings<'a> {
@@ -55,6 +52,7 @@ pub fn run(hook: &Hook, surroundings: &Surroundings<'_>) -> Result<()> {
     sys::child::die_with_parent(&mut command);
     let terms = Terms {
         stderr: StandardError::Collected,
+        // Without a timeout the specification lets it run as long as it likes.
         time: hook.timeout.unwrap_or(FOREVER),
         output: MAX_OUTPUT,
         excess: Excess::Dropped,
@@ -99,7 +97,7 @@ fn said(output: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
     fn hook(script: &str, timeout: Option<u64>) -> Hook {
         Hook {

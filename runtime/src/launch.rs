@@ -413,7 +413,7 @@ impl<'a> Launch<'a> {
             Err(error) => {
                 // First, for the namespace ends with init.
                 self.moved.take().into_iter().for_each(Moved::give_back);
-                end(&init);
+                end(init.pid, &init.pidfd);
                 return Err(error);
             }
         }
@@ -801,10 +801,10 @@ fn is_forbidden(error: &cgroup::Error) -> bool {
 }
 
 /// Ends an init that cannot be used.
-fn end(init: &Init) {
+fn end(pid: Pid, pidfd: &OwnedFd) {
     // It may have ended by itself; either way it is reaped.
-    let _ = sys::process::pidfd_send_signal(&init.pidfd, nix::libc::SIGKILL);
-    let _ = sys::process::reap(init.pid, &init.pidfd, PATIENCE);
+    let _ = sys::process::pidfd_send_signal(pidfd, nix::libc::SIGKILL);
+    let _ = sys::process::reap(pid, pidfd, PATIENCE);
 }
 
 /// Writes the OOM score of `pid`; `property` is what asked for it.

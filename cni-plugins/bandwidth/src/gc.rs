@@ -20,13 +20,12 @@ pub(crate) fn gc(request: &GcRequest) -> Result<(), Error> {
         .map(|(container, ifname)| Owner::new(network, container, ifname).token())
         .collect();
     let grace = Grace::of(request)?;
-    let is_left = |token: &String| !tokens.contains(token) && grace.is_over(token);
     let what = || "delete stale ifbs".to_owned();
     let mut host = on_host(Socket::route(), what)?;
     let is_stale = |link: &Link| {
         let stamp = link.alias.as_deref().and_then(Stamp::parse);
         link.kind.as_deref() == Some("ifb")
-            && stamp.is_some_and(|s| s.is_of_network(network) && is_left(&s.token))
+            && stamp.is_some_and(|s| s.is_of_network(network) && grace.frees(&tokens, &s.token))
     };
     let links = on_host(host.links(), what)?;
     let stale = links.into_iter().filter(is_stale);

@@ -220,22 +220,30 @@ impl<'a> Job<'a> {
             Some(gateway) => gateway.ensure(&mut self.host, self.bridge, &self.owner)?,
             None => self.bridge,
         };
-        let name = gateway
-            .as_ref()
-            .map_or(&*self.config.bridge, VlanGateway::name);
-        let is_own = match &gateway {
-            Some(gateway) => gateway.is_own(&mut self.host)?,
-            None => self.has_made_bridge,
-        };
-        match is_own {
-            true => allow_ipv6(name, &topology.gateways)?,
-            false => refuse_without_ipv6(name, &topology.gateways)?,
+        if topology.gateways.iter().any(|net| net.addr().is_ipv6()) {
+            self.make_way_for_ipv6(gateway.as_ref(), &topology.gateways)?;
         }
         self.vlan_gateway = gateway.map(|_| link);
         for gateway in &topology.gateways {
             self.ensure_address(link, *gateway, &topology.gateways)?;
         }
         enable_forwarding(topology.assigned.families(), claim)
+    }
+
+    /// Only what is ours may be changed.
+    fn make_way_for_ipv6(
+        &mut self,
+        gateway: Option<&VlanGateway<'_>>,
+        addresses: &[IpNet],
+    ) -> Result<(), Error> {
+        let (name, is_own) = match gateway {
+            Some(gateway) => (gateway.name(), gateway.is_own(&mut self.host)?),
+            None => (&*self.config.bridge, self.has_made_bridge),
+        };
+        match is_own {
+            true => allow_ipv6(name, addresses),
+            false => refuse_without_ipv6(name, addresses),
+        }
     }
 
     /// A bridge may have many gateways of ours, but none that we do not know, unless forced.

@@ -3,10 +3,8 @@
 //! Ports are known by their alias, rules by their comments, addresses by the IPAM plugin. The
 //! bridge itself is shared with whoever else uses it, and stays.
 
-use std::rc::Rc;
-
 use cni::{Error, GcRequest};
-use firewall::{Living, masquerade, spoofing};
+use firewall::{masquerade, spoofing};
 use interface::Grace;
 use interface::removal::first_error;
 use interface::{in_firewall, ipam, pair};
@@ -20,10 +18,8 @@ pub(crate) fn gc(request: &GcRequest) -> Result<(), Error> {
         return Ok(());
     };
     let tokens = pair::tokens(network, valid);
-    let grace = Rc::new(Grace::of(request)?);
-    let stays = |token: &str| tokens.iter().any(|valid| valid == token) || !grace.is_over(token);
-    let over = Rc::clone(&grace);
-    let living = Living::new(network.as_str(), valid.iter()).sparing(move |t| over.is_over(t));
+    let grace = Grace::of(request)?;
+    let stays = |token: &str| !grace.frees(&tokens, token);
     // As with DEL: no address is released while a link may still have it.
     let ports = pair::sweep(network, stays);
     let released = if ports.is_ok() {
@@ -37,7 +33,9 @@ pub(crate) fn gc(request: &GcRequest) -> Result<(), Error> {
         in_firewall(spoofing::sweep(network.as_str(), stays), || {
             "sweep macspoofchk".into()
         }),
-        in_firewall(masquerade::sweep(&living), || "sweep ipMasq".into()),
+        in_firewall(masquerade::sweep(&grace.living(valid)), || {
+            "sweep ipMasq".into()
+        }),
         remove_unused_gateway(&request.invocation),
     ])
 }

@@ -2,7 +2,6 @@
 
 use cni::{Error, GcRequest};
 use interface::Grace;
-use owner::Owner;
 
 use crate::config;
 use crate::del;
@@ -21,14 +20,11 @@ pub(crate) fn gc(request: &GcRequest) -> Result<(), Error> {
     let network = request.invocation.config.name.as_str();
     let (records, _) = store.records()?;
     let grace = Grace::of(request)?;
-    let is_over = |container: &str, ifname: &str| {
-        grace.is_over(&Owner::new(network, container, ifname).token())
-    };
     let keys = records.into_iter().map(|record| record.wish.key);
     let stale = keys.filter(|key| {
         key.network == network
             && !valid.contains(&key.container, &key.ifname)
-            && is_over(&key.container, &key.ifname)
+            && grace.is_over_for(&key.container, &key.ifname)
     });
     let released: Vec<_> = stale.map(|key| del::release(&socket, &key, None)).collect();
     // Every one of them is tried before the first error is told.

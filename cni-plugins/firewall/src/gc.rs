@@ -20,7 +20,7 @@ pub(crate) fn gc(request: &GcRequest) -> Result<(), Error> {
     let token = |(container, ifname)| Owner::new(network, container, ifname).token();
     let tokens: Vec<_> = valid.iter().map(token).collect();
     let grace = Grace::of(request)?;
-    let is_valid = |token: &str| tokens.iter().any(|valid| valid == token) || !grace.is_over(token);
+    let is_valid = |token: &str| !grace.frees(&tokens, token);
     let records = || -> Result<(), Error> {
         match Records::find().attempt(Code::IO, || "open the records".into())? {
             Some(records) => release_all(&records, network, is_valid),

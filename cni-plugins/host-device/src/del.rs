@@ -49,8 +49,7 @@ pub(crate) fn gc(request: &GcRequest) -> Result<(), Error> {
                 token,
                 container: String::new(),
             };
-            let is_left = stamp.is_of_network(network.as_str()) && !tokens.contains(&stamp.token);
-            if is_left && grace.is_over(&stamp.token) {
+            if stamp.is_of_network(network.as_str()) && grace.frees(&tokens, &stamp.token) {
                 steps.push(settle(&claims, &stamp.token, &device, None).map(drop));
             }
         }

@@ -5,7 +5,6 @@ use std::net::IpAddr;
 
 use cni::{Error, GcRequest, ValidAttachments};
 use interface::Grace;
-use owner::Owner as Attachment;
 
 use crate::config;
 use crate::del::release_all;
@@ -21,7 +20,14 @@ pub(crate) fn gc(request: &GcRequest) -> Result<(), Error> {
         return Ok(());
     };
     let grace = Grace::of(request)?;
-    let stays = |owner: &Owner| is_valid(owner, valid) || !grace.is_over(&token(request, owner));
+    // Where the interface is not known, the container is judged.
+    let is_over = |owner: &Owner| {
+        grace.is_over_for(
+            &owner.container_id,
+            owner.ifname.as_deref().unwrap_or_default(),
+        )
+    };
+    let stays = |owner: &Owner| is_valid(owner, valid) || !is_over(owner);
     let read = reservations.entries()?;
     let staying = read.iter().filter(|(owner, ..)| stays(owner));
     let keep: HashSet<IpAddr> = staying.map(|(_, address, _)| *address).collect();
@@ -29,13 +35,6 @@ pub(crate) fn gc(request: &GcRequest) -> Result<(), Error> {
     let mut stale = reservations.addresses()?;
     stale.retain(|address| !keep.contains(address));
     release_all(&mut reservations, stale)
-}
-
-/// For the grace: of an attachment whose interface is not known, the container's.
-fn token(request: &GcRequest, owner: &Owner) -> String {
-    let network = request.invocation.config.name.as_str();
-    let ifname = owner.ifname.as_deref().unwrap_or_default();
-    Attachment::new(network, &*owner.container_id, ifname).token()
 }
 
 /// A file without an interface belongs to every interface of its container.

@@ -1,7 +1,6 @@
 //! GC: rules of this network that no valid attachment owns, known by their comments.
 
 use cni::{Error, GcRequest};
-use firewall::Living;
 use interface::Grace;
 
 use crate::del::remove;
@@ -12,9 +11,7 @@ pub(crate) fn gc(request: &GcRequest) -> Result<(), Error> {
     let Some(valid) = &request.valid else {
         return Ok(());
     };
-    let network = request.invocation.config.name.as_str();
-    let grace = Grace::of(request)?;
-    let living = Living::new(network, valid.iter()).sparing(move |token| grace.is_over(token));
+    let living = Grace::of(request)?.living(valid);
     remove(
         |comment| living.is_stale(comment),
         is_own,

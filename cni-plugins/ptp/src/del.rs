@@ -1,10 +1,8 @@
 //! DEL and GC: every step is tried, whatever became of the others, and the first error is told.
 //! Only addresses wait for the link: who got one that is still configured would share it.
 
-use std::rc::Rc;
-
 use cni::{DelRequest, Error, GcRequest};
-use firewall::{Living, masquerade};
+use firewall::masquerade;
 use interface::Grace;
 use interface::removal::{first_error, is_released_first};
 use interface::{in_firewall, ipam, owner, pair};
@@ -39,16 +37,16 @@ pub(crate) fn gc(request: &GcRequest) -> Result<(), Error> {
         return Ok(());
     };
     let tokens = pair::tokens(network, valid);
-    let grace = Rc::new(Grace::of(request)?);
-    let stays = |token: &str| tokens.iter().any(|valid| valid == token) || !grace.is_over(token);
+    let grace = Grace::of(request)?;
+    let stays = |token: &str| !grace.frees(&tokens, token);
     let pairs = pair::sweep(network, stays);
     let released = if pairs.is_ok() {
         ipam::gc(request)
     } else {
         Ok(())
     };
-    let over = Rc::clone(&grace);
-    let living = Living::new(network.as_str(), valid.iter()).sparing(move |t| over.is_over(t));
-    let rules = in_firewall(masquerade::sweep(&living), || "sweep ipMasq".into());
+    let rules = in_firewall(masquerade::sweep(&grace.living(valid)), || {
+        "sweep ipMasq".into()
+    });
     first_error([pairs, released, rules])
 }

@@ -5,7 +5,6 @@
 
 use cni::{DelRequest, Error, GcRequest};
 use interface::Grace;
-use owner::Owner as Attachment;
 
 use crate::config::Store;
 use crate::record::{Owner, Records};
@@ -25,13 +24,9 @@ pub(crate) fn gc(request: &GcRequest) -> Result<(), Error> {
     };
     let store = Store::parse(&request.invocation)?;
     let grace = Grace::of(request)?;
-    let is_over = |id: &str, ifname: &str| {
-        let network = request.invocation.config.name.as_str();
-        grace.is_over(&Attachment::new(network, id, ifname).token())
-    };
     forget(&store, |owner| match owner {
         Some(owner) if valid.contains(&owner.container_id, &owner.ifname) => false,
-        Some(owner) => is_over(&owner.container_id, &owner.ifname),
+        Some(owner) => grace.is_over_for(&owner.container_id, &owner.ifname),
         None => true, // its writer was killed: the lock is ours
     })
 }

@@ -3,7 +3,6 @@
 
 use cni::{Attempt, Code, Error, GcRequest};
 use interface::Grace;
-use interface::Owner;
 use interface::removal::first_error;
 use sys::{Dir, Errno};
 
@@ -19,9 +18,6 @@ pub(crate) fn gc(request: &GcRequest) -> Result<(), Error> {
         return Ok(());
     };
     let grace = Grace::of(request)?;
-    let is_over = |id: &str, ifname: &str| {
-        grace.is_over(&Owner::new(network.name.as_str(), id, ifname).token())
-    };
     let path = data_dir(network)?;
     let what = || format!("look for stale records in {path}");
     let directory = match Dir::open(&path) {
@@ -36,9 +32,10 @@ pub(crate) fn gc(request: &GcRequest) -> Result<(), Error> {
             return Ok(());
         };
         let attachment = attachment_of(&text, network.name.as_str());
-        if attachment
-            .is_none_or(|(id, ifname)| valid.contains(&id, &ifname) || !is_over(&id, &ifname))
-        {
+        let goes = |(id, ifname): (String, String)| {
+            !valid.contains(&id, &ifname) && grace.is_over_for(&id, &ifname)
+        };
+        if !attachment.is_some_and(goes) {
             return Ok(());
         }
         match directory.remove(&name) {

@@ -6,7 +6,9 @@
 //!            "layers": [{"entry": {..}, "link": {"mtu": 1500}, "sysctl": [["ipv4/..", "0"]]}]}}
 //! ```
 //! An attachment whose file name is another's by chance (`a` and `b_c`, `a_b` and `c`) has its token
-//! for a name, as has one whose name is too long. The first line is the reference's whole file and holds what the container was attached with, so
+//! for a name, as has one whose name is too long.
+//!
+//! The first line is the reference's whole file and holds what the container was attached with, so
 //! that either suite restores from the other's. A layer is one `tuning` entry of the chain and
 //! what it replaced; entries of a chain go in reverse order, as the layers do.
 //!

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use testbed::Config;
 
+use super::lifecycle::FEW_FILES;
 use crate::case::Case;
 use crate::container::Container;
 use crate::row::{Demand, Row, Verdict, ensure, ensure_eq, lacking, needs, row};
@@ -351,14 +352,12 @@ fn delete_removes_cgroups_however_deep_they_are(case: &Case<'_>) -> Verdict {
     let container = up_with(case, "pids", &[])?;
     let directory = format!("/sys/fs/cgroup/pids{}", container.cgroup);
     case.sh(&format!("mkdir -p {directory}/{}", "a/".repeat(400)))?;
-    let few = ["sh", "-c", "ulimit -n 256; exec \"$@\"", "sh"];
-    for words in [["kill", "--all"], ["delete", "--force"]] {
-        let mut words = words.to_vec();
-        words.push(&container.id);
-        if words[0] == "kill" {
-            words.push("KILL");
-        }
-        let call = case.runtime(&words)?.within(&few);
+    let id = &*container.id;
+    for words in [
+        &["kill", "--all", id, "KILL"][..],
+        &["delete", "--force", id],
+    ] {
+        let call = case.runtime(words)?.within(&FEW_FILES);
         case.call(&call)?.succeeds()?;
     }
     ensure!(

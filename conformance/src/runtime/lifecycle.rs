@@ -416,14 +416,16 @@ fn kill_all_of_a_stopped_container_succeeds(case: &Case<'_>) -> Verdict {
     Ok(())
 }
 
+/// What comes after these words may have 256 files open.
+pub(super) const FEW_FILES: [&str; 4] = ["sh", "-c", "ulimit -n 256; exec \"$@\"", "sh"];
+
 fn kill_all_reaches_more_than_the_caller_may_open(case: &Case<'_>) -> Verdict {
     let crowd = "i=0; while [ $i -lt 400 ]; do sleep 1002 & i=$((i+1)); done; touch /there; wait; sleep 1003";
     let container = case.container(Config::new().sh(crowd))?;
     container.up()?;
     container.makes("/there")?;
     let kill = case.runtime(&["kill", "--all", &container.id, "KILL"])?;
-    case.call(&kill.within(&["sh", "-c", "ulimit -n 256; exec \"$@\"", "sh"]))?
-        .succeeds()?;
+    case.call(&kill.within(&FEW_FILES))?.succeeds()?;
     container.reaches("stopped")?;
     Ok(())
 }

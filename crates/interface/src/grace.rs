@@ -11,17 +11,18 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::rc::Rc;
 
-use cni::{Attempt, Code, Error, GcRequest};
-use owner::{Owner, STALE_NOTES, Stamp};
+use cni::{Attempt, Code, Error, GcRequest, ValidAttachments};
+use owner::{LONGEST_NOTE, Living, Owner, STALE_NOTES, Stamp, noted};
 use sys::{Dir, clock};
 
-/// A number of seconds.
-const LONGEST: u64 = 32;
-
 /// What this GC knows of when the owners of stale things were first seen to be gone.
-#[derive(Debug)]
-pub struct Grace(Option<Notes>);
+#[derive(Clone, Debug)]
+pub struct Grace {
+    network: String,
+    notes: Option<Rc<Notes>>,
+}
 
 #[derive(Debug)]
 struct Notes {
@@ -34,12 +35,12 @@ struct Notes {
 impl Grace {
     /// Of this request. Forgets what was noted of owners that are valid now.
     pub fn of(request: &GcRequest) -> Result<Self, Error> {
+        let network = request.invocation.config.name.as_str();
         let Some(before) = request.stale_before else {
-            return Ok(Self(None));
+            return Ok(Self::without(network));
         };
         let open = || -> sys::Result<Self> {
             let dir = Dir::open_or_create(STALE_NOTES, 0o700)?;
-            let network = request.invocation.config.name.as_str();
             let valid: Vec<_> = request
                 .valid
                 .iter()
@@ -48,6 +49,13 @@ impl Grace {
             Self::open(dir, before, network, &valid)
         };
         open().attempt(Code::IO, || format!("read the notes in {STALE_NOTES}"))
+    }
+
+    fn without(network: &str) -> Self {
+        Self {
+            network: network.to_owned(),
+            notes: None,
+        }
     }
 
     fn open(dir: Dir, before: u64, network: &str, valid: &[(&str, &str)]) -> sys::Result<Self> {
@@ -63,6 +71,9 @@ impl Grace {
             }
         }
         for (container, ifname) in valid {
+            if known.is_empty() {
+                break;
+            }
             for ifname in [*ifname, ""] {
                 let token = Owner::new(network, *container, ifname).token();
                 if known.remove(&token).is_some() {
@@ -70,17 +81,21 @@ impl Grace {
                 }
             }
         }
-        Ok(Self(Some(Notes {
+        let notes = Notes {
             dir,
             before,
             known: RefCell::new(known),
-        })))
+        };
+        Ok(Self {
+            network: network.to_owned(),
+            notes: Some(Rc::new(notes)),
+        })
     }
 
     /// Whether what an owner who is not valid has may be freed; ask of nobody else, for it is noted.
     /// Owners of whom only the container is known have an empty interface name.
     pub fn is_over(&self, token: &str) -> bool {
-        let Some(notes) = &self.0 else {
+        let Some(notes) = &self.notes else {
             return true;
         };
         let mut known = notes.known.borrow_mut();
@@ -96,11 +111,27 @@ impl Grace {
         known.insert(token.to_owned(), u64::MAX); // not over for the rest of this call
         false
     }
+
+    /// The same of an attachment of this network.
+    pub fn is_over_for(&self, container: &str, ifname: &str) -> bool {
+        // Without a grace nobody looks at a token.
+        self.notes.is_none() || self.is_over(&Owner::new(&*self.network, container, ifname).token())
+    }
+
+    /// Whether what this owner has is freed: he is none of the `valid`, and it is over.
+    pub fn frees(&self, valid: &[String], token: &str) -> bool {
+        !valid.iter().any(|valid| valid == token) && self.is_over(token)
+    }
+
+    /// Who stays, for rules that name their owners.
+    pub fn living(&self, valid: &ValidAttachments) -> Living {
+        let grace = self.clone();
+        Living::new(&self.network, valid.iter()).sparing(move |token| grace.is_over(token))
+    }
 }
 
 fn read(dir: &Dir, token: &str) -> Option<u64> {
-    let text = String::from_utf8(dir.read(token, LONGEST).ok()?).ok()?;
-    text.parse().ok()
+    noted(&dir.read(token, LONGEST_NOTE).ok()?)
 }
 
 #[cfg(test)]
@@ -126,6 +157,7 @@ mod tests {
 
     #[test]
     fn without_a_grace_all_goes_at_once() {
-        assert!(Grace(None).is_over("any"));
+        let none = Grace::without("n");
+        assert!(none.is_over("any") && none.is_over_for("c", "eth0"));
     }
 }

@@ -94,18 +94,22 @@ pub fn check_router_advertisements(link: &str) -> Result<(), Error> {
 /// Lets a link that this ADD made have IPv6 addresses, also where `net.ipv6.conf.default` says that
 /// a new one has none: the kernel would refuse them with a bare `EACCES`.
 pub fn allow_ipv6(link: &str, addresses: &[IpNet]) -> Result<(), Error> {
-    if !addresses.iter().any(|net| net.addr().is_ipv6()) {
+    let Some(name) = switch_of_ipv6(link, addresses) else {
         return Ok(());
-    }
-    let name = format!("ipv6/conf/{link}/disable_ipv6");
+    };
     sysctl::ensure(&name, "0").attempt(Code::PLUGIN, || format!("switch IPv6 on for {link:?}"))
+}
+
+/// The parameter that keeps `link` from having one of these addresses; nothing where none is IPv6's.
+fn switch_of_ipv6(link: &str, addresses: &[IpNet]) -> Option<String> {
+    let has_v6 = addresses.iter().any(|net| net.addr().is_ipv6());
+    has_v6.then(|| format!("ipv6/conf/{link}/disable_ipv6"))
 }
 
 /// The same for a link that was there, which is not ours to change: an error with the remedy.
 pub fn refuse_without_ipv6(link: &str, addresses: &[IpNet]) -> Result<(), Error> {
-    let has_v6 = addresses.iter().any(|net| net.addr().is_ipv6());
-    let name = format!("ipv6/conf/{link}/disable_ipv6");
-    if !has_v6 || sysctl::read(&name).is_ok_and(|value| value == "0") {
+    let is_on = |name: String| sysctl::read(&name).is_ok_and(|value| value == "0");
+    if switch_of_ipv6(link, addresses).is_none_or(is_on) {
         return Ok(());
     }
     let msg =

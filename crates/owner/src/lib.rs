@@ -15,6 +15,14 @@ pub use living::{Living, PlainStamp};
 /// Where plugins note since when an owner's things are stale, by token, and `davit-cni gc` looks
 /// which notes are used up.
 pub const STALE_NOTES: &str = "/run/davit-cni/stale";
+
+/// What a note holds is no longer: a number.
+pub const LONGEST_NOTE: u64 = 32;
+
+/// The moment of a note, in seconds since this boot; `None` for what is none.
+pub fn noted(note: &[u8]) -> Option<u64> {
+    std::str::from_utf8(note).ok()?.parse().ok()
+}
 /// nft(8) refuses comments longer than this; the kernel keeps them with a trailing NUL.
 const COMMENT_BYTES: usize = 127;
 /// XT_EXTENSION_MAXNAMELEN: the longest chain name that iptables takes.

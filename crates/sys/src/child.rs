@@ -18,6 +18,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{Pid, getppid};
 
+use crate::clock::FOREVER;
 use crate::error::{Result, SyscallError, SyscallResult};
 use crate::process::{is_pollable, pidfd_open, wait_for_exit};
 
@@ -68,8 +69,6 @@ pub struct Finished {
 const BUSY_PATIENCE: Duration = Duration::from_secs(5);
 const BUSY_POLL: Duration = Duration::from_millis(20);
 
-const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
-
 /// How much of an output is read before the clock is looked at again: others may write as fast.
 const READ_AT_ONCE: usize = 1 << 20;
 
@@ -83,7 +82,7 @@ const END_POLL: Duration = Duration::from_millis(5);
 pub fn run(command: &mut Command, stdin: &[u8], terms: Terms) -> Result<Finished> {
     let now = Instant::now();
     // What no clock can count is as long as any program runs.
-    let deadline = now.checked_add(terms.time).unwrap_or(now + LONGEST);
+    let deadline = now.checked_add(terms.time).unwrap_or(now + FOREVER);
     let stderr = match terms.stderr {
         StandardError::Collected => Stdio::piped(),
         StandardError::Inherited => Stdio::inherit(),

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// As long as any program runs, and short enough to be added to any moment.
+pub const FOREVER: Duration = Duration::from_secs(10 * 365 * 86_400);
+
 /// Time since this boot (`CLOCK_BOOTTIME`).
 pub fn since_boot() -> Duration {
     // SAFETY: all-zero bytes are a valid timespec.

@@ -668,7 +668,7 @@ fn only_temporary_name(name: &OsStr) -> OsString {
 /// Whether [`only_temporary_name`] may have made it.
 fn is_of_one_writer(name: &OsStr) -> bool {
     let name = name.as_bytes();
-    name.len() > ".x.tmp".len() - 1 && name.starts_with(b".") && name.ends_with(b".tmp")
+    name.len() > "..tmp".len() && name.starts_with(b".") && name.ends_with(b".tmp")
 }
 
 fn tolerate(result: Result<()>, expected: &[Errno]) -> Result<()> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use libcni::NetworkList;
-use owner::{STALE_NOTES, Stamp};
+use owner::{LONGEST_NOTE, STALE_NOTES, Stamp, noted};
 use sys::dir::{Lock, LockKind};
 use sys::{Dir, Errno};
 
@@ -41,9 +41,8 @@ pub(super) fn forget_used(lists: &[NetworkList], before: u64) -> anyhow::Result<
             continue;
         }
         // One that is gone, or cannot be understood, is as good as used.
-        let text = dir.read(&name, 32).unwrap_or_default();
-        let noted = String::from_utf8_lossy(&text).parse().unwrap_or(0);
-        if noted <= before {
+        let note = dir.read(&name, LONGEST_NOTE).unwrap_or_default();
+        if noted(&note).unwrap_or(0) <= before {
             match dir.remove(&name) {
                 Err(error) if error.errno() != Errno::ENOENT => return Err(error.into()),
                 _ => {}

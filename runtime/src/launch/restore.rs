@@ -99,7 +99,7 @@ pub fn restore(
         Err(error) => {
             launch.undo();
             if pid != 0 {
-                end(Pid::from_raw(pid));
+                end_child(Pid::from_raw(pid));
             }
             Err(error)
         }
@@ -107,14 +107,13 @@ pub fn restore(
 }
 
 /// Ends what CRIU began, in whatever cgroup it is, and reaps it, so that the caller's table is as it was.
-fn end(pid: Pid) {
+fn end_child(pid: Pid) {
     // The number is this process's as long as it is our child and nobody has reaped it.
     if waitpid(pid, Some(WaitPidFlag::WNOHANG)) != Ok(WaitStatus::StillAlive) {
         return;
     }
     if let Ok(pidfd) = sys::process::pidfd_open(pid) {
-        let _ = sys::process::pidfd_send_signal(&pidfd, nix::libc::SIGKILL);
-        let _ = sys::process::reap(pid, &pidfd, super::PATIENCE);
+        super::end(pid, &pidfd);
     }
 }
 

@@ -4,10 +4,11 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use sys::clock::FOREVER;
 
 use crate::container::Container;
 use crate::container_id::ContainerId;
-use crate::exit_status::{self, FOREVER};
+use crate::exit_status;
 use crate::fault::{Code, Fault};
 use crate::foreground::ExitStatus;
 use crate::state_dir::{Stage, StateRoot};
