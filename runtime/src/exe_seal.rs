@@ -3,14 +3,14 @@
 //! A process that enters a container is visible there as `/proc/<pid>/exe`, and a script whose
 //! interpreter is `/proc/self/exe` even runs it. If that link leads to the file on the host's
 //! disk, a root user without a user namespace can overwrite it and owns the next start on this
-//! host. So the operations that enter a container first run again, through a mount of that one
-//! file which is read-only, belongs to no mount namespace, and so cannot be changed by anybody;
-//! or, where no mount may be made, from a copy in memory that is sealed against every change.
-//! docs/decisions/0001 has the alternatives and their cost.
+//! host. So the operations that enter a container first move over to a mount of that one file which is
+//! read-only, belongs to no mount namespace, and so cannot be changed by anybody: in place where the
+//! kernel lets them, else by executing it; or, where no mount may be made, from a copy in memory that is
+//! sealed against every change. docs/decisions/0001 has the alternatives and their cost.
 
 use std::ffi::{CStr, CString, OsString};
 use std::fs::File;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::sync::OnceLock;
@@ -63,12 +63,16 @@ fn go_on(since: Option<u64>) -> Result<()> {
     let own = Path::new("/proc/self/exe");
     let program = open_path(own)?;
     let program = match protection(own, &program)? {
-        Protection::Enough => {
-            PROTECTED.get_or_init(|| ());
-            return Ok(());
-        }
-        Protection::None => read_only_mount(&program).or_else(|_| sealed_copy(own))?,
-        Protection::HostMount => sealed_copy(own)?,
+        Protection::Enough => None,
+        Protection::None => match read_only_mount(&program) {
+            Ok(mount) if moved_onto(own, &mount) => None,
+            mount => Some(mount.or_else(|_| sealed_copy(own))?),
+        },
+        Protection::HostMount => Some(sealed_copy(own)?),
+    };
+    let Some(program) = program else {
+        PROTECTED.get_or_init(|| ());
+        return Ok(());
     };
     let mut argv: Vec<CString> = std::env::args_os()
         .map(|arg| c_string(arg.into_vec()))
@@ -79,6 +83,18 @@ fn go_on(since: Option<u64>) -> Result<()> {
     }
     Err(sys::process::exec_fd(&program, &argv))
         .context("execute this program again, protected (vm.memfd_noexec=2 forbids it)")
+}
+
+/// Whether this process runs from `mount` from now on; where the kernel does not let it (`CAP_SYS_RESOURCE`
+/// is asked for), another execve does the same.
+fn moved_onto(own: &Path, mount: &OwnedFd) -> bool {
+    let path = format!("/proc/self/fd/{}", mount.as_raw_fd());
+    let moved = File::open(path).is_ok_and(|file| sys::own_program::move_onto(&file).is_ok());
+    let is_protected = || {
+        let program = open_path(own)?;
+        protection(own, &program)
+    };
+    moved && matches!(is_protected(), Ok(Protection::Enough))
 }
 
 /// What keeps a container from writing to this program.

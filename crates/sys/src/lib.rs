@@ -24,6 +24,7 @@ pub mod memfd; // sealed copies
 pub mod mount; // mounts by descriptor, pivot_root
 pub mod mountinfo; // what is mounted where
 pub mod namespace; // network namespaces, and running code inside one
+pub mod own_program; // the file that this program is mapped from
 pub mod packet; // packet sockets that carry DHCPv4
 pub mod poll; // waiting for a descriptor, with a deadline
 pub mod process; // clone3, pidfds, waiting, scheduling
