@@ -58,8 +58,7 @@ impl Dir {
     pub fn open_without_links(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let call = || format!("openat2({path:?}, RESOLVE_NO_SYMLINKS)");
-        let is_plain = |part| matches!(part, Component::RootDir | Component::Normal(_));
-        if !path.has_root() || !path.components().all(is_plain) {
+        if !is_plain(path) {
             return Err(SyscallError::new(call(), Errno::EINVAL));
         }
         let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_RDONLY | OFlag::O_NOCTTY;
@@ -614,6 +613,12 @@ impl AsFd for Lock {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
+}
+
+/// Whether a path is absolute and has no `..`.
+pub fn is_plain(path: &Path) -> bool {
+    let is_plain = |part| matches!(part, Component::RootDir | Component::Normal(_));
+    path.has_root() && path.components().all(is_plain)
 }
 
 /// Refuses a name that is not exactly one path component.

@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use nix::fcntl::AtFlags;
-use nix::unistd::Pid;
+use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, UnlinkatFlags, mkdir, unlinkat};
 use sys::{Dir, Errno, SyscallError, SyscallResult, kernel_file};
 
 use super::Error;
@@ -444,6 +445,9 @@ impl Cgroup {
     }
 
     fn remove_one(&self, group: &Group, start: Instant) -> Result<(), Error> {
+        if !group.lent && remove_empty(&group.path)? {
+            return Ok(());
+        }
         let (Some(parent), Some(name)) = (group.path.parent(), group.path.file_name()) else {
             return Ok(());
         };
@@ -605,23 +609,35 @@ fn make(planned: &PlannedGroup, made: &mut Made) -> Result<(), Error> {
     }
 }
 
-/// Makes the directory in a parent that is there: two calls, and nobody else can be in what is new.
+/// Makes the directory in a parent that is there: one call, and nobody else can be in what is new.
 /// `false` if there is more to it.
+///
+/// By its path, as [`remove_empty`]: no cgroupfs has symbolic links, and what is above one is the host's.
+/// To open each parent first costs as much as the directory itself.
 fn make_last(planned: &PlannedGroup, made: &mut Made) -> Result<bool, Error> {
     let path = planned.path();
-    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+    if !sys::dir::is_plain(&path) {
         return Ok(false);
-    };
-    let Some(parent) = present(open(parent))? else {
-        return Ok(false);
-    };
-    match parent.create_dir(name, 0o755) {
+    }
+    match mkdir(&path, Mode::from_bits_truncate(0o755)) {
         Ok(()) => {
             made.0.push(path);
             Ok(true)
         }
-        Err(error) if error.errno() == Errno::EEXIST => Ok(false),
-        Err(error) => Err(error.into()),
+        Err(Errno::EEXIST | Errno::ENOENT) => Ok(false),
+        Err(errno) => Err(SyscallError::new(format!("mkdir({path:?}, 0o755)"), errno).into()),
+    }
+}
+
+/// Removes a directory that nobody lives in; `false` if there is more to it.
+fn remove_empty(path: &Path) -> Result<bool, Error> {
+    if !sys::dir::is_plain(path) {
+        return Ok(false);
+    }
+    match unlinkat(AT_FDCWD, path, UnlinkatFlags::RemoveDir) {
+        Ok(()) | Err(Errno::ENOENT) => Ok(true),
+        Err(Errno::EBUSY) => Ok(false),
+        Err(errno) => Err(SyscallError::new(format!("rmdir({path:?})"), errno).into()),
     }
 }
 
