@@ -8,7 +8,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockProtocol, SockType,
-    recvmsg, sendmsg, setsockopt, socketpair,
+    getsockopt, recv, recvmsg, sendmsg, setsockopt, socketpair,
     sockopt::{self, PeerCredentials, SendTimeout},
 };
 use nix::sys::time::{TimeVal, TimeValLike};
@@ -74,7 +74,7 @@ pub fn limit_waiting(socket: impl AsFd, patience: Duration) -> Result<()> {
 /// is too long, or has too many descriptors, is `EMSGSIZE`, and gone.
 pub fn receive(socket: impl AsFd) -> Result<(Vec<u8>, Vec<OwnedFd>)> {
     let number = socket.as_fd().as_raw_fd();
-    let mut buffer = vec![0; MAX_MESSAGE];
+    let mut buffer = vec![0; room_for_next(&socket)?];
     let mut control = nix::cmsg_space!([std::os::fd::RawFd; SENT_FDS]);
     let describe = || format!("recvmsg({number})");
     loop {
@@ -107,6 +107,29 @@ pub fn receive(socket: impl AsFd) -> Result<(Vec<u8>, Vec<OwnedFd>)> {
     }
 }
 
+/// How long the next message is, which is waited for: a buffer for the longest would be sixteen pages that
+/// nobody needs. Where there are no messages, but a stream, it is the longest that is read at once.
+fn room_for_next(socket: impl AsFd) -> Result<usize> {
+    let number = socket.as_fd().as_raw_fd();
+    let kind =
+        getsockopt(&socket, sockopt::SockType).call(|| format!("getsockopt({number}, SO_TYPE)"))?;
+    if kind == SockType::Stream {
+        return Ok(MAX_MESSAGE);
+    }
+    loop {
+        // `MSG_TRUNC` answers its length, whatever the buffer's is (recv(2)).
+        let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC;
+        match recv(number, &mut [], flags) {
+            Err(Errno::EINTR) => {}
+            told => {
+                return told
+                    .map(|length| length.min(MAX_MESSAGE))
+                    .call(|| format!("recv({number}, MSG_PEEK)"));
+            }
+        }
+    }
+}
+
 /// Accepts one connection; `EINTR` is tried again.
 pub fn accept(listener: impl AsFd) -> Result<OwnedFd> {
     let number = listener.as_fd().as_raw_fd();
@@ -123,7 +146,7 @@ pub fn accept(listener: impl AsFd) -> Result<OwnedFd> {
 /// The user at the other end of a Unix socket, as it was when it connected or listened.
 pub fn peer_uid(socket: impl AsFd) -> Result<u32> {
     let number = socket.as_fd().as_raw_fd();
-    let peer = nix::sys::socket::getsockopt(&socket, PeerCredentials)
+    let peer = getsockopt(&socket, PeerCredentials)
         .call(|| format!("getsockopt({number}, SO_PEERCRED)"))?;
     Ok(peer.uid())
 }
