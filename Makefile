@@ -15,7 +15,7 @@ prefix  ?= /usr/local
 DESTDIR ?=
 
 .PHONY: help build test test-unit test-root conformance conformance-sample conformance-reference mutants matrix demo demo-again demo-crash demo-names \
-        attacks weakened kills some-kills faults some-faults fuzz fuzz-smoke swap bench bench-cni bench-charts storm burst cross test-containerd test-clients test-lies test-clients-vm vm vm-selftest test-vm conformance-vm fmt fmt-check lint tidy \
+        attacks weakened kills some-kills faults some-faults fuzz fuzz-smoke swap bench bench-cni bench-charts hot-text check-hot-text storm burst cross test-containerd test-clients test-lies test-clients-vm vm vm-selftest test-vm conformance-vm fmt fmt-check lint tidy \
         install clean packages \
         base-packages peer-packages client-packages
 
@@ -47,7 +47,7 @@ client-packages: base-packages
 # still fits them: all of them is twice the time, and `make matrix`.
 test: BESIDE =
 test: BESIDE_CNI =
-test: packages fmt-check lint test-unit build conformance conformance-sample test-vm demo demo-again demo-crash demo-names some-kills swap test-containerd some-faults fuzz-smoke ## everything that CI runs
+test: packages fmt-check lint test-unit build check-hot-text conformance conformance-sample test-vm demo demo-again demo-crash demo-names some-kills swap test-containerd some-faults fuzz-smoke ## everything that CI runs
 	@echo 'make test: all green'
 
 fmt-check:
@@ -220,6 +220,19 @@ bench: peer-packages build ## ratios beside crun, runc, youki and a floor in C, 
 
 bench-cni: peer-packages build ## our plugins beside the reference's: chains, each alone, large pools, a hundred at once
 	$(call BENCH,plugins)
+
+check-hot-text: build # what starts execute is still found by its names
+	ci/hot-text.sh out/bin/davit out/bin/davit-cni out/cni/davit-cni-plugins
+
+# Ten minutes: single steps. Worth it after much has changed, or for another compiler.
+hot-text: base-packages ## which functions usual starts execute, for the linker to put side by side (hot-text/*.ld)
+	target=$$(ci/release-target.sh) && export CARGO_PROFILE_RELEASE_STRIP=none && \
+	    cargo build --release --locked --target $$target --target-dir target/unstripped \
+	        -p runtime -p hooks -p davit-cni-plugins && \
+	    built=target/unstripped/$$target/release && mkdir -p out/unstripped/bin && \
+	    install -m 755 $$built/davit $$built/davit-cni out/unstripped/bin/ && \
+	    ci/install-plugins.sh $$built/davit-cni-plugins out/unstripped/cni
+	OURS=out/unstripped bench/run.sh hot-text 1 hot-text
 
 bench-charts: ## draw every report of docs/bench and write its page
 	cargo run --release --quiet --locked -p bench -- chart docs/bench

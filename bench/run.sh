@@ -1,6 +1,8 @@
 #!/bin/sh
 # Measures everybody side by side in one private host:
 #   bench/run.sh runtimes|plugins ROUNDS OUTPUT.json [CASE...]
+# or writes what of the binaries in $OURS usual commands execute:
+#   OURS=DIRECTORY bench/run.sh hot-text 1 DIRECTORY
 # crun refuses v1 cgroups beside v2, so that hierarchy is out of sight for all of them. States and
 # bundles are on the private /run, a tmpfs. Nothing is left, also when this is interrupted.
 set -eu
@@ -49,7 +51,7 @@ unshare -m -n -i --propagation private sh -ec '
         umount /sys/fs/cgroup/unified
         mount -t tmpfs -o mode=755 tmpfs /sys/fs/cgroup/unified
     fi
-    exec "$@"' sh "$bench" "$what" out "$rounds" "$output" "$prefix" "$@" &
+    exec "$@"' sh "$bench" "$what" "${OURS:-out}" "$rounds" "$output" "$prefix" "$@" &
 running=$!
 wait "$running" && status=0 || status=$?
 running=

@@ -7,8 +7,10 @@
 //! each repetition and counts once. What the container's program itself executes is nobody's merit
 //! and not counted.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -30,9 +32,30 @@ const MANY_EVENTS: u64 = 1 << 12;
 /// How the error of a command begins that took too long.
 pub const TOO_LONG: &str = "more than ";
 
-/// Runs `command` (program and arguments) to its end, which must be a success, and counts. A
-/// command that takes longer than `limit` is ended, and an error.
+/// Addresses of instructions, each once, in the order in which they were executed first.
+#[derive(Debug, Default)]
+pub struct Places {
+    /// All of them.
+    pub in_order: Vec<u64>,
+    known: HashSet<u64>,
+}
+
+/// Where the files that were executed went, by what `/proc/PID/exe` called them.
+pub type Executed = HashMap<PathBuf, Places>;
+
+/// Runs `command` (program and arguments) to its end, which must be a success, and counts; what outlives
+/// it is ended. A command that takes longer than `limit` is ended, and an error.
 pub fn count(command: &Command, limit: Duration) -> Result<u64, String> {
+    Ok(followed(command, limit, Executed::default())?.count)
+}
+
+/// The same, for where they are. Of what was seen in `executed` nothing is told again.
+#[cfg(target_arch = "x86_64")]
+pub fn places(command: &Command, limit: Duration, executed: Executed) -> Result<Executed, String> {
+    Ok(followed(command, limit, executed)?.executed)
+}
+
+fn followed(command: &Command, limit: Duration, executed: Executed) -> Result<Tracer, String> {
     let failed = |errno: Errno| format!("ptrace: {errno}");
     // A step is two switches between it and us, which cost least on one processor.
     let all = sched_getaffinity(Pid::from_raw(0)).map_err(failed)?;
@@ -40,12 +63,12 @@ pub fn count(command: &Command, limit: Duration) -> Result<u64, String> {
     let first = (0..CpuSet::count()).find(|number| all.is_set(*number).unwrap_or(false));
     one.set(first.unwrap_or(0)).map_err(failed)?;
     sched_setaffinity(Pid::from_raw(0), &one).map_err(failed)?;
-    let counted = counted(command, limit);
+    let traced = traced(command, limit, executed);
     sched_setaffinity(Pid::from_raw(0), &all).map_err(failed)?;
-    counted
+    traced
 }
 
-fn counted(command: &Command, limit: Duration) -> Result<u64, String> {
+fn traced(command: &Command, limit: Duration, executed: Executed) -> Result<Tracer, String> {
     let failed = |errno: Errno| format!("ptrace: {errno}");
     // It waits for us before it becomes what is counted.
     let mut stopped = setting::command("/bin/sh");
@@ -63,16 +86,28 @@ fn counted(command: &Command, limit: Duration) -> Result<u64, String> {
         | Options::PTRACE_O_EXITKILL;
     ptrace::seize(first, options).map_err(failed)?;
     kill(first, Signal::SIGCONT).map_err(failed)?;
-    Tracer::new(first, limit).follow()
+    Tracer::new(first, limit, executed).follow()
 }
 
 /// One process or thread.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Tracee {
     /// Not before the command is what it shall be, and not in the container's program.
     free: bool,
+    /// What it executes.
+    program: Rc<Path>,
     /// Where it stopped last.
     place: u64,
+}
+
+impl Tracee {
+    fn of(program: &Path) -> Self {
+        Self {
+            free: program.to_string_lossy().ends_with(PROGRAM),
+            program: program.into(),
+            place: 0,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -80,28 +115,30 @@ struct Tracer {
     first: Pid,
     tracees: HashMap<Pid, Tracee>,
     count: u64,
+    executed: Executed,
     started: Instant,
     limit: Duration,
     status: Option<WaitStatus>,
 }
 
 impl Tracer {
-    fn new(first: Pid, limit: Duration) -> Self {
+    fn new(first: Pid, limit: Duration, executed: Executed) -> Self {
         let free = Tracee {
             free: true,
-            place: 0,
+            ..Tracee::of(Path::new(""))
         };
         Self {
             first,
             tracees: HashMap::from([(first, free)]),
             count: 0,
+            executed,
             started: Instant::now(),
             limit,
             status: None,
         }
     }
 
-    fn follow(mut self) -> Result<u64, String> {
+    fn follow(mut self) -> Result<Self, String> {
         let mut events = 0u64;
         loop {
             let event = match waitpid(None, Some(WaitPidFlag::__WALL)) {
@@ -116,7 +153,7 @@ impl Tracer {
             }
         }
         match self.status {
-            Some(WaitStatus::Exited(_, 0)) => Ok(self.count),
+            Some(WaitStatus::Exited(_, 0)) => Ok(self),
             other => Err(format!("ended with {other:?}")),
         }
     }
@@ -132,12 +169,15 @@ impl Tracer {
             WaitStatus::PtraceEvent(pid, _, event) => {
                 if event == Event::PTRACE_EVENT_EXEC as i32 {
                     let program = std::fs::read_link(format!("/proc/{pid}/exe"));
-                    let program = program.unwrap_or_default();
-                    let free = program.to_string_lossy().ends_with(PROGRAM);
-                    self.tracees.insert(pid, Tracee { free, place: 0 });
+                    let mut program = program.unwrap_or_default();
+                    if program == Path::new("/") {
+                        // davit itself, from a mount that is nowhere (decision 0001).
+                        program = self.tracee(pid).program.to_path_buf();
+                    }
+                    self.tracees.insert(pid, Tracee::of(&program));
                 } else if let Ok(child) = ptrace::getevent(pid) {
                     // As its parent; it may have stopped already, and then it is known.
-                    let like = self.tracees.get(&pid).copied().unwrap_or_default();
+                    let like = self.tracee(pid).clone();
                     let child = Pid::from_raw(i32::try_from(child).unwrap_or_default());
                     self.tracees.entry(child).or_insert(like);
                 }
@@ -147,28 +187,56 @@ impl Tracer {
                 self.tracees.remove(&pid);
                 if pid == self.first {
                     self.status = Some(event);
+                    self.end_all();
                 }
             }
             _ => {}
         }
     }
 
+    /// One that stopped before its parent told of it counts as nobody's.
+    fn tracee(&mut self, pid: Pid) -> &mut Tracee {
+        let unknown = || Tracee::of(Path::new(""));
+        self.tracees.entry(pid).or_insert_with(unknown)
+    }
+
     fn stepped(&mut self, pid: Pid) {
-        let tracee = self.tracees.entry(pid).or_default();
         let place = place_of(pid);
-        if !tracee.free && place != Some(tracee.place) {
-            self.count += 1;
-        }
+        let tracee = self.tracee(pid);
+        let moved = !tracee.free && place != Some(tracee.place);
         tracee.place = place.unwrap_or_default();
+        if !moved {
+            return;
+        }
+        let program = Rc::clone(&tracee.program);
+        self.count += 1;
+        let (Some(place), false) = (place, program.as_os_str().is_empty()) else {
+            return;
+        };
+        if !self.executed.contains_key(&*program) {
+            self.executed
+                .insert(program.to_path_buf(), Places::default());
+        }
+        if let Some(places) = self.executed.get_mut(&*program)
+            && places.known.insert(place)
+        {
+            places.in_order.push(place);
+        }
     }
 
     fn resume(&mut self, pid: Pid, signal: Option<Signal>) {
-        let free = self.tracees.entry(pid).or_default().free;
+        let free = self.tracee(pid).free;
         // Who has been killed in the meantime is told by the next wait.
         let _ = match free {
             true => ptrace::cont(pid, signal),
             false => ptrace::step(pid, signal),
         };
+    }
+
+    fn end_all(&self) {
+        for pid in self.tracees.keys() {
+            let _ = kill(*pid, Signal::SIGKILL);
+        }
     }
 
     /// Ends everybody when it takes too long, or somebody wants this program to end.
@@ -179,9 +247,7 @@ impl Tracer {
             (_, true) => format!("{TOO_LONG}{} instructions in {seconds} s", self.count),
             _ => return Ok(()),
         };
-        for pid in self.tracees.keys() {
-            let _ = kill(*pid, Signal::SIGKILL);
-        }
+        self.end_all();
         while waitpid(None, Some(WaitPidFlag::__WALL)).is_ok() {}
         Err(why)
     }

@@ -15,6 +15,8 @@ pub mod cases; // what is measured, by name
 pub mod chart; // series as a drawing
 pub mod hook_chain; // what is run: reference plugins by a hook, as nerdctl does it
 pub mod hooks; // what is run: davit-cni as a hook, one container and a crowd
+#[cfg(target_arch = "x86_64")]
+pub mod hot_text; // the functions that usual commands execute, for the linker
 pub mod index; // all kept reports as one page
 pub mod instructions; // how many a command executes
 pub mod machine; // facts that a figure is worth nothing without

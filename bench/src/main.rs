@@ -23,9 +23,11 @@ use serde_json::Value;
 
 const USAGE: &str = "usage: bench runtimes OURS ROUNDS OUTPUT.json PREFIX [CASE...]
        bench plugins OURS ROUNDS OUTPUT.json PREFIX [CASE...]
+       bench hot-text OURS 1 DIRECTORY PREFIX
        bench chart DIRECTORY
        bench oci-hook createRuntime|postStop
 OURS is the directory with bin/davit and cni/. IDs and cgroups begin with PREFIX.
+hot-text writes davit.ld and so on: the functions of binaries with symbols that usual commands execute.
 chart draws every report of a directory and writes its README.md.";
 /// Containers that live in the case of many.
 const LIVE: usize = 500;
@@ -42,6 +44,9 @@ fn main() -> ExitCode {
             prefix,
             wanted @ ..,
         ] => measured(what, ours, rounds, output, prefix, wanted),
+        ["hot-text", ours, _, directory, prefix] => {
+            hot(ours, directory, prefix).map(|()| ExitCode::SUCCESS)
+        }
         ["chart", directory] => index::draw(Path::new(directory)).map(|()| ExitCode::SUCCESS),
         ["oci-hook", event @ ("createRuntime" | "postStop")] => {
             hooked(event).map(|()| ExitCode::SUCCESS)
@@ -55,6 +60,42 @@ fn main() -> ExitCode {
         eprintln!("bench: {why}");
         ExitCode::FAILURE
     })
+}
+
+/// Where things are, for as long as its directory is held.
+fn setting(
+    ours: &str,
+    rounds: usize,
+    prefix: &str,
+) -> Result<(Setting, tempfile::TempDir), String> {
+    // From here on an interrupt is asked for between two subjects.
+    ends();
+    let place = tempfile::tempdir_in("/run").map_err(|error| format!("/run: {error}"))?;
+    let ours = std::path::absolute(ours).map_err(|error| format!("{ours}: {error}"))?;
+    let live = std::env::var("BENCH_LIVE").ok();
+    let live = live.and_then(|count| count.parse().ok());
+    let setting = Setting {
+        ours,
+        place: place.path().into(),
+        rounds,
+        prefix: prefix.into(),
+        live: live.unwrap_or(LIVE),
+    };
+    Ok((setting, place))
+}
+
+#[cfg(target_arch = "x86_64")]
+fn hot(ours: &str, directory: &str, prefix: &str) -> Result<(), String> {
+    let (setting, _place) = setting(ours, 1, prefix)?;
+    bench::hot_text::write(&Ground::new(setting)?, Path::new(directory))
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn hot(_: &str, _: &str, _: &str) -> Result<(), String> {
+    Err(
+        "hot-text: names are the same on every processor; single steps are followed on x86_64 only"
+            .into(),
+    )
 }
 
 fn hooked(event: &str) -> Result<(), String> {
@@ -73,19 +114,8 @@ fn measured(
     prefix: &str,
     wanted: &[&str],
 ) -> Result<ExitCode, String> {
-    // From here on an interrupt is asked for between two subjects.
-    ends();
-    let place = tempfile::tempdir_in("/run").map_err(|error| format!("/run: {error}"))?;
-    let ours = std::path::absolute(ours).map_err(|error| format!("{ours}: {error}"))?;
-    let live = std::env::var("BENCH_LIVE").ok();
-    let live = live.and_then(|count| count.parse().ok());
-    let setting = Setting {
-        ours,
-        place: place.path().into(),
-        rounds: rounds.parse().map_err(|_| format!("rounds: {rounds:?}"))?,
-        prefix: prefix.into(),
-        live: live.unwrap_or(LIVE),
-    };
+    let rounds = rounds.parse().map_err(|_| format!("rounds: {rounds:?}"))?;
+    let (setting, _place) = setting(ours, rounds, prefix)?;
     let mut report = Report {
         what: what.into(),
         date: now()?,

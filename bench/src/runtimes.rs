@@ -96,6 +96,28 @@ impl<'a> Container<'a> {
             .command(&["run", "--bundle", &bundle, &self.id])
     }
 
+    /// The command line of another operation on it.
+    pub fn command(&self, operation: &str, more: &[&str]) -> Command {
+        let mut command = self.runtime.command(&[operation, &self.id]);
+        command.args(more);
+        command
+    }
+
+    /// The command line of `create`.
+    pub fn create_command(&self) -> Command {
+        let (bundle, pid_file) = (self.bundle.to_string_lossy(), self.pid_file());
+        let pid_file = pid_file.to_string_lossy();
+        let args = [
+            "create",
+            "--bundle",
+            &bundle,
+            "--pid-file",
+            &pid_file,
+            &self.id,
+        ];
+        self.runtime.command(&args)
+    }
+
     /// create, start, wait, delete.
     pub fn run(&self) -> Result<Duration, String> {
         timed(&mut self.run_command())
@@ -104,11 +126,7 @@ impl<'a> Container<'a> {
     /// Its process waits afterwards. A pid file, as engines want one: davit then leaves no witness
     /// of the exit status beside it.
     pub fn create(&self) -> Result<Duration, String> {
-        let bundle = self.bundle.to_string_lossy();
-        let pid_file = self.pid_file();
-        let pid_file = pid_file.to_string_lossy();
-        let args = ["create", "--bundle", &bundle, "--pid-file", &pid_file];
-        timed(self.runtime.command(&args).arg(&self.id))
+        timed(&mut self.create_command())
     }
 
     /// Its program runs afterwards.
@@ -165,7 +183,7 @@ impl<'a> Container<'a> {
     }
 
     fn told(&self, operation: &str, more: &[&str]) -> Result<Duration, String> {
-        timed(self.runtime.command(&[operation, &self.id]).args(more))
+        timed(&mut self.command(operation, more))
     }
 
     fn pid_file(&self) -> PathBuf {

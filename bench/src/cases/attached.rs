@@ -62,7 +62,8 @@ pub fn two_networks(ground: &Ground) -> Result<Outcome, String> {
     Ok(outcome)
 }
 
-fn ours(setting: &Setting, hook: &Path) -> Result<Config, String> {
+/// What davit needs to do it.
+pub(crate) fn ours(setting: &Setting, hook: &Path) -> Result<Config, String> {
     let place = networks(setting, "davit", 0, Some("nftables"))?;
     let env = json!([
         PATH,
