@@ -18,8 +18,9 @@ use sys::{Errno, SyscallError};
 fn main() -> ExitCode {
     let began = timeline::now();
     exe_seal::ahead(began);
+    let protected = timeline::now();
     sys::signal::hear_of_children();
-    match perform(std::env::args_os(), began) {
+    match perform(std::env::args_os(), [began, protected]) {
         Ok(status) => status.into(),
         Err(error) => {
             let exec = error.is::<ExecFailed>();
@@ -52,7 +53,10 @@ fn explain(error: anyhow::Error) -> anyhow::Error {
 #[error("exec failed")]
 struct ExecFailed;
 
-fn perform(argv: impl IntoIterator<Item = OsString>, began: Duration) -> Result<u8> {
+fn perform(
+    argv: impl IntoIterator<Item = OsString>,
+    [began, protected]: [Duration; 2],
+) -> Result<u8> {
     match Args::parse(argv)? {
         Args::Print(text) => print(&text),
         Args::Refuse(misuse) => refuse(&misuse),
@@ -69,7 +73,7 @@ fn perform(argv: impl IntoIterator<Item = OsString>, began: Duration) -> Result<
             let Some((file, first)) = &global.timeline else {
                 return dispatch(&global, operation);
             };
-            timeline::enable(*first, began)?;
+            timeline::enable(first.unwrap_or(began), protected)?;
             let ended = dispatch(&global, operation);
             let written = timeline::write(file);
             ended.and_then(|status| written.map(|()| status))

@@ -61,16 +61,14 @@ static LANE: AtomicU8 = AtomicU8::new(Lane::Runtime as u8);
 /// The option, hidden, that says when davit was first executed, if it has executed itself again.
 pub const SINCE: &str = "timeline-since";
 
-/// Begins to note. This program began at `began`; the one that it goes on from, if there is one,
-/// at `first`.
-pub fn enable(first: Option<Duration>, began: Duration) -> Result<()> {
+/// Begins to note. This program, or the one that it goes on from, began at `first`, and was where no
+/// container reaches it at `protected` (decision 0001).
+pub fn enable(first: Duration, protected: Duration) -> Result<()> {
     let board = Board::new(NOTE * NOTES + 1).context("--timeline")?;
     // A second call would be a mistake of main; the first board stays.
     let _ = BOARD.set(board);
-    if let Some(first) = first {
-        note("execute davit again, protected", first, began);
-    }
-    note("read the command line", began, now());
+    note("protect davit", first, protected);
+    note("read the command line", protected, now());
     Ok(())
 }
 

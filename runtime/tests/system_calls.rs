@@ -7,7 +7,7 @@ use testbed::{Bundle, Cgroups, Config, Host, Rootfs, requires};
 
 /// The calls that show them, with the paths of descriptors (`-yy`).
 const TRACED: &str = "trace=clone,clone3,fork,vfork,unshare,setns,write,mount,umount2,move_mount,\
-                      mount_setattr,pivot_root,execve,execveat";
+                      mount_setattr,pivot_root,execve,execveat,prctl";
 
 /// One line of strace: who, and the call as written.
 struct Call {
@@ -95,9 +95,12 @@ fn one_clone_makes_init_and_nothing_else_is_cloned() {
             && call.text.contains("CLONE_NEWNS")
             && call.text.contains("CLONE_NEWPID")
     });
-    // Once to get out of the container's reach, once for the program.
-    count(&calls, 3, "executions", |call| {
+    // Out of the container's reach it gets without one (decision 0001).
+    count(&calls, 2, "executions", |call| {
         call.is(&["execve", "execveat"])
+    });
+    count(&calls, 1, "moves onto another file", |call| {
+        call.is(&["prctl"]) && call.text.contains("PR_SET_MM")
     });
 }
 
