@@ -23,7 +23,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 use sys::mount::{Reach, attr};
-use sys::{Dir, Errno};
+use sys::{Dir, Errno, SyscallError};
 
 use self::net_devices::Moved;
 use crate::bundle::Bundle;
@@ -636,9 +636,25 @@ impl<'a> Launch<'a> {
         Ok(())
     }
 
-    /// Answers init until it is ready, then writes down that it is.
+    /// Answers init until it is ready, then writes down that it is. An answer that nobody is left to hear
+    /// says less than what became of init.
     fn converse(&mut self, init: &Init) -> Result<()> {
         let _step = timeline::step("answer init");
+        self.answer(init).map_err(|error| {
+            let unheard = error.chain().any(|cause| {
+                let syscall = cause.downcast_ref::<SyscallError>();
+                syscall.is_some_and(|failed| {
+                    failed.errno() == Errno::EPIPE && failed.call().starts_with("sendmsg(")
+                })
+            });
+            match unheard {
+                true => self.explain_death(init),
+                false => error,
+            }
+        })
+    }
+
+    fn answer(&mut self, init: &Init) -> Result<()> {
         if let Some(score) = self.plan.process.oom_score_adj {
             // From here, not by init: in a user namespace it may not lower its own.
             set_oom_score(init.pid, score, "config.json /process/oomScoreAdj")?;

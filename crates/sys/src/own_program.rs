@@ -54,12 +54,15 @@ struct Layout {
 /// mapped.
 pub fn move_onto(file: &File) -> Result<()> {
     let fd = file.as_raw_fd();
-    let page = page_size();
-    for segment in segments(page)? {
+    let headers = Headers::find()?;
+    for segment in headers.segments() {
         match segment.flags & WRITABLE {
             0 => map_anew(&segment, fd)?,
             _ => make_anonymous(&segment)?,
         }
+    }
+    for range in headers.read_only_after_start() {
+        forbid_writing(&range)?;
     }
     match set_memory_map(SET_EXE_FILE, fd as libc::c_ulong, 0) {
         // The other way to say the same asks for another capability.
@@ -142,46 +145,74 @@ fn page_size() -> usize {
     usize::try_from(size).unwrap_or(4096)
 }
 
-/// The mapped parts of the program's file, by its program headers in memory (`AT_PHDR` of getauxval(3)).
-fn segments(page: usize) -> Result<Vec<Segment>> {
-    let strange = || SyscallError::new("getauxval(AT_PHDR)", Errno::ENOEXEC);
-    // SAFETY: getauxval(3) only answers.
-    let (first, count) = unsafe {
-        (
-            libc::getauxval(libc::AT_PHDR),
-            libc::getauxval(libc::AT_PHNUM),
-        )
-    };
-    let (first, count) = (first as usize, count as usize);
-    // Usually right behind the file's own header, with which the first page begins.
-    let base = first.wrapping_sub(size_of::<Header>());
-    if first == 0 || base % page != 0 || count == 0 {
-        return Err(strange());
-    }
-    // SAFETY: the kernel says that `count` headers are there, which nobody changes.
-    let headers = unsafe { std::slice::from_raw_parts(first as *const ProgramHeader, count) };
-    let loaded = || {
-        headers
-            .iter()
-            .filter(|header| header.p_type == libc::PT_LOAD)
-    };
-    let start = loaded()
-        .find(|header| header.p_offset == 0)
-        .ok_or_else(strange)?;
-    let moved = base.wrapping_sub(start.p_vaddr as usize);
-    let segments = loaded().map(|header| {
-        let start = moved.wrapping_add(header.p_vaddr as usize);
-        let end = start + header.p_filesz as usize;
-        let before = start % page;
-        Segment {
-            range: start - before..end.next_multiple_of(page),
-            offset: header.p_offset as i64 - before as i64,
-            flags: header.p_flags,
+/// The program's headers, and how far from where they say it was mapped.
+struct Headers {
+    all: &'static [ProgramHeader],
+    moved: usize,
+    page: usize,
+}
+
+impl Headers {
+    /// As they are in memory (`AT_PHDR` of getauxval(3)).
+    fn find() -> Result<Self> {
+        let strange = || SyscallError::new("getauxval(AT_PHDR)", Errno::ENOEXEC);
+        let page = page_size();
+        // SAFETY: getauxval(3) only answers.
+        let (first, count) = unsafe {
+            (
+                libc::getauxval(libc::AT_PHDR) as usize,
+                libc::getauxval(libc::AT_PHNUM) as usize,
+            )
+        };
+        // Usually right behind the file's own header, with which the first page begins.
+        let base = first.wrapping_sub(size_of::<Header>());
+        if first == 0 || base % page != 0 || count == 0 {
+            return Err(strange());
         }
-    });
-    Ok(segments
-        .filter(|segment| !segment.range.is_empty())
-        .collect())
+        // SAFETY: the kernel says that `count` headers are there, which nobody changes.
+        let all = unsafe { std::slice::from_raw_parts(first as *const ProgramHeader, count) };
+        let mut loaded = all.iter().filter(|header| header.p_type == libc::PT_LOAD);
+        let start = loaded.find(|header| header.p_offset == 0);
+        let moved = base.wrapping_sub(start.ok_or_else(strange)?.p_vaddr as usize);
+        Ok(Self { all, moved, page })
+    }
+
+    fn of(&self, kind: u32) -> impl Iterator<Item = &ProgramHeader> {
+        self.all.iter().filter(move |header| header.p_type == kind)
+    }
+
+    fn start(&self, header: &ProgramHeader) -> usize {
+        self.moved.wrapping_add(header.p_vaddr as usize)
+    }
+
+    /// What is mapped from the file.
+    fn segments(&self) -> Vec<Segment> {
+        let segment = |header: &ProgramHeader| {
+            let start = self.start(header);
+            let end = start + header.p_filesz as usize;
+            let before = start % self.page;
+            Segment {
+                range: start - before..end.next_multiple_of(self.page),
+                offset: header.p_offset as i64 - before as i64,
+                flags: header.p_flags,
+            }
+        };
+        let segments = self.of(libc::PT_LOAD).map(segment);
+        segments
+            .filter(|segment| !segment.range.is_empty())
+            .collect()
+    }
+
+    /// What nobody writes once a program runs (`PT_GNU_RELRO`), in whole pages.
+    fn read_only_after_start(&self) -> impl Iterator<Item = Range<usize>> {
+        let pages = |header: &ProgramHeader| {
+            let start = self.start(header);
+            let end = start + header.p_memsz as usize;
+            start - start % self.page..end - end % self.page
+        };
+        let ranges = self.of(libc::PT_GNU_RELRO).map(pages);
+        ranges.filter(|range| !range.is_empty())
+    }
 }
 
 /// Puts the same bytes of the same file in the place of what nobody may have changed.
@@ -228,6 +259,16 @@ fn make_anonymous(segment: &Segment) -> Result<()> {
         libc::mremap(copy, length, length, how, place)
     };
     answer(moved).call(|| format!("mremap({copy:?}, {length}, MREMAP_FIXED, {place:?})"))
+}
+
+/// As glibc's start leaves it; musl's does so for what is position independent only.
+fn forbid_writing(range: &Range<usize>) -> Result<()> {
+    let place = range.start as *mut libc::c_void;
+    // SAFETY: the linker has put there what nobody writes after the start of the program.
+    let result = unsafe { libc::mprotect(place, range.len(), libc::PROT_READ) };
+    Errno::result(result)
+        .map(drop)
+        .call(|| format!("mprotect({place:?}, {}, PROT_READ)", range.len()))
 }
 
 fn answer(mapped: *mut libc::c_void) -> nix::Result<()> {
