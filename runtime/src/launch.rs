@@ -404,7 +404,6 @@ impl<'a> Launch<'a> {
         let mut init = self.spawn(join_files, listener)?;
         let ready = self
             .place(&init)
-            .and_then(|()| self.limit().context(CGROUPS))
             .and_then(|()| self.enter_rdt_group(&init))
             .and_then(|()| self.move_net_devices(&init))
             .and_then(|()| self.converse(&init))
@@ -428,8 +427,8 @@ impl<'a> Launch<'a> {
         self.state.save(&self.record)
     }
 
-    /// The cgroups; of a scope, only those that systemd does not make. Answers the files by which init
-    /// joins them.
+    /// The cgroups with their limits; of a scope, only those that systemd does not make. Answers
+    /// the files by which init joins them.
     fn make_cgroups(&mut self) -> Result<Vec<OwnedFd>> {
         let _step = timeline::step("make the cgroups");
         if self.service.is_some() && !self.is_taken() && self.start_unit(None)? {
@@ -447,20 +446,11 @@ impl<'a> Launch<'a> {
             // Nobody else's, so ours: from here on whoever is in them may be killed.
             self.record.stage = Stage::Creating;
             self.state.save(&self.record)?;
+            let _step = timeline::step("limits");
+            cgroup.apply(&self.cgroups)?;
+            self.delegate()?;
         }
         Ok(join_files)
-    }
-
-    /// What the cgroups allow, while init, which runs nothing of the container's yet, prepares the rest.
-    fn limit(&self) -> Result<()> {
-        if self.is_taken() {
-            return Ok(()); // with the scope
-        }
-        let _step = timeline::step("limits");
-        if let Some(cgroup) = &self.cgroup {
-            cgroup.apply(&self.cgroups)?;
-        }
-        self.delegate()
     }
 
     /// Without root and without a cgroup where more may be made: a container that asks for
