@@ -59,14 +59,16 @@ pub(crate) const LIMITS_OF_ALL: &str = "cgroups";
 pub(crate) fn of_all(cgroup: &str) -> Vec<(String, Vec<String>)> {
     let mut found = Vec::new();
     for pid in crate::leftovers::processes() {
-        let program = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+        let executed = || fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+        let program = executed();
         if !program.ends_with("bin/busybox") {
             continue;
         }
         let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let facts = facts(pid);
-        // One that went while it was looked at has nothing to say.
-        if nix::sys::signal::kill(pid, None).is_ok() {
+        // One that went while it was looked at has nothing to say: it loses its memory, then its cgroups,
+        // and then is a number for a while.
+        if executed() == program {
             found.push((line.replace('\0', " ").trim_end().to_owned(), facts));
         }
     }
