@@ -68,9 +68,10 @@ pub fn write(ground: &Ground, directory: &Path) -> Result<(), String> {
             Some(links) => path.parent() == Some(links),
             None => path == file,
         };
-        let places: Vec<u64> = executed
-            .iter()
-            .filter(|(path, _)| is_it(path))
+        let mut of_it: Vec<_> = executed.iter().filter(|(path, _)| is_it(path)).collect();
+        of_it.sort_by_key(|(path, _)| *path); // another time in the same order
+        let places: Vec<u64> = of_it
+            .into_iter()
             .flat_map(|(_, places)| places.in_order.iter().copied())
             .collect();
         let script = script(&functions(&symbols(&file)?, &places));

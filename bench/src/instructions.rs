@@ -8,7 +8,7 @@
 //! and not counted.
 
 use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -41,21 +41,26 @@ pub struct Places {
 }
 
 /// Where the files that were executed went, by what `/proc/PID/exe` called them.
-pub type Executed = HashMap<PathBuf, Places>;
+pub type Executed = HashMap<Rc<Path>, Places>;
 
 /// Runs `command` (program and arguments) to its end, which must be a success, and counts; what outlives
 /// it is ended. A command that takes longer than `limit` is ended, and an error.
 pub fn count(command: &Command, limit: Duration) -> Result<u64, String> {
-    Ok(followed(command, limit, Executed::default())?.count)
+    Ok(followed(command, limit, None)?.count)
 }
 
 /// The same, for where they are. Of what was seen in `executed` nothing is told again.
 #[cfg(target_arch = "x86_64")]
 pub fn places(command: &Command, limit: Duration, executed: Executed) -> Result<Executed, String> {
-    Ok(followed(command, limit, executed)?.executed)
+    let followed = followed(command, limit, Some(executed))?;
+    Ok(followed.executed.unwrap_or_default())
 }
 
-fn followed(command: &Command, limit: Duration, executed: Executed) -> Result<Tracer, String> {
+fn followed(
+    command: &Command,
+    limit: Duration,
+    executed: Option<Executed>,
+) -> Result<Tracer, String> {
     let failed = |errno: Errno| format!("ptrace: {errno}");
     // A step is two switches between it and us, which cost least on one processor.
     let all = sched_getaffinity(Pid::from_raw(0)).map_err(failed)?;
@@ -68,7 +73,11 @@ fn followed(command: &Command, limit: Duration, executed: Executed) -> Result<Tr
     traced
 }
 
-fn traced(command: &Command, limit: Duration, executed: Executed) -> Result<Tracer, String> {
+fn traced(
+    command: &Command,
+    limit: Duration,
+    executed: Option<Executed>,
+) -> Result<Tracer, String> {
     let failed = |errno: Errno| format!("ptrace: {errno}");
     // It waits for us before it becomes what is counted.
     let mut stopped = setting::command("/bin/sh");
@@ -115,14 +124,15 @@ struct Tracer {
     first: Pid,
     tracees: HashMap<Pid, Tracee>,
     count: u64,
-    executed: Executed,
+    /// Kept if somebody wants to know.
+    executed: Option<Executed>,
     started: Instant,
     limit: Duration,
     status: Option<WaitStatus>,
 }
 
 impl Tracer {
-    fn new(first: Pid, limit: Duration, executed: Executed) -> Self {
+    fn new(first: Pid, limit: Duration, executed: Option<Executed>) -> Self {
         let free = Tracee {
             free: true,
             ..Tracee::of(Path::new(""))
@@ -210,16 +220,11 @@ impl Tracer {
         }
         let program = Rc::clone(&tracee.program);
         self.count += 1;
-        let (Some(place), false) = (place, program.as_os_str().is_empty()) else {
+        let (Some(executed), Some(place)) = (&mut self.executed, place) else {
             return;
         };
-        if !self.executed.contains_key(&*program) {
-            self.executed
-                .insert(program.to_path_buf(), Places::default());
-        }
-        if let Some(places) = self.executed.get_mut(&*program)
-            && places.known.insert(place)
-        {
+        let places = executed.entry(program).or_default();
+        if places.known.insert(place) {
             places.in_order.push(place);
         }
     }

@@ -23,7 +23,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 use sys::mount::{Reach, attr};
-use sys::{Dir, Errno, SyscallError};
+use sys::{Dir, Errno};
 
 use self::net_devices::Moved;
 use crate::bundle::Bundle;
@@ -48,7 +48,7 @@ use crate::resctrl::{self, Membership};
 use crate::seccomp_cache::Programs;
 use crate::state::HookState;
 use crate::state_dir::{self, Record, Stage, StateDir, StateRoot};
-use crate::sync::{Channel, FromInit, ToInit};
+use crate::sync::{Channel, FromInit, ToInit, Unheard};
 use crate::timeline;
 
 /// What went wrong if it is about cgroups; runc's words.
@@ -630,18 +630,11 @@ impl<'a> Launch<'a> {
     /// says less than what became of init.
     fn converse(&mut self, init: &Init) -> Result<()> {
         let _step = timeline::step("answer init");
-        self.answer(init).map_err(|error| {
-            let unheard = error.chain().any(|cause| {
-                let syscall = cause.downcast_ref::<SyscallError>();
-                syscall.is_some_and(|failed| {
-                    failed.errno() == Errno::EPIPE && failed.call().starts_with("sendmsg(")
-                })
-            });
-            match unheard {
+        self.answer(init)
+            .map_err(|error| match error.is::<Unheard>() {
                 true => self.explain_death(init),
                 false => error,
-            }
-        })
+            })
     }
 
     fn answer(&mut self, init: &Init) -> Result<()> {

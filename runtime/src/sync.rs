@@ -38,6 +38,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result, bail};
+use sys::Errno;
 
 use crate::fault::Fault;
 
@@ -183,7 +184,10 @@ impl Channel {
             ToInit::Refused(text) => tagged(b'r', text),
         };
         let fds: Vec<_> = fds.iter().map(|fd| fd.as_fd()).collect();
-        sys::socket::send(&self.0, &bytes, &fds).context("answer init")
+        sys::socket::send(&self.0, &bytes, &fds).map_err(|error| match error.errno() {
+            Errno::EPIPE => anyhow::Error::from(error).context(Unheard),
+            _ => anyhow::Error::from(error).context("answer init"),
+        })
     }
 
     /// Hears the runtime; `None` when its end is closed.
@@ -231,6 +235,11 @@ impl Channel {
     }
 }
 
+/// Marks the error of an answer that nobody was left to hear.
+#[derive(Debug, thiserror::Error)]
+#[error("answer init")]
+pub struct Unheard;
+
 /// A tag and its text, cut to what one message can carry.
 fn tagged(tag: u8, text: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(1 + text.len());
@@ -276,6 +285,16 @@ mod tests {
             .ask(&FromInit::OpenMount(1), &ToInit::Opened)
             .unwrap_err();
         assert_eq!(error.to_string(), "no such mount");
+    }
+
+    #[test]
+    fn an_answer_that_nobody_hears_is_told_from_others() {
+        let (runtime, init) = Channel::pair().unwrap();
+        drop(init);
+        let error = runtime.answer(&ToInit::Opened, &[]).unwrap_err();
+        assert!(error.is::<Unheard>(), "{error:#}");
+        let refused = anyhow::anyhow!("no").context("answer init");
+        assert!(!refused.is::<Unheard>());
     }
 
     #[test]

@@ -112,18 +112,17 @@ fn layout(fd: RawFd) -> Result<Layout> {
     // SAFETY: a brk(2) that asks for nothing tells where the heap ends.
     let end_of_heap = unsafe { libc::syscall(libc::SYS_brk, 0) } as u64;
     let addresses = || {
-        let heap = [field(47)?, end_of_heap];
-        let [code, code_end, stack] = [field(26)?, field(27)?, field(28)?];
-        let [data, data_end] = [field(45)?, field(46)?];
-        let [args, args_end, environ, environ_end] =
-            [field(48)?, field(49)?, field(50)?, field(51)?];
+        let (code, code_end, stack) = (field(26)?, field(27)?, field(28)?);
+        let (data, data_end, heap) = (field(45)?, field(46)?, field(47)?);
+        let (args, args_end) = (field(48)?, field(49)?);
+        let (environ, environ_end) = (field(50)?, field(51)?);
         Some([
             code,
             code_end,
             data,
             data_end,
-            heap[0],
-            heap[1],
+            heap,
+            end_of_heap,
             stack,
             args,
             args_end,

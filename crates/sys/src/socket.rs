@@ -13,6 +13,7 @@ use nix::sys::socket::{
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 
+use crate::dir::retry;
 use crate::error::{Result, SyscallError, SyscallResult};
 
 /// The longest message of [`receive`]; a longer one is cut and refused.
@@ -116,18 +117,11 @@ fn room_for_next(socket: impl AsFd) -> Result<usize> {
     if kind == SockType::Stream {
         return Ok(MAX_MESSAGE);
     }
-    loop {
-        // `MSG_TRUNC` answers its length, whatever the buffer's is (recv(2)).
-        let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC;
-        match recv(number, &mut [], flags) {
-            Err(Errno::EINTR) => {}
-            told => {
-                return told
-                    .map(|length| length.min(MAX_MESSAGE))
-                    .call(|| format!("recv({number}, MSG_PEEK)"));
-            }
-        }
-    }
+    // `MSG_TRUNC` answers its length, whatever the buffer's is (recv(2)).
+    let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC;
+    let length =
+        retry(|| recv(number, &mut [], flags)).call(|| format!("recv({number}, MSG_PEEK)"))?;
+    Ok(length.min(MAX_MESSAGE))
 }
 
 /// Accepts one connection; `EINTR` is tried again.

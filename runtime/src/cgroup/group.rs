@@ -445,30 +445,18 @@ impl Cgroup {
     }
 
     fn remove_one(&self, group: &Group, start: Instant) -> Result<(), Error> {
-        if !group.lent && remove_empty(&group.path)? {
+        if group.path.file_name().is_none() {
             return Ok(());
         }
-        let (Some(parent), Some(name)) = (group.path.parent(), group.path.file_name()) else {
-            return Ok(());
-        };
-        let Some(parent) = present(open(parent))? else {
-            return Ok(());
-        };
         if group.lent {
-            return match present(parent.open_dir(name).map_err(Error::from))? {
+            return match present(open(&group.path))? {
                 Some(dir) => self.empty(group, &dir, start),
                 None => Ok(()),
             };
         }
         let mut pause = Pause::new();
-        loop {
-            match parent.remove_dir(name) {
-                Ok(()) => return Ok(()),
-                Err(error) if error.errno() == Errno::ENOENT => return Ok(()),
-                Err(error) if error.errno() == Errno::EBUSY => {}
-                Err(error) => return Err(error.into()),
-            }
-            if let Some(dir) = present(parent.open_dir(name).map_err(Error::from))? {
+        while !remove_empty(&group.path)? {
+            if let Some(dir) = present(open(&group.path))? {
                 remove_below(&dir)?;
             }
             if start.elapsed() > REMOVE_PATIENCE {
@@ -476,6 +464,7 @@ impl Cgroup {
             }
             pause.wait();
         }
+        Ok(())
     }
 
     /// Removes what is below a cgroup that was lent; the container's processes made it.
@@ -499,10 +488,8 @@ impl Cgroup {
     /// somebody else, and those are not empty.
     pub fn remove_unused(&self) {
         for group in self.groups.iter().filter(|group| !group.lent) {
-            if let (Some(parent), Some(name)) = (group.path.parent(), group.path.file_name()) {
-                // ENOENT, EBUSY and ENOTEMPTY all say that nothing here is ours.
-                let _ = Dir::open(parent).and_then(|parent| parent.remove_dir(name));
-            }
+            // ENOENT, EBUSY and ENOTEMPTY all say that nothing here is ours.
+            let _ = remove_empty(&group.path);
         }
     }
 
