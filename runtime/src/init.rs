@@ -45,8 +45,10 @@ pub struct Inheritance {
     pub channel: Channel,
     /// Files to write `0` to: version 1 hierarchies that init joins by itself.
     pub cgroup_files: Vec<OwnedFd>,
-    /// Whether systemd takes init to its cgroup, which has to be waited for.
-    pub is_taken: bool,
+    /// Whether init waits for its cgroups: for their limits, or for systemd to take it there.
+    pub is_placed: bool,
+    /// The `CLONE_NEW*` bits of namespaces that init makes by itself until then.
+    pub own_namespaces: u64,
     /// Namespaces given by path that init joins by itself.
     pub namespaces: Vec<(Kind, OwnedFd)>,
     /// What `/sys/fs/cgroup` will show.
@@ -120,9 +122,11 @@ struct Init<'a> {
 impl Init<'_> {
     fn live(&mut self) -> Result<Infallible> {
         self.let_go()?;
-        // 1. Cgroups first, so that everything from here on is counted and limited.
+        // 1. What takes the kernel long and nobody outside sees, while the runtime makes the cgroups.
+        self.make_namespaces()?;
+        // 2. Cgroups, so that everything from here on is counted and limited.
         self.join()?;
-        // 2. Ids next: what follows is done as the container's root.
+        // 3. Ids next: what follows is done as the container's root.
         if let Some(maps) = &self.plan.id_maps {
             let _step = timeline::step("become root of the user namespace");
             self.inheritance.channel.expect(&ToInit::IdsMapped)?;
@@ -132,12 +136,12 @@ impl Init<'_> {
         if self.inheritance.guarded {
             nix::sys::prctl::set_dumpable(false).context("prctl(PR_SET_DUMPABLE, 0)")?;
         }
-        // 3. The cgroup namespace's root is the cgroup that its maker is in: after step 1.
+        // 4. The cgroup namespace's root is the cgroup that its maker is in: after step 2.
         if self.plan.namespaces.makes(Kind::Cgroup) {
             let _step = timeline::step("make the cgroup namespace");
             sys::process::unshare_raw(Kind::Cgroup.clone_flag())?;
         }
-        // 4. A session of its own, so that no terminal of the host reaches it.
+        // 5. A session of its own, so that no terminal of the host reaches it.
         nix::unistd::setsid().context("setsid()")?;
         let proc = HostProc::open()?;
         if let Some(name) = &self.inheritance.keyring {
@@ -146,14 +150,11 @@ impl Init<'_> {
                 credentials::join_keyring(name, self.plan.namespaces.is_private(Kind::User))
             })?;
         }
-        if self.plan.namespaces.makes(Kind::Network) {
-            let _step = timeline::step("loopback up");
-            sys::interface::loopback_up()?;
-        }
-        // 5. The host's /proc is about to go: what is written to it at execve is opened now.
+        self.raise_loopback(self.inheritance.own_namespaces == 0)?;
+        // 6. The host's /proc is about to go: what is written to it at execve is opened now.
         let labels = labels::Labels::open(&proc, self.plan)?;
         self.enter_rootfs(&proc)?;
-        // 6. Inside, where others may look at our descriptors until the program starts: nothing
+        // 7. Inside, where others may look at our descriptors until the program starts: nothing
         // of the host stays open. From here on paths are the container's own: its working
         // directory, its user list, its program.
         drop(proc);
@@ -179,7 +180,7 @@ impl Init<'_> {
         self.wait_for_start()?;
         drop(step);
         self.run_start_hooks(&program)?;
-        // 7. Nothing but what the program shall have may stay open (CVE-2024-21626).
+        // 8. Nothing but what the program shall have may stay open (CVE-2024-21626).
         let step = timeline::step("drop what is left");
         program::keep_only(self.inheritance.preserved_fds)?;
         labels.apply()?;
@@ -198,12 +199,33 @@ impl Init<'_> {
         Ok(sys::process::reset_signals()?)
     }
 
+    fn make_namespaces(&self) -> Result<()> {
+        let flags = self.inheritance.own_namespaces;
+        if flags == 0 {
+            return Ok(());
+        }
+        let step = timeline::step("make namespaces");
+        sys::process::unshare_raw(flags).context("make the container's namespaces")?;
+        drop(step);
+        self.raise_loopback(true)
+    }
+
+    fn raise_loopback(&self, now: bool) -> Result<()> {
+        if !now || !self.plan.namespaces.makes(Kind::Network) {
+            return Ok(());
+        }
+        let _step = timeline::step("loopback up");
+        Ok(sys::interface::loopback_up()?)
+    }
+
     /// Joins its cgroups, and the namespaces that are given by path.
     fn join(&mut self) -> Result<()> {
-        let _step = timeline::step("join cgroups and namespaces");
-        if self.inheritance.is_taken {
-            self.inheritance.channel.expect(&ToInit::Placed)?;
+        if self.inheritance.is_placed {
+            let _step = timeline::step("wait for the cgroups");
+            let files = self.inheritance.channel.expect(&ToInit::Placed)?;
+            self.inheritance.cgroup_files.extend(files);
         }
+        let _step = timeline::step("join cgroups and namespaces");
         join_cgroups(std::mem::take(&mut self.inheritance.cgroup_files))?;
         for (kind, namespace) in &self.inheritance.namespaces {
             sys::process::setns_raw(namespace, kind.clone_flag())

@@ -22,7 +22,9 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result, anyhow, bail};
 use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
+use sys::dir::Pending;
 use sys::mount::{Reach, attr};
+use sys::socket::MAX_FDS;
 use sys::{Dir, Errno};
 
 use self::net_devices::Moved;
@@ -264,6 +266,21 @@ struct Launch<'a> {
     id_namespaces: IdNamespaces,
 }
 
+/// When the cgroups become ready. Their directories and limits are made while init makes its namespaces, for
+/// either takes the kernel long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Placing {
+    /// Before init is there: it makes no namespaces by itself, or a link is moved into one of them.
+    Before,
+    /// Their limits beside init. The directories before, for it is born in one of them (version 2), or may
+    /// have to do without.
+    Limited,
+    /// All of it beside init.
+    Beside,
+    /// By systemd, which puts a scope around init.
+    BySystemd,
+}
+
 struct Init {
     pid: Pid,
     pidfd: OwnedFd,
@@ -395,18 +412,22 @@ impl<'a> Launch<'a> {
     fn construct(&mut self) -> Result<Init> {
         notify_socket::prepare(&mut self.plan, &self.state)?;
         self.write_down()?;
-        let join_files = self.make_cgroups().context(CGROUPS)?;
+        let placing = self.placing();
+        let join_files = match placing {
+            Placing::Beside => Vec::new(),
+            _ => self.make_cgroups().context(CGROUPS)?,
+        };
+        if placing == Placing::Before {
+            self.limit_cgroups().context(CGROUPS)?;
+        }
         let listener = match self.request.attachment {
             Attachment::Create => Some(self.state.make_start_socket()?),
             Attachment::Detached | Attachment::Foreground => None,
         };
         self.claim_rdt_group()?;
-        let mut init = self.spawn(join_files, listener)?;
+        let mut init = self.spawn(placing, join_files, listener)?;
         let ready = self
-            .place(&init)
-            .and_then(|()| self.enter_rdt_group(&init))
-            .and_then(|()| self.move_net_devices(&init))
-            .and_then(|()| self.converse(&init))
+            .converse(&init, placing)
             .and_then(|()| self.console.receive_master());
         match ready {
             Ok(terminal) => init.terminal = terminal,
@@ -446,11 +467,17 @@ impl<'a> Launch<'a> {
             // Nobody else's, so ours: from here on whoever is in them may be killed.
             self.record.stage = Stage::Creating;
             self.state.save(&self.record)?;
-            let _step = timeline::step("limits");
-            cgroup.apply(&self.cgroups)?;
-            self.delegate()?;
         }
         Ok(join_files)
+    }
+
+    /// The limits of cgroups that are nobody else's.
+    fn limit_cgroups(&self) -> Result<()> {
+        let _step = timeline::step("limits");
+        if let Some(cgroup) = &self.cgroup {
+            cgroup.apply(&self.cgroups)?;
+        }
+        self.delegate()
     }
 
     /// Without root and without a cgroup where more may be made: a container that asks for
@@ -510,13 +537,35 @@ impl<'a> Launch<'a> {
         Ok(service.start(&record.id, &self.cgroups, pid, &record.annotations)?)
     }
 
-    /// Has systemd put a scope around init, which waits for that.
-    fn place(&mut self, init: &Init) -> Result<()> {
-        if !self.is_taken() {
-            return Ok(());
+    fn placing(&self) -> Placing {
+        let by_itself = self.plan.namespaces.own_flags() != 0;
+        if self.is_taken() {
+            Placing::BySystemd
+        } else if !by_itself || !self.plan.net_devices.is_empty() {
+            Placing::Before
+        } else if self.cgroups.has_v2()
+            || self.cgroups.directories() > MAX_FDS
+            || crate::host::is_rootless()
+        {
+            Placing::Limited
+        } else {
+            Placing::Beside
         }
-        self.enter_scope(init.pid).context(CGROUPS)?;
-        init.channel.answer(&ToInit::Placed, &[])
+    }
+
+    /// Makes ready what init waits for.
+    fn place(&mut self, init: &Init, placing: Placing) -> Result<()> {
+        let join_files = match placing {
+            Placing::Before => return Ok(()),
+            Placing::BySystemd => self.enter_scope(init.pid).map(|()| Vec::new()),
+            Placing::Limited => self.limit_cgroups().map(|()| Vec::new()),
+            Placing::Beside => self
+                .make_cgroups()
+                .and_then(|files| self.limit_cgroups().map(|()| files)),
+        };
+        let join_files = join_files.context(CGROUPS)?;
+        let join_files: Vec<_> = join_files.iter().collect();
+        init.channel.answer(&ToInit::Placed, &join_files)
     }
 
     fn enter_scope(&mut self, pid: Pid) -> Result<()> {
@@ -531,7 +580,12 @@ impl<'a> Launch<'a> {
         self.delegate()
     }
 
-    fn spawn(&mut self, cgroup_files: Vec<OwnedFd>, listener: Option<OwnedFd>) -> Result<Init> {
+    fn spawn(
+        &mut self,
+        placing: Placing,
+        cgroup_files: Vec<OwnedFd>,
+        listener: Option<OwnedFd>,
+    ) -> Result<Init> {
         let (ours, theirs) = Channel::pair()?;
         let console = self.console.for_init();
         let view = View::plan(
@@ -546,7 +600,11 @@ impl<'a> Launch<'a> {
             channel: theirs,
             cgroup_files,
             cgroup_view: view,
-            is_taken: self.is_taken(),
+            is_placed: placing != Placing::Before,
+            own_namespaces: match placing {
+                Placing::Limited | Placing::Beside => self.plan.namespaces.own_flags(),
+                Placing::Before | Placing::BySystemd => 0,
+            },
             namespaces: self.namespaces.take_for_init(&self.plan.namespaces),
             start_listener: listener,
             guarded: self.must_be_guarded(),
@@ -570,6 +628,11 @@ impl<'a> Launch<'a> {
         let directory = directory.as_ref().map(AsFd::as_fd);
         let _step = timeline::step("clone init");
         let born = clone::spawn(&self.plan, &mut self.namespaces, directory, inheritance)?;
+        if matches!(placing, Placing::Limited | Placing::Beside) {
+            // Some kernels leave a new process behind its parent while another processor idles. Init lets go of
+            // this once it is in its cgroups. EINVAL: there is no other.
+            let _ = sys::process::keep_off_our_processor(born.pid);
+        }
         Ok(Init {
             pid: born.pid,
             pidfd: born.pidfd,
@@ -626,18 +689,20 @@ impl<'a> Launch<'a> {
         Ok(())
     }
 
-    /// Answers init until it is ready, then writes down that it is. An answer that nobody is left to hear
-    /// says less than what became of init.
-    fn converse(&mut self, init: &Init) -> Result<()> {
+    /// Places and answers init until it is ready, then writes down that it is.
+    fn converse(&mut self, init: &Init, placing: Placing) -> Result<()> {
         let _step = timeline::step("answer init");
-        self.answer(init)
+        self.place(init, placing)
+            .and_then(|()| self.answer(init))
             .map_err(|error| match error.is::<Unheard>() {
-                true => self.explain_death(init),
+                true => self.last_words(init),
                 false => error,
             })
     }
 
     fn answer(&mut self, init: &Init) -> Result<()> {
+        self.enter_rdt_group(init)?;
+        self.move_net_devices(init)?;
         if let Some(score) = self.plan.process.oom_score_adj {
             // From here, not by init: in a user namespace it may not lower its own.
             set_oom_score(init.pid, score, "config.json /process/oomScoreAdj")?;
@@ -646,6 +711,7 @@ impl<'a> Launch<'a> {
             id_maps::write(init.pid, maps)?;
             init.channel.answer(&ToInit::IdsMapped, &[])?;
         }
+        let (record, written) = self.prepare_record(init)?;
         loop {
             let (message, fds) = init.channel.hear_all()?.unzip();
             match message {
@@ -657,11 +723,41 @@ impl<'a> Launch<'a> {
                     init.channel.answer(&ToInit::HooksDone, &[])?;
                 }
                 Some(FromInit::Limits) => self.set_limits(init)?,
-                Some(FromInit::Created) => return self.record_created(init),
+                Some(FromInit::Created) => break,
                 Some(FromInit::Failed(reason) | FromInit::HookFailed(reason)) => bail!(reason),
                 Some(other) => bail!("init said {other:?} out of turn"),
                 None => return Err(self.explain_death(init)),
             }
+        }
+        self.state.save_prepared(written)?;
+        self.record = record;
+        self.publish(init)
+    }
+
+    /// The record of a created container, written beside the one that holds until init is ready.
+    fn prepare_record(&self, init: &Init) -> Result<(Record, Pending)> {
+        let _step = timeline::step("prepare the record");
+        let pid = init.pid.as_raw();
+        let stat = Stat::of(pid)?.ok_or_else(|| self.explain_death(init))?;
+        let record = Record {
+            stage: Stage::Created,
+            init_process_pid: pid,
+            init_process_start: stat.start_time,
+            namespace_paths: namespace_paths(pid),
+            ..self.record.clone()
+        };
+        let written = self.state.prepare(&record)?;
+        Ok((record, written))
+    }
+
+    /// Tells those who asked for init's pid.
+    fn publish(&self, init: &Init) -> Result<()> {
+        if let Some(path) = &self.request.pidfd_socket {
+            console_socket::send_pidfd(path, &init.pidfd, "standard")?;
+        }
+        match &self.request.pid_file {
+            Some(path) => write_pid_file(path, init.pid.as_raw()),
+            None => Ok(()),
         }
     }
 
@@ -743,22 +839,14 @@ impl<'a> Launch<'a> {
         init.channel.answer(&ToInit::LimitsSet, &[])
     }
 
-    fn record_created(&mut self, init: &Init) -> Result<()> {
-        let _step = timeline::step("write the record");
-        let pid = init.pid.as_raw();
-        let stat = Stat::of(pid)?.ok_or_else(|| self.explain_death(init))?;
-        self.record.stage = Stage::Created;
-        self.record.init_process_pid = pid;
-        self.record.init_process_start = stat.start_time;
-        self.record.namespace_paths = namespace_paths(pid);
-        self.state.save(&self.record)?;
-        if let Some(path) = &self.request.pidfd_socket {
-            console_socket::send_pidfd(path, &init.pidfd, "standard")?;
+    /// What an init had to say that did not hear us any more.
+    fn last_words(&self, init: &Init) -> anyhow::Error {
+        while let Ok(Some(message)) = init.channel.hear() {
+            if let FromInit::Failed(reason) | FromInit::HookFailed(reason) = message {
+                return reason.into();
+            }
         }
-        match &self.request.pid_file {
-            Some(path) => write_pid_file(path, pid),
-            None => Ok(()),
-        }
+        self.explain_death(init)
     }
 
     /// Why init died without a word.

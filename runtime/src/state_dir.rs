@@ -30,7 +30,7 @@ use nix::sys::socket::{
 };
 use nix::sys::stat::{Mode, fchmod};
 use serde::{Deserialize, Serialize};
-use sys::dir::{Lock, LockKind};
+use sys::dir::{Lock, LockKind, Pending};
 use sys::{Dir, Errno};
 
 use crate::cgroup::Cgroup;
@@ -349,8 +349,18 @@ impl StateDir {
 
     /// Writes the record.
     pub fn save(&self, record: &Record) -> Result<()> {
+        Ok(self.dir.put_in_place(self.prepare(record)?)?)
+    }
+
+    /// Does of [`Self::save`] what takes time; [`Self::save_prepared`] does the rest.
+    pub fn prepare(&self, record: &Record) -> Result<Pending> {
         let text = serde_json::to_vec(record).context("encode state.json")?;
-        Ok(self.dir.replace_volatile(RECORD, &text, 0o600)?)
+        Ok(self.dir.write_pending(RECORD, &text, 0o600)?)
+    }
+
+    /// Replaces the record by one that was prepared.
+    pub fn save_prepared(&self, prepared: Pending) -> Result<()> {
+        Ok(self.dir.put_in_place(prepared)?)
     }
 
     /// Keeps a copy of the configuration.

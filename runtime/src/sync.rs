@@ -7,7 +7,8 @@
 //! ```text
 //!   runtime                                   init
 //!      |  clone3                                |
-//!      |------------- Placed ----------------->|   only with a unit of systemd
+//!      |------------- Placed + fds ----------->|   its cgroups are ready, limits and all; the files
+//!      |                                        |     by which it joins them, unless it has them
 //!      |------------- IdsMapped -------------->|   only with a new user namespace
 //!      |<------------ OpenMount(i) ------------|   per bind source it may not reach
 //!      |------------- Opened + fd ------------>|
@@ -72,7 +73,7 @@ pub enum FromInit {
 /// From the runtime to init.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ToInit {
-    /// The unit of systemd is around you, and its limits hold.
+    /// Your cgroups are there and their limits hold: those of the files attached, or that you are in.
     Placed,
     /// The id maps are written.
     IdsMapped,

@@ -90,10 +90,18 @@ fn one_clone_makes_init_and_nothing_else_is_cloned() {
         return;
     };
     count(&calls, 1, "clones", |call| call.is(CLONES));
-    count(&calls, 1, "clones into new namespaces", |call| {
-        call.is(&["clone3"])
-            && call.text.contains("CLONE_NEWNS")
-            && call.text.contains("CLONE_NEWPID")
+    count(&calls, 1, "clones into a new pid namespace", |call| {
+        call.is(&["clone3"]) && call.text.contains("CLONE_NEWPID")
+    });
+    // Init's own work, all in one call, while its cgroups are made (decision 0066).
+    count(&calls, 1, "namespaces made by init", |call| {
+        let made = [
+            "CLONE_NEWNS",
+            "CLONE_NEWNET",
+            "CLONE_NEWIPC",
+            "CLONE_NEWUTS",
+        ];
+        call.is(&["unshare"]) && made.iter().all(|flag| call.text.contains(flag))
     });
     // Out of the container's reach it gets without one (decision 0001).
     count(&calls, 2, "executions", |call| {
@@ -102,6 +110,29 @@ fn one_clone_makes_init_and_nothing_else_is_cloned() {
     count(&calls, 1, "moves onto another file", |call| {
         call.is(&["prctl"]) && call.text.contains("PR_SET_MM")
     });
+}
+
+#[test]
+fn limits_hold_before_init_is_in_its_cgroup() {
+    let Some(calls) = traced(&Config::new()) else {
+        return;
+    };
+    if !requires::has_cgroup_v1("devices") {
+        return;
+    }
+    let at = |file: &str| {
+        calls
+            .iter()
+            .rposition(|call| call.is(&["write"]) && call.text.contains(file))
+    };
+    let last_rule = at("/devices.allow>").expect("devices are allowed");
+    let first_join = calls
+        .iter()
+        .position(|call| call.is(&["write"]) && call.text.contains("/tasks>"));
+    assert!(
+        first_join.is_some_and(|joined| joined > last_rule),
+        "rule at {last_rule}, join at {first_join:?}"
+    );
 }
 
 #[test]

@@ -32,6 +32,13 @@ pub struct Dir {
     path: PathBuf,
 }
 
+/// A file of [`Dir::write_pending`]: it has its contents, and not yet its name.
+#[derive(Debug)]
+pub struct Pending {
+    name: OsString,
+    temporary: OsString,
+}
+
 /// What a first read(2) asks for.
 const PAGE: usize = 4096;
 /// How long a lock is held by others before the next try; flock(2) itself has no timeout.
@@ -191,6 +198,25 @@ impl Dir {
         self.replace_by_rename(name, &temporary, contents, mode, |_| Ok(()))
     }
 
+    /// The first half of [`Self::replace_volatile`]: all that takes time. Nobody sees it until
+    /// [`Self::put_in_place`]; if that never comes, it stays beside until the directory goes.
+    pub fn write_pending(
+        &self,
+        name: impl AsRef<OsStr>,
+        contents: &[u8],
+        mode: u32,
+    ) -> Result<Pending> {
+        let name = component(name.as_ref(), "renameat")?.to_owned();
+        let temporary = temporary_name(&name);
+        self.write_new(&temporary, contents, mode, |_| Ok(()))?;
+        Ok(Pending { name, temporary })
+    }
+
+    /// The second half: a rename.
+    pub fn put_in_place(&self, pending: Pending) -> Result<()> {
+        self.rename_into_place(&pending.temporary, &pending.name)
+    }
+
     /// As [`Self::replace_volatile`], for a name that nobody else writes to at the same time: what a
     /// killed writer leaves has one name, so that the next writer takes it away, and so does
     /// [`Self::remove_with_rest`], without a look at thousands of neighbours.
@@ -250,27 +276,40 @@ impl Dir {
         sync: impl FnOnce(&File) -> std::io::Result<()>,
     ) -> Result<()> {
         let name = component(name, "renameat")?;
+        self.write_new(temporary, contents, mode, sync)
+            .and_then(|()| self.rename_into_place(temporary, name))
+    }
+
+    fn write_new(
+        &self,
+        temporary: &OsStr,
+        contents: &[u8],
+        mode: u32,
+        sync: impl FnOnce(&File) -> std::io::Result<()>,
+    ) -> Result<()> {
         let mut file = self.create_new(temporary, mode)?;
-        let written = {
-            file.write_all(contents)
-                .and_then(|()| sync(&file))
-                .call(|| {
-                    let (dir, length) = (self.describe(), contents.len());
-                    format!("write({dir}/{}, {length} bytes)", temporary.display())
-                })
-        };
-        drop(file);
-        let renamed = written.and_then(|()| {
-            renameat(&self.fd, temporary, &self.fd, name).call(|| {
-                let dir = self.describe();
-                format!("renameat({dir}, {temporary:?}, {dir}, {name:?})")
-            })
+        let written = file.write_all(contents).and_then(|()| sync(&file));
+        let written = written.call(|| {
+            let (dir, length) = (self.describe(), contents.len());
+            format!("write({dir}/{}, {length} bytes)", temporary.display())
         });
-        if renamed.is_err() {
+        self.or_without(temporary, written)
+    }
+
+    fn rename_into_place(&self, temporary: &OsStr, name: &OsStr) -> Result<()> {
+        let renamed = renameat(&self.fd, temporary, &self.fd, name).call(|| {
+            let dir = self.describe();
+            format!("renameat({dir}, {temporary:?}, {dir}, {name:?})")
+        });
+        self.or_without(temporary, renamed)
+    }
+
+    fn or_without(&self, temporary: &OsStr, done: Result<()>) -> Result<()> {
+        if done.is_err() {
             // The first error is the one to report.
             let _ = self.remove(temporary);
         }
-        renamed
+        done
     }
 
     /// Adds a line to the end of the file `name`, which is made if need be, in one write.
@@ -853,6 +892,19 @@ mod tests {
             "a file cannot replace a directory"
         );
         assert_eq!(dir.names().unwrap(), ["state"]);
+    }
+
+    #[test]
+    fn what_is_pending_is_not_seen_before_it_is_in_place() {
+        let (_root, dir) = temporary();
+        dir.replace("state", b"one", 0o600).unwrap();
+        let pending = dir.write_pending("state", b"two", 0o600).unwrap();
+        assert_eq!(dir.read("state", 10).unwrap(), b"one");
+        dir.put_in_place(pending).unwrap();
+        assert_eq!(dir.read("state", 10).unwrap(), b"two");
+        assert_eq!(dir.names().unwrap(), ["state"]);
+        let error = dir.write_pending("../state", b"", 0o600).unwrap_err();
+        assert_eq!(error.errno(), Errno::EINVAL);
     }
 
     #[test]

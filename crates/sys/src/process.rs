@@ -571,37 +571,43 @@ pub fn become_subreaper() -> Result<()> {
     nix::sys::prctl::set_child_subreaper(true).call(|| "prctl(PR_SET_CHILD_SUBREAPER)".into())
 }
 
+/// Every processor that there may be.
+const ALL_PROCESSORS: [u64; 1024 / 8] = [!0; 1024 / 8];
+
 /// Lets the calling process run on every processor that its cpuset allows.
 pub fn reset_cpu_affinity() -> Result<()> {
-    let all = [!0u64; 1024 / 8];
-    // SAFETY: the mask lives past the call and has the length given (sched_setaffinity(2)).
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_sched_setaffinity,
-            0,
-            size_of_val(&all),
-            all.as_ptr(),
-        )
-    };
-    Errno::result(result)
-        .map(drop)
-        .call(|| "sched_setaffinity(0, all)".into())
+    sched_setaffinity(Pid::from_raw(0), &ALL_PROCESSORS).call(|| "sched_setaffinity(0, all)".into())
+}
+
+/// Has another process run on any processor but the one that we run on; `EINVAL` if there is none.
+pub fn keep_off_our_processor(pid: Pid) -> Result<()> {
+    // SAFETY: it takes nothing and answers a number.
+    let ours = unsafe { libc::sched_getcpu() };
+    let mut mask = ALL_PROCESSORS;
+    if let Ok(ours) = usize::try_from(ours)
+        && let Some(word) = mask.get_mut(ours / 64)
+    {
+        *word &= !(1 << (ours % 64));
+    }
+    sched_setaffinity(pid, &mask).call(|| format!("sched_setaffinity({pid}, all but {ours})"))
 }
 
 /// Runs on the processors of `mask` (bit n of word n/64 is processor n).
 pub fn set_cpu_affinity(mask: &[u64]) -> Result<()> {
+    sched_setaffinity(Pid::from_raw(0), mask).call(|| format!("sched_setaffinity(0, {mask:x?})"))
+}
+
+fn sched_setaffinity(pid: Pid, mask: &[u64]) -> std::result::Result<(), Errno> {
     // SAFETY: the mask lives past the call and has the length given (sched_setaffinity(2)).
     let result = unsafe {
         libc::syscall(
             libc::SYS_sched_setaffinity,
-            0,
+            pid.as_raw(),
             size_of_val(mask),
             mask.as_ptr(),
         )
     };
-    Errno::result(result)
-        .map(drop)
-        .call(|| format!("sched_setaffinity(0, {mask:x?})"))
+    Errno::result(result).map(drop)
 }
 
 /// What sched_setattr(2) takes; the kernel's `struct sched_attr` of 56 bytes.

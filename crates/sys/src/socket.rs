@@ -20,7 +20,7 @@ use crate::error::{Result, SyscallError, SyscallResult};
 pub const MAX_MESSAGE: usize = 64 * 1024;
 
 /// The most descriptors that one message of [`receive`] carries.
-const MAX_FDS: usize = 4;
+pub const MAX_FDS: usize = 32;
 
 /// The most that the kernel lets anybody send (`SCM_MAX_FD`, unix(7)): with room for all of them, those
 /// that nobody asked for are closed again.

@@ -228,6 +228,17 @@ impl Plan {
         Ok(plan)
     }
 
+    /// How many directories there will be.
+    pub fn directories(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// Whether one of them is of version 2, where a process can be born in it.
+    pub fn has_v2(&self) -> bool {
+        let mut groups = self.groups.iter();
+        groups.any(|group| group.version == Version::V2)
+    }
+
     /// Whether a limit is written anywhere.
     pub fn has_limits(&self) -> bool {
         self.groups.iter().any(|group| !group.steps.is_empty())

@@ -111,7 +111,7 @@ pub(super) fn spawn(
     }
     let detour = Detour::take(&namespaces.open, plan)?;
     let args = CloneArgs {
-        flags: detour.clone_flags(plan),
+        flags: detour.clone_flags(plan) & !inheritance.own_namespaces,
         cgroup,
     };
     match clone3(args).context("clone the container's init")? {

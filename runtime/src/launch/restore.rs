@@ -140,6 +140,9 @@ impl Restoration<'_, '_> {
         }
         self.launch.write_down()?;
         let join_files = self.launch.make_cgroups().context(CGROUPS)?;
+        if !self.launch.is_taken() {
+            self.launch.limit_cgroups().context(CGROUPS)?;
+        }
         self.launch.claim_rdt_group()?;
         let begun = sys::mount::in_private_namespace(|| self.begin(program, join_files));
         let (mut worker, options) = begun.context("a mount namespace for criu")??;

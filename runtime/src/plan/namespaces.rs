@@ -166,7 +166,20 @@ impl Namespaces {
     /// Without the cgroup namespace: its root is the cgroup that its maker is in, and the child
     /// joins its cgroups only after clone3.
     pub fn clone_flags(&self) -> u64 {
-        let made = self.made.iter().filter(|&&kind| kind != Kind::Cgroup);
+        self.flags(|kind| kind != Kind::Cgroup)
+    }
+
+    /// Those of them that init can make by itself as well, while the runtime does something else. None with
+    /// a user namespace, to which the others would not belong if it came last.
+    pub fn own_flags(&self) -> u64 {
+        if self.is_private(Kind::User) {
+            return 0;
+        }
+        self.flags(|kind| matches!(kind, Kind::Ipc | Kind::Mount | Kind::Network | Kind::Uts))
+    }
+
+    fn flags(&self, wanted: impl Fn(Kind) -> bool) -> u64 {
+        let made = self.made.iter().filter(|&&kind| wanted(kind));
         made.fold(0, |flags, kind| flags | kind.clone_flag())
     }
 }
