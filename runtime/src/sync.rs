@@ -186,7 +186,8 @@ impl Channel {
         };
         let fds: Vec<_> = fds.iter().map(|fd| fd.as_fd()).collect();
         sys::socket::send(&self.0, &bytes, &fds).map_err(|error| match error.errno() {
-            Errno::EPIPE => anyhow::Error::from(error).context(Unheard),
+            // ECONNRESET, once: it went without having heard the message before this one.
+            Errno::EPIPE | Errno::ECONNRESET => anyhow::Error::from(error).context(Unheard),
             _ => anyhow::Error::from(error).context("answer init"),
         })
     }
@@ -291,6 +292,11 @@ mod tests {
     #[test]
     fn an_answer_that_nobody_hears_is_told_from_others() {
         let (runtime, init) = Channel::pair().unwrap();
+        drop(init);
+        let error = runtime.answer(&ToInit::Opened, &[]).unwrap_err();
+        assert!(error.is::<Unheard>(), "{error:#}");
+        let (runtime, init) = Channel::pair().unwrap();
+        runtime.answer(&ToInit::Opened, &[]).unwrap();
         drop(init);
         let error = runtime.answer(&ToInit::Opened, &[]).unwrap_err();
         assert!(error.is::<Unheard>(), "{error:#}");

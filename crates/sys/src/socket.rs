@@ -73,7 +73,17 @@ pub fn limit_waiting(socket: impl AsFd, patience: Duration) -> Result<()> {
 
 /// Receives one message with its descriptors; an empty one means that the other end is closed. One that
 /// is too long, or has too many descriptors, is `EMSGSIZE`, and gone.
+///
+/// Whoever closes its end with a message unread leaves `ECONNRESET`, once, in front of all that it has said
+/// itself (`unix_release_sock` of the kernel): that is heard all the same.
 pub fn receive(socket: impl AsFd) -> Result<(Vec<u8>, Vec<OwnedFd>)> {
+    match receive_next(&socket) {
+        Err(error) if error.errno() == Errno::ECONNRESET => receive_next(&socket),
+        received => received,
+    }
+}
+
+fn receive_next(socket: impl AsFd) -> Result<(Vec<u8>, Vec<OwnedFd>)> {
     let number = socket.as_fd().as_raw_fd();
     let mut buffer = vec![0; room_for_next(&socket)?];
     let mut control = nix::cmsg_space!([std::os::fd::RawFd; SENT_FDS]);
@@ -294,6 +304,25 @@ pub fn make_room(socket: impl AsFd, length: usize) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn last_words_are_heard_of_who_has_not_heard_ours() {
+        let (ours, theirs) = seqpacket_pair().unwrap();
+        send(&ours, b"unread", &[]).unwrap();
+        send(&theirs, b"last words", &[]).unwrap();
+        drop(theirs);
+        assert_eq!(receive(&ours).unwrap().0, b"last words");
+        assert_eq!(receive(&ours).unwrap().0, b"");
+        let (ours, theirs) = seqpacket_pair().unwrap();
+        send(&ours, b"unread", &[]).unwrap();
+        drop(theirs);
+        let error = send(&ours, b"more", &[]).unwrap_err();
+        assert_eq!(
+            error.errno(),
+            Errno::ECONNRESET,
+            "which send(2) does not list"
+        );
+    }
 
     #[test]
     fn a_message_with_too_many_descriptors_is_refused_and_keeps_none() {
