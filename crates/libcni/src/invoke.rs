@@ -1,10 +1,12 @@
 //! Finding one plugin and running it once. What to ask it, and in which order, is `attachment`'s.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use cni::{Attachment, Code, Command, Error, execution};
 use sys::child::{self, Finished, StandardError, Terms};
+use sys::close_later::Keeper;
 
 use crate::cache::Held;
 
@@ -42,6 +44,13 @@ impl Call<'static> {
             held: None,
         }
     }
+}
+
+/// Until this process ends, sockets that plugins close later (decision 0034) are kept here: on a run with two
+/// networks each of the six plugins that change rules waited for the socket of the one before.
+fn keeper() -> Option<&'static Keeper> {
+    static KEEPER: OnceLock<Option<Keeper>> = OnceLock::new();
+    KEEPER.get_or_init(|| Keeper::new().ok()).as_ref()
 }
 
 /// Room for 10 MiB of result and as much log.
@@ -88,6 +97,8 @@ impl Plugins {
         let shared = call
             .held
             .map_or(Ok(()), |held| held.share_with(&mut command));
+        let shared =
+            shared.and_then(|()| keeper().map_or(Ok(()), |keeper| keeper.lend_to(&mut command)));
         let ran = shared.and_then(|()| child::run(&mut command, call.stdin.as_bytes(), terms));
         let finished = ran.map_err(|error| {
             let code = if child::is_transient(&error) {

@@ -39,6 +39,20 @@ pub fn seqpacket_pair() -> Result<(OwnedFd, OwnedFd)> {
 
 /// Sends one message with descriptors; `EPIPE` if the other end is closed, never `SIGPIPE`.
 pub fn send(socket: impl AsFd, message: &[u8], fds: &[BorrowedFd<'_>]) -> Result<()> {
+    send_with(MsgFlags::empty(), socket, message, fds)
+}
+
+/// The same, without waiting for room: `EAGAIN`.
+pub fn send_at_once(socket: impl AsFd, message: &[u8], fds: &[BorrowedFd<'_>]) -> Result<()> {
+    send_with(MsgFlags::MSG_DONTWAIT, socket, message, fds)
+}
+
+fn send_with(
+    flags: MsgFlags,
+    socket: impl AsFd,
+    message: &[u8],
+    fds: &[BorrowedFd<'_>],
+) -> Result<()> {
     let raw: Vec<_> = fds.iter().map(AsRawFd::as_raw_fd).collect();
     let control = [ControlMessage::ScmRights(&raw)];
     let control = if raw.is_empty() {
@@ -48,7 +62,7 @@ pub fn send(socket: impl AsFd, message: &[u8], fds: &[BorrowedFd<'_>]) -> Result
     };
     loop {
         let number = socket.as_fd().as_raw_fd();
-        let flags = MsgFlags::MSG_NOSIGNAL;
+        let flags = flags | MsgFlags::MSG_NOSIGNAL;
         match sendmsg::<()>(number, &[IoSlice::new(message)], control, flags, None) {
             Err(Errno::EINTR) => {}
             other => {
